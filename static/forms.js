@@ -144,11 +144,11 @@
     const all = new Set([...wanted.values()].flatMap((keys) => [...keys]));
     for (const page of [...followed].filter((page) => !all.has(page))) {
       followed.delete(page);
-      send({ type: "gone", page });
+      send({ type: "unfollow", page });
     }
     for (const page of [...all].filter((page) => !followed.has(page))) {
       followed.add(page);
-      send({ type: "look", page, seen: framesOf(page) });
+      send({ type: "follow", page, seen: framesOf(page) });
     }
     keepOpen("follow", all.size > 0);
   }

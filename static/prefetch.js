@@ -50,7 +50,7 @@
     const shown = /** @type {HTMLElement | null} */ (document.querySelector("[data-region][data-page]"))?.dataset.page || "";
     const wanted = shown && links.length && !document.hidden && !savesData() && !document.querySelector(UNFINISHED);
     if (page && page !== shown) hover = press = null;
-    if (page && !wanted) send({ type: "away", page });
+    if (page && !wanted) send({ type: "hide", page });
     page = wanted ? shown : "";
     lastMessage = "";
     intersections.disconnect();
@@ -69,7 +69,7 @@
     keys.delete("");
     const links = [...keys].slice(0, MAX_LINKS);
     while (links.join().length > MAX_LENGTH) links.pop();
-    const message = { type: "near", page, links, hover, press };
+    const message = { type: "view", page, links, hover, press };
     if (lastMessage === (lastMessage = JSON.stringify(message))) return;
     send(message);
   }

@@ -34,10 +34,10 @@ from unwritten_engine import Example
 from .app.application import App
 from .app.router import Router
 from .core.errors import (
-    BadAddress,
     BadApp,
     BadForm,
     BadSetting,
+    BadURL,
     Busy,
     Denied,
     PageFailed,
@@ -53,10 +53,10 @@ from .web.actions import Redraw
 
 __all__ = [
     "App",
-    "BadAddress",
     "BadApp",
     "BadForm",
     "BadSetting",
+    "BadURL",
     "Busy",
     "Canvas",
     "Denied",

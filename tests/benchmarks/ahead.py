@@ -193,7 +193,7 @@ def beside(app: App, rounds: int) -> Beside:
             hub = f"/wiki/Hub_{number}"
             quiet.append((await click_on(port, hub)).first_words * 1000)
             async with connect(f"ws://{address}/_unwritten/live") as live:
-                await live.send(json.dumps({"type": "near", "page": hub, "links": [], "hover": None, "press": None}))
+                await live.send(json.dumps({"type": "view", "page": hub, "links": [], "hover": None, "press": None}))
                 await _until(lambda: app.site.jobs.load[0] > 0)
                 await asyncio.sleep(0.5)
                 running += app.site.jobs.load[0] > 0

@@ -89,11 +89,9 @@ def command(
         raise click.UsageError("A path with {} needs titles: --names FILE, with one per line.")
     titles = [line.strip() for line in names.read_text(encoding="utf-8").splitlines()] if names else [""]
     # Title by title, so that an unfinished file has all pages of the titles that it has.
-    addresses = dict.fromkeys(
-        path.replace("{}", _quote(title)) for title in titles if title or not names for path in paths
-    )
-    count = write_prompts(out, collect(choose_app(target, demo, {}), addresses, base=base))
-    click.echo(f"{out} has {count:,} prompts of {len(addresses):,} pages.")
+    urls = dict.fromkeys(path.replace("{}", _quote(title)) for title in titles if title or not names for path in paths)
+    count = write_prompts(out, collect(choose_app(target, demo, {}), urls, base=base))
+    click.echo(f"{out} has {count:,} prompts of {len(urls):,} pages.")
 
 
 def _quote(title: str) -> str:

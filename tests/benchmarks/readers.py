@@ -147,7 +147,7 @@ class PlainReader:
 
     async def _near(self, hover: str | None) -> None:
         links = (await self.links())[:NUM_LIKELY]
-        await self._send({"type": "near", "page": self._page, "links": links, "hover": hover, "press": None})
+        await self._send({"type": "view", "page": self._page, "links": links, "hover": hover, "press": None})
 
     async def _visit(self, key: str) -> tuple[float, float]:
         begun = time.perf_counter()

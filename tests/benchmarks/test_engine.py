@@ -35,7 +35,7 @@ def subject() -> BenchModel:
     return open_bench_model(SMALL)
 
 
-def test_the_real_architecture_is_measured_in_all_three_ways() -> None:
+def test_the_real_architecture_is_measured_in_three_ways() -> None:
     found = bench("full", device="cpu", batches=(1,), pairs=1, threads=1, quick=True)
     kinds = found["kinds"]
     assert list(kinds) == ["bf16", "int8", "nf4"]
@@ -48,19 +48,19 @@ def test_the_real_architecture_is_measured_in_all_three_ways() -> None:
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_the_real_size_without_a_gpu_is_refused_in_words() -> None:
+def test_the_real_size_without_a_gpu_is_refused_with_a_reason() -> None:
     with pytest.raises(ModelUnsupported, match=r"needs a GPU.*in 4 bits.*--layers 2"):
         bench("full")
 
 
-def test_what_does_not_fit_is_left_out_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_does_not_fit_is_skipped_with_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("unwritten_engine.diffusion.loading.devices.free_bytes", lambda _: 1000)
     with pytest.raises(ModelUnsupported, match=r"free, and bf16 takes .* free, and nf4 takes"):
         bench("full", device="cpu", quick=True)
 
 
 @pytest.mark.parametrize("kind", ["bf16", "int8", "nf4"])
-def test_a_model_that_is_built_is_what_a_checkpoint_would_give(kind: str) -> None:
+def test_a_built_model_equals_a_loaded_checkpoint(kind: str) -> None:
     model, shape = build(full_size_config(**QUICK_FULL), kind, CPU, torch.bfloat16)
     assert count_bytes(model) == pytest.approx(weight_bytes(shape, kind), rel=0.01)
     encoder, decoder = model.model.encoder.language_model, model.model.decoder
@@ -71,7 +71,7 @@ def test_a_model_that_is_built_is_what_a_checkpoint_would_give(kind: str) -> Non
         assert isinstance(two.mlp.down_proj, PackedLinear) is (kind != "bf16")
 
 
-def test_models_of_one_seed_have_the_same_weights_however_they_are_kept() -> None:
+def test_models_of_one_seed_have_equal_weights_in_any_precision() -> None:
     ids = torch.arange(600, 640)[None], torch.arange(700, 716)[None]
     plain, eight, other = (
         canvas_logits(build(full_size_config(**QUICK_FULL), kind, CPU, torch.bfloat16, seed=seed)[0], *ids)
@@ -99,7 +99,7 @@ print(peak_bytes() - before, count_bytes(model))
 
 @pytest.mark.skipif(sys.platform != "linux", reason="nothing else tells the peak")
 @pytest.mark.parametrize(("kind", "bits"), [("int8", 8), ("nf4", 4)])
-def test_building_holds_no_whole_copy_in_16_bits(kind: str, bits: int) -> None:
+def test_building_keeps_no_full_16_bit_copy(kind: str, bits: int) -> None:
     layers = 4
     done = subprocess.run([sys.executable, "-c", BUILDING, kind, str(layers)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -110,7 +110,7 @@ def test_building_holds_no_whole_copy_in_16_bits(kind: str, bits: int) -> None:
     assert most < weights + whole / 4
 
 
-def test_a_step_of_ours_takes_less_memory() -> None:
+def test_our_step_takes_less_memory() -> None:
     spec = ModelSpec(device="cpu", sizes={"vocabulary": 65_536, "canvas": 64, "layers": 2, "experts": 4}, threads=1)
     made = open_bench_model(spec)
     engine, reference = (peak(side, spec, made, batch=1, steps=2, length=16) for side in ("engine", "reference"))
@@ -124,7 +124,7 @@ def test_a_process_that_fails_has_no_peak(subject: BenchModel) -> None:
     assert peak("engine", broken, subject, batch=1, steps=2, length=16) is None
 
 
-def test_a_spec_survives_the_way_to_another_process() -> None:
+def test_a_spec_can_be_sent_to_another_process() -> None:
     spec = ModelSpec("full", device="cpu", kind="nf4", sizes={"num_hidden_layers": 2}, threads=1)
     assert ModelSpec.read(spec.text()) == spec
 
@@ -140,7 +140,7 @@ def test_every_step_of_both_sides_is_timed(subject: BenchModel) -> None:
     assert engine.loop.idle
 
 
-def test_parity_is_found_missing_where_it_is(subject: BenchModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_parity_is_detected(subject: BenchModel, monkeypatch: pytest.MonkeyPatch) -> None:
     assert parity(subject, Settings(SMALL, prompt=16))["parity"] is True
     # The rule of acceptance turned upside down: another algorithm.
     accepted = sampler.accept_tokens
@@ -148,7 +148,7 @@ def test_parity_is_found_missing_where_it_is(subject: BenchModel, monkeypatch: p
     assert parity(subject, Settings(SMALL, prompt=16))["parity"] is False
 
 
-def test_the_scenes_tell_times_of_both_ways(subject: BenchModel) -> None:
+def test_scenes_report_times_of_both_loops(subject: BenchModel) -> None:
     found: dict[str, Any] = prefix(subject, 1, length=16, shared=200)
     found |= page(subject, 1, steps=3, length=16, shared=32)
     found |= join(subject, 1, steps=3, length=16)
@@ -159,7 +159,7 @@ def test_the_scenes_tell_times_of_both_ways(subject: BenchModel) -> None:
     assert found["wait_first_draft_ms"] < found["wait_both_done_ms"]
 
 
-def test_what_a_step_reads_is_the_decoder_once(subject: BenchModel) -> None:
+def test_a_step_reads_the_decoder_once(subject: BenchModel) -> None:
     assert 0.9 * subject.weight_bytes < touched_bytes(subject) <= subject.weight_bytes
     assert 1e8 < read_bandwidth(CPU, 2) < 1e13
     assert 0 <= busy_share(0.05) <= 1

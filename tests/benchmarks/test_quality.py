@@ -58,7 +58,7 @@ def test_stray_tokens_are_found(stray: str) -> None:
     assert judge("Rain", {"lead": "Rain falls on [[1984]] down."}).stray_tokens == 0
 
 
-def test_letters_of_the_titles_script_are_not_strange() -> None:
+def test_letters_of_the_titles_script_are_accepted() -> None:
     assert judge("京都", {"lead": "京都 is an old city, かつての都。"}).stray_tokens == 0
     assert judge("Kyoto", {"lead": "京都 is an old city."}).stray_tokens == 1
 

@@ -57,7 +57,7 @@ def one_nat_a_word(pairs: Sequence[tuple[str, str]]) -> list[Surprisal]:
 # -- what is counted ------------------------------------------------------------------------------------------
 
 
-def test_figures_are_those_worked_out_by_hand() -> None:
+def test_figures_equal_hand_computed_ones() -> None:
     pairs = [
         (
             written("Copper Kettle", " the old kettle the old kettle the old Kettle", first=0.2, steps=12, canvases=2),
@@ -91,7 +91,7 @@ def test_figures_are_those_worked_out_by_hand() -> None:
     assert (ours["words"], theirs["words"], ours["cut_endings"], ours["empty"]) == (7, 8, 1, 0)
 
 
-def test_a_text_that_copies_an_example_or_misses_its_subject_is_found() -> None:
+def test_copied_examples_and_missed_subjects_are_found() -> None:
     pair = (written("Salt", " falls on the old town."), written("Salt", " is white. Rain falls on the old town."))
     found = compare([pair], {}, one_nat_a_word)
     assert (found["diffusion"]["leaks"], found["autoregressive"]["leaks"]) == (1, 2)
@@ -99,7 +99,7 @@ def test_a_text_that_copies_an_example_or_misses_its_subject_is_found() -> None:
     assert found["diffusion"]["on_topic_judged"] is None  # there is no other title
 
 
-def test_the_judge_reads_what_was_written_under_its_title_and_under_the_next() -> None:
+def test_the_judge_reads_each_text_under_its_title_and_the_next() -> None:
     pairs = [
         (written("Tea", " a cup of Tea"), written("Tea", " the same Tea")),
         (written("Salt", " not of any Tea"), written("Salt", "")),
@@ -131,7 +131,7 @@ def test_the_judge_reads_what_was_written_under_its_title_and_under_the_next() -
     }
 
 
-def test_of_nothing_nothing_is_said() -> None:
+def test_no_texts_give_no_figures() -> None:
     found = compare([(written("Tea", ""), written("Tea", " is hot."))], {}, one_nat_a_word)
     assert found["judge_perplexity_ratio"] is None and found["distinct2_ratio"] is None
     assert found["diffusion"]["repeated_grams"] is None and found["diffusion"]["empty"] == 1
@@ -141,7 +141,7 @@ def test_of_nothing_nothing_is_said() -> None:
 # -- how it is written ----------------------------------------------------------------------------------------
 
 
-def test_a_text_is_timed_to_its_first_own_word_and_cut_as_a_page_would() -> None:
+def test_texts_are_timed_to_the_first_word_and_cut_like_pages() -> None:
     frames: list[Step] = [Frame("**Tea**"), 0.05, Frame("**Tea** **"), 0.05, Frame("**Tea** is"), 0.1]
     last = Frame("**Tea** is hot and wet. It is made of [[le", usage=replace(USAGE, reason="length"))
     engine = scripted([*frames, last], about=replace(ABOUT, canvas_length=48))
@@ -152,14 +152,14 @@ def test_a_text_is_timed_to_its_first_own_word_and_cut_as_a_page_would() -> None
     assert (request.canvases, request.max_tokens, request.options) == (3, 128, {"steps": 3})
 
 
-def test_a_text_without_a_word_has_its_first_at_its_end() -> None:
+def test_a_text_without_words_is_timed_to_its_end() -> None:
     found = asyncio.run(
         write(Writer("one", scripted([Frame("**Tea**")]), {}), "Tea", Prompt("A", opening="**Tea**"), 8)
     )
     assert found.first == found.settled > 0
 
 
-def test_engines_take_turns_and_the_first_text_of_each_is_not_counted() -> None:
+def test_engines_take_turns_and_their_first_texts_are_not_counted() -> None:
     order: list[str] = []
 
     def writer(name: str) -> Writer:
@@ -183,7 +183,7 @@ def test_engines_take_turns_and_the_first_text_of_each_is_not_counted() -> None:
 # -- what is written about ------------------------------------------------------------------------------------
 
 
-def test_the_built_in_subjects_are_held_out_of_training_and_shown_to_no_model() -> None:
+def test_built_in_subjects_are_not_in_training_data_or_examples() -> None:
     found = subjects(None, 1000)
     titles = [subject.title for subject in found]
     assert len(titles) == len(set(titles)) >= 200
@@ -193,7 +193,7 @@ def test_the_built_in_subjects_are_held_out_of_training_and_shown_to_no_model() 
     assert [subject.title for subject in subjects(None, 3)] == [titles[at * len(titles) // 3] for at in range(3)]
 
 
-def test_subjects_of_a_file_bring_texts_to_compare_with(tmp_path: Path) -> None:
+def test_subjects_from_a_file_have_reference_texts(tmp_path: Path) -> None:
     path = tmp_path / "held_out.jsonl"
     pages = [("Tea", "Hot."), ("", "Nameless."), ("Tea", "Cold."), ("Salt", "White.")]
     write_pages(path, [TrainingPage(Prompt("A"), text, title=title) for title, text in pages])
@@ -236,7 +236,7 @@ def run(monkeypatch: pytest.MonkeyPatch, engines: dict[str, Engine], *arguments:
     return CliRunner().invoke(main, ["small", *arguments]), opened
 
 
-def test_the_whole_bench_over_two_scripts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_whole_benchmark_runs_with_two_scripts(monkeypatch: pytest.MonkeyPatch) -> None:
     engines: dict[str, Engine] = {
         "diffusion": scripted(" is one thing among many.", about=replace(ABOUT, model="a small one")),
         "embedded": scripted(" is a [[thing]] that someone has made once, and so on.", delay=0.02),
@@ -263,7 +263,7 @@ def test_the_whole_bench_over_two_scripts(monkeypatch: pytest.MonkeyPatch) -> No
     assert result.stdout.count("-- autoregressive\n") == 2
 
 
-def test_a_run_that_is_stopped_tells_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stopped_run_reports_what_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
     def engines(last: int) -> dict[str, Engine]:
         """The second one is stopped at this request; the first is the one that is not counted."""
 
@@ -283,7 +283,7 @@ def test_a_run_that_is_stopped_tells_what_there_is(monkeypatch: pytest.MonkeyPat
     assert result.exit_code == 1 and "Aborted!" in result.stderr and result.stdout == ""
 
 
-def test_mistakes_are_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_invalid_input_is_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def told(*arguments: str) -> str:
         result = CliRunner().invoke(main, ["small", *arguments])
         assert result.exit_code != 0
@@ -301,7 +301,7 @@ def test_mistakes_are_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
     assert str(tmp_path / "none") in told("--model", str(tmp_path / "none"), "--quick")
 
 
-def test_without_torch_it_says_what_to_type() -> None:
+def test_without_torch_the_message_names_the_command() -> None:
     code = (
         "import runpy, sys; sys.modules['torch'] = None; sys.argv = ['', 'small', '--model', 'random']; "
         f"runpy.run_path({str(FOLDER)!r}, run_name='__main__')"
@@ -314,7 +314,7 @@ def test_without_torch_it_says_what_to_type() -> None:
 
 @pytest.mark.timeout(300)
 @pytest.mark.model
-def test_random_weights_are_seen_to_be_bad() -> None:
+def test_random_weights_get_bad_scores() -> None:
     result = CliRunner().invoke(main, "small --model random --titles 1 --tokens 16 --steps 4 --threads 1".split())
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout.strip().splitlines()[-1])

@@ -28,13 +28,13 @@ def test_facts_are_recalled_with_memory_only(tmp_path: Path) -> None:
     assert [asked.fact for asked in found["on"]] == list(FACTS)
 
 
-def test_a_model_that_forgets_recalls_nothing(tmp_path: Path) -> None:
+def test_a_model_without_memory_recalls_nothing(tmp_path: Path) -> None:
     asked = asyncio.run(measure(scripted(" A place."), ways(200)[0], FACTS[:3], tokens=40, folder=tmp_path))
     assert recall(asked) == 0.0
     assert recall([]) == 0.0
 
 
-def test_every_planted_fact_has_its_value_in_its_sentence_alone() -> None:
+def test_planted_values_occur_only_in_their_sentence() -> None:
     assert len(FACTS) == len({fact.subject for fact in FACTS}) == len({fact.page for fact in FACTS}) == 24
     for fact in FACTS:
         assert fact.is_in(fact.sentence)
@@ -47,7 +47,7 @@ def test_every_planted_fact_has_its_value_in_its_sentence_alone() -> None:
 
 @pytest.mark.model
 @pytest.mark.anyio
-async def test_pages_with_other_facts_share_their_beginning_on_the_real_model(embedded: Engine) -> None:
+async def test_prompts_with_other_facts_share_a_prefix_on_the_real_model(embedded: Engine) -> None:
     def prompt_of(subject: str, *facts: str) -> Request:
         canvas = Canvas(f"An encyclopedia article about {subject}.")
         return Request(build_prompt(world=WORLD, canvas=canvas, subject=subject, facts=facts), max_tokens=4)

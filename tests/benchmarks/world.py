@@ -1,7 +1,7 @@
 """``python tests/benchmarks world``: whether later pages know what earlier ones said.
 
 Invented facts are planted on pages, word for word. Then a model writes the pages that they link to: with memory, for a
-visitor who clicked the link; without memory; and with memory, for a visitor who typed the address of a subject that a
+visitor who clicked the link; without memory; and with memory, for a visitor who typed the URL of a subject that a
 page mentions without a link, so that only search can help. Recall is the share of these pages with the planted value.
 """
 
@@ -45,7 +45,7 @@ class Way:
         name: The name in the document.
         words: The name in the table.
         memory: Tokens for what earlier pages say.
-        linked: True if the planted page links to the subject and that link is clicked. Otherwise the address is typed.
+        linked: True if the planted page links to the subject and that link is clicked. Otherwise the URL is typed.
     """
 
     name: str
@@ -59,7 +59,7 @@ def ways(memory: int) -> tuple[Way, ...]:
     return (
         Way("on", "link clicked, memory on", memory, True),
         Way("off", "link clicked, memory off", 0, True),
-        Way("direct", "address typed, memory on, by search alone", memory, False),
+        Way("direct", "URL typed, memory on, by search alone", memory, False),
     )
 
 

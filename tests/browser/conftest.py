@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 from tests.browser.packages import packed
 from tests.browser.tabs import CDN, OpenTab, Serve, Tab
 from tests.support.servers import served
@@ -84,6 +84,8 @@ class _Chromium:
         self._browser = None
         self._stack.close()
 
+
+expect.set_options(timeout=10_000)
 
 _CHROMIUM = _Chromium()
 _HERE = Path(__file__).parent

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Route, WebSocketRoute
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Error, Page, Route, WebSocketRoute
 from tests.browser.axe import Findings, check
 
 from unwritten import App
@@ -177,12 +177,22 @@ OpenTab: TypeAlias = Callable[..., Tab]
 def until(condition: Callable[[], object], seconds: float = 10) -> None:
     """Wait until a function returns a true value.
 
-    Playwright's own ``wait_for_function`` evaluates text, which the policy of pages forbids.
+    Playwright's own ``wait_for_function`` evaluates text, which the policy of pages forbids. Prefer ``expect`` for
+    what a locator or the URL shows: never read them directly after a click, a key or a navigation.
     """
     end = time.monotonic() + seconds
-    while not condition():
+    while not _holds(condition):
         assert time.monotonic() < end, f"the condition was not met within {seconds} s"
         time.sleep(0.02)
+
+
+def _holds(condition: Callable[[], object]) -> bool:
+    try:
+        return bool(condition())
+    except Error as error:
+        if "navigation" not in error.message:
+            raise
+        return False  # the document was replaced while the condition was read
 
 
 def note(value: object) -> str:

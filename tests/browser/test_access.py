@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import expect
 from tests.browser.tabs import OpenTab, Serve, note, until
 from tests.support.apps import make_wiki
 
@@ -76,22 +77,22 @@ def test_an_article_can_be_reached_by_keyboard(wiki: App, serve: Serve, open_tab
     tab.ready()
     press = tab.page.keyboard.press
     press("Tab")
-    assert tab.js("() => document.activeElement.className") == "skip"
+    expect(tab.page.locator(":focus")).to_have_class("skip")
     press("Enter")
     press("Tab")
-    assert tab.js("() => document.activeElement.name") == "q"
+    expect(tab.page.locator(":focus")).to_have_attribute("name", "q")
     tab.page.keyboard.type("moss of the north")
     press("Enter")
     tab.page.wait_for_selector("h1:has-text('Moss of the north')")
     until(lambda: tab.page.locator("#region-lead a").count())
-    assert tab.js("() => document.activeElement.tagName") == "H1", "the heading has the focus"
+    expect(tab.page.locator("h1")).to_be_focused()
     for _ in range(20):
         press("Tab")
         if tab.js("() => document.activeElement.textContent") == "ship":
             break
     press("Enter")
     tab.page.wait_for_selector("h1:has-text('Ship')")
-    assert tab.js("() => document.activeElement.tagName") == "H1"
+    expect(tab.page.locator("h1")).to_be_focused()
 
 
 def test_a_screen_reader_announces_start_and_end_only(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Frame
+from playwright.sync_api import Frame, expect
 from starlette.types import ASGIApp, Receive, Scope, Send
 from tests.browser.tabs import OpenTab, Serve, Tab, until
 from tests.support.escapes import MARKUP_ATTEMPTS, NAVIGATION_ATTEMPTS, NETWORK_ATTEMPTS, documents
@@ -149,12 +149,6 @@ def asked(tab: Tab, method: str, path: str) -> int:
     return sum(1 for line in tab.requests if line.startswith(method) and path in line)
 
 
-def place(tab: Tab) -> str:
-    """Return the URL of the tab. Playwright updates it only during its own calls."""
-    tab.page.wait_for_timeout(20)
-    return str(tab.page.url)
-
-
 def stayed(tab: Tab, url: str) -> None:
     """Assert that the page around the boxes is unchanged."""
     assert heard(tab, "escaped") == []
@@ -177,7 +171,7 @@ def test_boxed_apps_cannot_access_the_network(
     assert elsewhere.reached == [], "no connection at all"
     assert expected(seen), seen
     frames = [frame.url for frame in tab.page.frames if frame.parent_frame is not None]
-    assert len(frames) == len(texts) and all("/_unwritten/box?" in address for address in frames)
+    assert len(frames) == len(texts) and all("/_unwritten/box?" in other for other in frames)
 
 
 def test_boxed_apps_cannot_navigate_out_of_their_box(
@@ -257,7 +251,7 @@ def test_an_app_can_resize_and_open_a_page_after_a_click(serve: Serve, open_tab:
     pause(tab, 0.5)
     assert tab.page.url == f"{url}/p/Boxes"
     inside.click("#go")
-    until(lambda: place(tab) == f"{url}/wiki/Laps")
+    expect(tab.page).to_have_url(f"{url}/wiki/Laps")
     until(lambda: "a page of words" in tab.page.inner_text("main").lower())
 
 
@@ -268,6 +262,7 @@ def test_a_boxed_app_opens_only_pages_of_its_own_site(serve: Serve, open_tab: Op
     tab.finished()
     inside = frame_of(tab)
     inside.click("#more")
+    until(lambda: asked(tab, "POST", "box/state") == 1)
     bad = ["//127.0.0.2/x", "/\\\\127.0.0.2", "http://127.0.0.2/", "javascript:1", "", "wiki", "/_unwritten/box", "/ x"]
     for page in [*bad, "/" + "x" * 3000]:
         inside.evaluate("(page) => box.ask(page)", page)
@@ -296,12 +291,12 @@ def test_a_page_with_a_box_is_loaded_as_a_document(serve: Serve, open_tab: OpenT
     tab.ready()
     tab.js("() => { window.before = 1 }")
     tab.page.click("main a[href='/p/Boxes']")
-    until(lambda: place(tab) == f"{url}/p/Boxes")
+    expect(tab.page).to_have_url(f"{url}/p/Boxes")
     inside = frame_of(tab)
     until(lambda: inside.inner_text("#laps") == "0")
     assert tab.js("() => window.before === undefined")
     tab.page.go_back()
-    until(lambda: place(tab) == f"{url}/wiki/Tea")
+    expect(tab.page).to_have_url(f"{url}/wiki/Tea")
 
 
 def test_an_app_that_keeps_reloading_is_stopped(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
@@ -332,7 +327,8 @@ def test_the_source_is_shown_during_generation(serve: Serve, open_tab: OpenTab, 
     until(lambda: "<title>Lap counter</title>" in tab.page.inner_text("pre.source"))
     assert tab.page.locator("iframe").count() == 0
     tab.finished()
-    assert tab.page.locator("iframe.box").count() == 1 and tab.page.locator("pre.source").count() == 0
+    expect(tab.page.locator("iframe.box")).to_have_count(1)
+    expect(tab.page.locator("pre.source")).to_have_count(0)
 
 
 def test_no_public_attack_vector_leaves_a_box(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
@@ -348,8 +344,8 @@ def test_no_public_attack_vector_leaves_a_box(serve: Serve, open_tab: OpenTab, t
     refused: list[str | None] = []
     responses: list[str] = []
 
-    def elsewhere(address: str) -> bool:
-        return not address.startswith((url, "data:", "blob:", "about:", "https://cdn.jsdelivr.net/npm/htmx.org@"))
+    def elsewhere(other: str) -> bool:
+        return not other.startswith((url, "data:", "blob:", "about:", "https://cdn.jsdelivr.net/npm/htmx.org@"))
 
     tab.page.on("requestfailed", lambda r: refused.append(r.failure) if elsewhere(r.url) else None)
     tab.page.on("response", lambda r: responses.append(r.url) if elsewhere(r.url) else None)
@@ -410,9 +406,10 @@ def test_ordinary_programs_run_unchanged(serve: Serve, open_tab: OpenTab, tmp_pa
     until(lambda: inside.inner_text("#list").split("\n") == wanted)
     inside.evaluate("ask.showModal()")
     inside.click("#ok")
-    assert inside.evaluate("[ask.open, ask.returnValue]") == [False, "yes"]
+    until(lambda: inside.evaluate("[ask.open, ask.returnValue]") == [False, "yes"])
     assert inside.evaluate("getComputedStyle(document.querySelector('li')).color") == "rgb(0, 128, 128)"
-    assert inside.evaluate("[localStorage.count, document.title, picture.naturalWidth]") == ["6", "Ordinary 2", 20]
+    state = "[localStorage.count, document.title, picture.naturalWidth]"
+    until(lambda: inside.evaluate(state) == ["6", "Ordinary 2", 20])
     assert inside.inner_text("x-star") == "a star"
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from playwright.sync_api import Route, WebSocketRoute
+from playwright.sync_api import Route, WebSocketRoute, expect
 from starlette.types import Receive, Scope, Send
 from tests.browser.tabs import CDN, OpenTab, Serve, until
 from tests.support.apps import make_wiki
@@ -94,7 +94,7 @@ def test_pages_are_generated_without_a_socket(serve: Serve, open_tab: OpenTab, t
     tab.goto(f"{url}/wiki/Lighthouse")
     tab.finished()
     assert "as long as the sea lets it" in tab.text("body")
-    assert "Regenerate" in tab.page.inner_text("[data-colophon]")
+    expect(tab.page.locator("[data-colophon]")).to_contain_text("Regenerate")
     assert len(tab.events("close")) == 3
     assert tab.page.locator("#region-body a").get_attribute("class") == "unwritten"
     tab.ready()
@@ -127,10 +127,10 @@ def test_a_page_that_the_server_lost_is_reloaded_once(serve: Serve, open_tab: Op
 
     tab.page.route_web_socket(LIVE, forgetful)
     tab.goto(f"{url}/wiki/Lighthouse")
-    tab.page.wait_for_selector("aside[data-notice]")
+    expect(tab.page.locator("aside[data-notice]")).to_contain_text("interrupted")
     time.sleep(0.3)
+    tab.page.wait_for_load_state()
     assert tab.loads("/wiki/Lighthouse") == 2
-    assert "interrupted" in tab.page.inner_text("aside[data-notice]")
 
 
 def test_without_javascript_the_page_is_complete(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
@@ -142,8 +142,8 @@ def test_without_javascript_the_page_is_complete(serve: Serve, open_tab: OpenTab
     assert "as long as the sea lets it" in tab.text("body")
     assert tab.page.get_by_role("button", name="Stop").count() == 0
     tab.page.click("#region-body a")
+    expect(tab.page.locator("h1")).to_have_text("Tower")
     tab.page.wait_for_selector(".colophon:has-text('just now')")
-    assert tab.page.inner_text("h1") == "Tower"
     tab.page.get_by_role("button", name="Regenerate").click()
     tab.page.wait_for_selector(".colophon:has-text('Version 2 of 2')")
 

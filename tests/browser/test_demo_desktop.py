@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Frame, Locator
+from playwright.sync_api import Frame, Locator, expect
 from tests.browser.tabs import OpenTab, Tab, note, until
 from tests.support.servers import served
 
@@ -49,8 +50,9 @@ def front(tab: Tab) -> Locator:
     return tab.page.locator(".window[data-front]")
 
 
-def title(tab: Tab) -> str:
-    return front(tab).locator(".handle").inner_text()
+def handle(tab: Tab) -> Locator:
+    """Return the title bar of the front window. Its text is the title of the page in the window."""
+    return front(tab).locator(".handle")
 
 
 def launch(tab: Tab, words: str, modifiers: Any = None) -> None:
@@ -84,45 +86,48 @@ def test_windows_are_moved_resized_laid_out_and_remembered(start: Start, open_ta
     tab = on_desktop(open_tab, start(scripted(placeholder_text)))
     mouse, keys = tab.page.mouse, tab.page.keyboard
     launch(tab, "Files")
+    expect(handle(tab)).to_have_text("Home")
     launch(tab, "Mail")
-    assert windows(tab).count() == 2 and title(tab) == "Mail"
-    assert tab.page.locator(":focus").get_attribute("class") == "handle", "a new window has the focus"
+    expect(handle(tab)).to_have_text("Mail")
+    expect(windows(tab)).to_have_count(2)
+    expect(handle(tab)).to_be_focused()
     before = box(tab)
     mouse.move(before["x"] + 120, before["y"] + 14)
     mouse.down()
     mouse.move(before["x"] + 220, before["y"] + 74, steps=4)
     mouse.up()
+    until(lambda: (box(tab)["x"] - before["x"], box(tab)["y"] - before["y"]) == (100, 60))
     moved = box(tab)
-    assert (moved["x"] - before["x"], moved["y"] - before["y"]) == (100, 60)
     mouse.move(moved["x"] + moved["width"] - 5, moved["y"] + moved["height"] - 5)
     mouse.down()
     mouse.move(moved["x"] + moved["width"] + 45, moved["y"] + moved["height"] - 35, steps=4)
     mouse.up()
-    assert (box(tab)["width"], box(tab)["height"]) == (moved["width"] + 50, moved["height"] - 30)
+    until(lambda: (box(tab)["width"], box(tab)["height"]) == (moved["width"] + 50, moved["height"] - 30))
     front(tab).locator(".handle").focus()
     keys.press("ArrowLeft")
     keys.press("Shift+ArrowDown")
-    assert box(tab)["x"] == moved["x"] - 24 and box(tab)["height"] == moved["height"] - 6
+    until(lambda: box(tab)["x"] == moved["x"] - 24 and box(tab)["height"] == moved["height"] - 6)
     keys.press("Enter")
     until(lambda: box(tab)["width"] == 1280)
     keys.press("Enter")
     keys.press("Alt+Shift+N")
-    assert title(tab) in {"Files", "Home"}
+    expect(handle(tab)).to_have_text("Home")
     inside(tab).locator("a", has_text="Bees").click()
-    until(lambda: title(tab) == "Bees")
+    expect(handle(tab)).to_have_text("Bees")
     keys.press("Alt+Shift+T")
     until(lambda: box(tab)["y"] < 80 and 600 < box(tab)["width"] < 640)
     keys.press("Alt+Shift+M")
-    until(lambda: windows(tab).count() == 1)
+    expect(windows(tab)).to_have_count(1)
     tab.page.reload()
-    until(lambda: tab.page.locator(".window").count() == 2)
-    assert windows(tab).count() == 1
+    expect(tab.page.locator(".window")).to_have_count(2)
+    expect(windows(tab)).to_have_count(1)
     tab.page.locator("#shelf button", has_text="Bees").click()
-    assert title(tab) == "Bees" and windows(tab).count() == 2
+    expect(handle(tab)).to_have_text("Bees")
+    expect(windows(tab)).to_have_count(2)
     launch(tab, "Files")
-    assert windows(tab).count() == 2, "the dock activates the open window"
+    expect(windows(tab), "the dock activates the open window").to_have_count(2)
     keys.press("Alt+Shift+W")
-    until(lambda: windows(tab).count() == 1)
+    expect(windows(tab)).to_have_count(1)
 
 
 def test_each_window_has_its_own_history_and_stored_pages(start: Start, open_tab: OpenTab) -> None:
@@ -130,14 +135,15 @@ def test_each_window_has_its_own_history_and_stored_pages(start: Start, open_tab
     launch(tab, "Browser")
     launch(tab, "Files")
     inside(tab).locator("a", has_text="Clocks").click()
-    until(lambda: title(tab) == "Clocks" and not inside(tab).locator(UNFINISHED).count())
+    expect(handle(tab)).to_have_text("Clocks")
+    until(lambda: not inside(tab).locator(UNFINISHED).count())
     listing = inside(tab).locator(".files").inner_text()
     front(tab).get_by_role("button", name="Back").click()
-    until(lambda: title(tab) == "Home")
+    expect(handle(tab)).to_have_text("Home")
     inside(tab).locator("a", has_text="Clocks").click()
-    until(lambda: title(tab) == "Clocks" and inside(tab).locator(".files").count())
-    assert inside(tab).locator(".files").inner_text() == listing
-    assert tab.page.locator("#shelf button", has_text="Browser").count() == 1, "the other window is unchanged"
+    expect(handle(tab)).to_have_text("Clocks")
+    expect(inside(tab).locator(".files")).to_have_text(listing, use_inner_text=True)
+    expect(tab.page.locator("#shelf button", has_text="Browser"), "the other window is unchanged").to_have_count(1)
 
 
 def test_simultaneous_jobs_do_not_move_the_focus(start: Start, open_tab: OpenTab) -> None:
@@ -155,10 +161,10 @@ def test_simultaneous_jobs_do_not_move_the_focus(start: Start, open_tab: OpenTab
     assert text.input_value() == "Sugar for the bees", "finished jobs do not take the focus"
     assert tab.js("() => document.activeElement.tagName") == "IFRAME"
     tab.page.keyboard.press("Control+s")
-    until(lambda: title(tab) in {"Sugar for the bees", "Empty note"})
+    expect(handle(tab)).to_have_text(re.compile("Sugar for the bees|Empty note"))
     until(lambda: "Saved" in inside(tab).inner_text("main"))
     tab.page.reload()
-    until(lambda: tab.page.locator(".window").count() == 3)
+    expect(tab.page.locator(".window")).to_have_count(3)
     until(lambda: inside(tab).locator("textarea").input_value() == "Sugar for the bees")
 
 
@@ -167,17 +173,18 @@ def test_more_than_twelve_windows_need_one_to_be_closed(start: Start, open_tab: 
     tab = on_desktop(open_tab, url)
     for _ in range(12):
         launch(tab, "Terminal", ["Shift"])
-    assert windows(tab).count() == 12
+    expect(windows(tab)).to_have_count(12)
     for _ in range(38):
         tab.js(
             "() => document.querySelector('#dock a[href=\"/web\"]')"
             ".dispatchEvent(new MouseEvent('click', {bubbles: true, cancelable: true, shiftKey: true}))"
         )
     dialog = tab.page.get_by_role("dialog", name="Browser")
-    assert "12 windows are already open" in dialog.inner_text()
-    assert windows(tab).count() == 12
+    expect(dialog).to_contain_text("12 windows are already open")
+    expect(windows(tab)).to_have_count(12)
     dialog.get_by_role("button", name="Close Terminal").first.click()
-    until(lambda: title(tab) == "Browser" and windows(tab).count() == 12)
+    expect(handle(tab)).to_have_text("Browser")
+    expect(windows(tab)).to_have_count(12)
     stored = json.loads(tab.js("() => localStorage['unwritten-desktop']"))
     many = [*stored * 5, {"address": "//evil.example/", "place": stored[0]["place"]}, None, {"address": "javascript:1"}]
     tab.js(
@@ -195,11 +202,13 @@ def test_a_phone_shows_one_window_at_a_time(start: Start, open_tab: OpenTab) -> 
     )
     launch(tab, "Files")
     launch(tab, "Settings")
-    assert windows(tab).count() == 1 and box(tab)["width"] == 320
+    expect(handle(tab)).to_have_text("Settings")
+    expect(windows(tab)).to_have_count(1)
+    until(lambda: box(tab)["width"] == 320)
     assert tab.js("() => document.documentElement.scrollWidth") == 320
     assert inside(tab).evaluate("document.documentElement.scrollWidth") == 320
     tab.page.locator("#shelf button", has_text="Home").tap()
-    until(lambda: title(tab) == "Home")
+    expect(handle(tab)).to_have_text("Home")
 
 
 def test_settings_apply_to_all_open_windows(start: Start, open_tab: OpenTab) -> None:
@@ -228,10 +237,9 @@ def test_the_dock_links_to_pages_without_javascript(start: Start, open_tab: Open
     tab.goto(url)
     launch(tab, "Files")
     tab.page.locator("main a", has_text="Bees").click()
-    tab.page.wait_for_selector("tbody a")
-    assert tab.page.locator("tbody a").count() >= 3
+    expect(tab.page.locator("tbody a").nth(2)).to_be_visible()
     tab.page.locator("a.brand").click()
-    assert tab.page.locator(".hint").count() == 1
+    expect(tab.page.locator(".hint")).to_have_count(1)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -270,20 +278,18 @@ def test_a_first_session(start: Start, open_tab: OpenTab) -> None:
     until(lambda: "Writing in 2 windows" in tab.page.inner_text("#busy"), 60)
     until(lambda: tab.page.inner_text("#busy") == "", 240)
     assert 1 <= inside(tab).locator(".items li:not(.waiting)").count() <= 3  # duplicates are removed
-    assert tab.page.locator(".made a").count() == 1, "the new app is in the dock"
+    expect(tab.page.locator(".made a"), "the new app is in the dock").to_have_count(1)
     heading = inside(tab).locator(".screen h2").inner_text()
     inside(tab).locator(".buttons a").first.click()
     until(lambda: inside(tab).locator(".trail").count())
     until(lambda: tab.page.inner_text("#busy") == "", 240)
     front(tab).get_by_role("button", name="Back").click()
-    until(
-        lambda: inside(tab).locator(".screen h2").count() and inside(tab).locator(".screen h2").inner_text() == heading
-    )
+    expect(front(tab).frame_locator("iframe").locator(".screen h2")).to_have_text(heading)
     tab.page.locator("#shelf button", has_text="Bees").click()
     inside(tab).locator("tbody a").last.click()
     until(lambda: inside(tab).locator(".print").count())
     until(lambda: tab.page.inner_text("#busy") == "", 240)
-    assert inside(tab).locator("figcaption").inner_text().strip()
+    expect(inside(tab).locator("figcaption")).to_have_text(re.compile(r"\S"))
     assert tab.layout_shift() <= 0.05, note(tab.shifts)
     assert tab.axe().grave == []
 
@@ -296,7 +302,7 @@ def test_a_window_shows_drafts_of_a_diffusion_model(start: Start, open_tab: Open
         "(soft += e.target.querySelectorAll('.unsettled').length)); }"
     )
     inside(tab).locator("a", has_text="Letters").click()
-    until(lambda: title(tab) == "Letters")
+    expect(handle(tab)).to_have_text("Letters")
     until(lambda: not inside(tab).locator(UNFINISHED).count(), 60)
     assert inside(tab).evaluate("() => soft") > 0
     assert inside(tab).locator("tbody tr").count() >= 1

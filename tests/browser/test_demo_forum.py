@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import expect
 from tests.browser.tabs import OpenTab, Tab, note, until
 from tests.support.servers import served
 
@@ -80,11 +81,11 @@ def test_a_first_session(forum: Forum, open_tab: OpenTab) -> None:
     until(lambda: tab.page.locator("[data-vote=c0][aria-pressed=true]").count() == 1)
     count = tab.page.locator("[data-vote=c0]").inner_text()
     until(lambda: other.page.locator("[data-vote=c0]").inner_text() == count)
-    assert other.page.locator("[data-vote=c0][aria-pressed=true]").count() == 0, "the vote of another visitor"
+    expect(other.page.locator("[data-vote=c0][aria-pressed=true]"), "the vote of another visitor").to_have_count(0)
 
     tab.page.locator("#post-c1 [data-answer]").click()
-    assert tab.page.input_value("#reply select") == "c1"
-    assert tab.js("() => document.activeElement.name") == "text"
+    expect(tab.page.locator("#reply select")).to_have_value("c1")
+    expect(tab.page.locator("#reply [name=text]")).to_be_focused()
     tab.page.keyboard.type("Is it still warm?")
     tab.page.fill("#reply [name=name]", "Rae")
     tab.page.get_by_role("button", name="Reply").click()
@@ -92,7 +93,7 @@ def test_a_first_session(forum: Forum, open_tab: OpenTab) -> None:
         until(partial(says, each, "tree", "Is it still warm?"))
         until(partial(says, each, "posts-a1-0"), PATIENCE)
     until(lambda: not generating(tab) and not generating(other), PATIENCE)
-    assert tab.text("posts-a1-0") == other.text("posts-a1-0") != ""
+    until(lambda: tab.text("posts-a1-0") == other.text("posts-a1-0") != "")
     good(other)
 
     name = tab.page.locator("#post-c1 .author").inner_text()

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Locator, expect
 from tests.browser.tabs import OpenTab, Tab, note, until
 from tests.support.servers import served
 
@@ -90,8 +91,8 @@ def ticked(tab: Tab) -> None:
     until(lambda: tab.js("() => !!document.querySelector('.items .done')"))
 
 
-def message(tab: Tab) -> str:
-    return str(tab.page.inner_text(".list-message"))
+def message(tab: Tab) -> Locator:
+    return tab.page.locator(".list-message")
 
 
 def order(tab: Tab, words: str, answer: str) -> None:
@@ -122,11 +123,11 @@ def test_a_first_session(embedded_todo: str, open_tab: OpenTab) -> None:
     tab.page.click("button:text('Add')")
     until(lambda: "Plant a pear" in other.text("sheet"))
     tab.page.click("button:text('Undo')")
-    until(lambda: "Undone: added" in message(tab))
+    expect(message(tab)).to_contain_text("Undone: added")
     order(tab, "add a priority", "Added Priority (High, Medium, Low).")
     order(tab, "remove the due date", "would delete data")
     tab.page.click("button:text('Cancel')")
-    until(lambda: "Nothing was changed." in message(tab))
+    expect(message(tab)).to_contain_text("Nothing was changed.")
     found = tab.axe()
     assert not found.grave, str(found)
     assert tab.layout_shift() <= 0.05, note(tab.shifts)
@@ -155,6 +156,7 @@ def test_the_list_fits_any_width(scripted_todo: str, open_tab: OpenTab, width: i
     tab.goto(f"{scripted_todo}/list/garden_with_due_dates_and_who")
     is_made(tab)
     tab.page.click(".more summary >> nth=1")
+    expect(tab.page.locator(".more").nth(1)).to_have_attribute("open", "")
     assert tab.js("() => document.documentElement.scrollWidth") <= width
     found = tab.axe()
     assert not found.grave, str(found)
@@ -165,11 +167,11 @@ def test_the_microphone_asks_for_consent_first(scripted_todo: str, open_tab: Ope
     tab.page.add_init_script(LISTENS)
     tab.goto(scripted_todo)
     tab.page.click(".microphone")
-    assert "sends the recording to its vendor" in tab.page.inner_text(".asking")
+    expect(tab.page.locator(".asking")).to_contain_text("sends the recording to its vendor")
     assert not tab.js("() => window.listened"), "it does not listen before consent"
     tab.page.click("button:text('Use the microphone')")
     until(lambda: tab.page.input_value("#wish") == "a list for the")
-    assert tab.page.get_attribute(".microphone", "aria-pressed") == "true"
+    expect(tab.page.locator(".microphone")).to_have_attribute("aria-pressed", "true")
     until(lambda: tab.page.input_value("#wish") == "a list for the garden")
     tab.page.click(".microphone")
     until(lambda: "Check the text" in tab.page.inner_text("[data-voice-words]"))
@@ -196,9 +198,9 @@ def test_it_works_without_javascript(scripted_todo: str, open_tab: OpenTab) -> N
     tab.page.wait_for_url("**/list/garden?plain=1")  # the load event follows the end of the stream
     tab.page.goto(f"{scripted_todo}/list/garden")
     tab.page.click(".tick button >> nth=0")
-    assert "Done: “Job number 0”." in tab.page.inner_text(".list-message")
+    expect(message(tab)).to_contain_text("Done: “Job number 0”.")
     tab.page.click("button:text('Undo')")
-    assert "Undone" in tab.page.inner_text(".list-message")
+    expect(message(tab)).to_contain_text("Undone")
 
 
 def test_a_list_shows_drafts_of_a_diffusion_model(tmp_path: Path, open_tab: OpenTab) -> None:

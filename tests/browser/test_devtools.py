@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import expect
 from starlette.responses import Response
 from tests.browser.tabs import OpenTab, Serve, Tab, until
 from tests.support.apps import make_app, make_two, make_wiki, templates
@@ -59,11 +60,11 @@ def test_the_panel_shows_every_frame_of_a_canvas(serve: Serve, open_tab: OpenTab
     tab.page.get_by_role("button", name="Play").click()
     until(lambda: "settled" in tab.page.locator(".devtools-scrubber output").inner_text().split("·")[1])
     tab.page.get_by_text("Prompt", exact=True).click()
-    assert tab.page.get_by_text("An encyclopedia article about Lighthouse.", exact=True).is_visible()
-    assert "SELECT p.key" in tab.page.locator(".devtools-trace").inner_text()
+    expect(tab.page.get_by_text("An encyclopedia article about Lighthouse.", exact=True)).to_be_visible()
+    expect(tab.page.locator(".devtools-trace")).to_contain_text("SELECT p.key")
     tab.page.keyboard.press("Escape")
     until(lambda: not shown(tab, ".devtools-panel"))
-    assert tab.js("() => document.activeElement.className") == "devtools-button"
+    expect(tab.page.locator(".devtools-button")).to_be_focused()
 
 
 def test_the_panel_follows_a_running_job(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
@@ -82,7 +83,8 @@ def test_the_shortcut_is_a_plain_character_in_text_fields(serve: Serve, open_tab
     tab.goto(serve(with_form(tmp_path)) + "/")
     tab.page.locator("textarea").focus()
     tab.page.keyboard.press("Backquote")
-    assert tab.page.input_value("textarea") == "`" and not shown(tab, ".devtools-panel")
+    expect(tab.page.locator("textarea")).to_have_value("`")
+    assert not shown(tab, ".devtools-panel")
 
 
 def form(home: Path) -> Path:
@@ -183,7 +185,7 @@ def test_the_page_stays_under_the_overlay_of_an_error(serve: Serve, open_tab: Op
     templates(tmp_path, form=FORM.replace("The old words", "{{ 1 / 0 }}"))
     app.devtools.refresh_soon()
     until(lambda: shown(tab, ".devtools-overlay"))
-    assert "form.html, line 3" in tab.page.locator(".devtools-overlay").inner_text()
+    expect(tab.page.locator(".devtools-overlay")).to_contain_text("form.html, line 3")
     assert_kept(tab)
     templates(tmp_path, form=FORM.replace("The old words", "The new words"))
     app.devtools.refresh_soon()
@@ -255,7 +257,7 @@ def test_an_app_that_cannot_start_is_shown_in_the_overlay(author: str, home: Pat
     other = open_tab(beside=tab)
     other.quiet = True
     other.goto(f"{author}/")
-    assert other.page.locator("h1").inner_text() == "The app cannot start"
+    expect(other.page.locator("h1")).to_have_text("The app cannot start")
     (home / "app.py").write_text(APP.replace("The old title", "The new title"))
     until(lambda: tab.page.title() == "The new title · Small", 30)
     assert not shown(tab, ".devtools-overlay")

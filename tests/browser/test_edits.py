@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import expect
 from tests.browser.tabs import OpenTab, Serve, until
 from tests.support.apps import make_two, templates
 
@@ -44,7 +45,7 @@ def test_a_second_tab_sees_revisions_live(tmp_path: Path, serve: Serve, open_tab
     writer.page.click("section:has(#ask-lead) >> text=Revise")
     until(lambda: "A white tower." in writer.text("lead"))
     until(lambda: "A white tower." in reader.text("lead"))
-    assert reader.page.get_attribute("#region-lead", "data-state") == "writing"
+    expect(reader.page.locator("#region-lead")).to_have_attribute("data-state", "writing")
     for tab in (writer, reader):
         assert tab.text("body").strip() == "A body that stays."
         assert tab.page.get_attribute("#region-body", "data-state") == "written"
@@ -68,19 +69,20 @@ def test_edits_and_history_work_without_javascript(tmp_path: Path, serve: Serve,
     page.fill("#ask-lead", "make it white")
     page.click("section:has(#ask-lead) >> text=Revise")
     page.wait_for_selector("text=Revised")
-    assert page.inner_text("#region-lead").strip() == "A white tower with a lamp. It stands by the sea."
+    expect(page.locator("#region-lead")).to_have_text("A white tower with a lamp. It stands by the sea.")
     page.click("text=Edit")
     page.fill("#text-lead", "Mine.")
     page.click("section:has(#text-lead) >> text=Save")
-    assert page.inner_text("#region-lead").strip() == "Mine."
+    expect(page.locator("#region-lead")).to_have_text("Mine.")
     page.click("text=History")
     page.check("[name=from][value='1']")
     page.check("[name=to][value='3']")
     page.click("text=Compare versions")
-    assert "tall tower" in page.inner_text("del >> nth=0") and "Mine" in page.inner_text("ins >> nth=0")
+    expect(page.locator("del").first).to_contain_text("tall tower")
+    expect(page.locator("ins").first).to_contain_text("Mine")
     page.click("li:has-text('Version 1') >> text=Restore")
-    assert page.inner_text("#region-lead").strip() == OLD
-    assert "Restored from version 1" in page.inner_text(".colophon")
+    expect(page.locator("#region-lead")).to_have_text(OLD)
+    expect(page.locator(".colophon")).to_contain_text("Restored from version 1")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -118,12 +120,13 @@ def test_edit_forms_open_and_close_under_their_region(tmp_path: Path, serve: Ser
     link = tab.page.locator("[data-edit-link]")
     link.click()
     tab.page.wait_for_selector(".inline-edit #text-lead")
-    assert tab.page.locator("#text-lead").evaluate("box => box === document.activeElement")
-    assert link.get_attribute("aria-expanded") == "true" and tab.page.url.endswith("/Tower")
+    expect(tab.page.locator("#text-lead")).to_be_focused()
+    expect(link).to_have_attribute("aria-expanded", "true")
+    expect(tab.page).to_have_url(f"{url}/Tower")
     assert tab.axe().grave == []
     tab.page.keyboard.press("Escape")
-    assert tab.page.locator(".inline-edit").count() == 0
-    assert link.evaluate("link => link === document.activeElement"), "the focus returns to the link"
+    expect(tab.page.locator(".inline-edit")).to_have_count(0)
+    expect(link, "the focus returns to the link").to_be_focused()
     link.click()
     tab.page.fill(".inline-edit #text-lead", "My own words.")
     tab.page.click(".inline-edit >> text=Save")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import expect
 from tests.browser.tabs import OpenTab, Serve, Tab, until
 from tests.support.forum import Post, make_forum
 
@@ -42,7 +43,7 @@ def test_two_browsers_see_each_others_posts_and_the_same_reply(serve: Serve, ope
         sees(tab, "replies-1", "the sea is wide.")
         tab.page.wait_for_selector("#region-replies-1[data-state=written]")
     assert ada.html("replies-1") == bo.html("replies-1")
-    assert ada.page.input_value("#text") == "", "the sent form is empty"
+    expect(ada.page.locator("#text"), "the sent form is empty").to_have_value("")
     assert bo.page.input_value("#text") == "Half a thought", "input of other visitors is kept"
     bo.page.fill("#text", "How do we get there?")
     bo.page.click("button:text('Post')")
@@ -77,15 +78,15 @@ def test_errors_are_shown_in_place_and_the_focus_stays(serve: Serve, open_tab: O
     tab.page.fill("#text", "x")
     tab.page.focus("#text")
     tab.js("() => document.querySelector('form[data-action]').requestSubmit()")
-    tab.page.wait_for_selector("#error")
-    assert tab.page.inner_text("#error") == "At least 2 characters, please."
+    expect(tab.page.locator("#error")).to_have_text("At least 2 characters, please.")
     assert tab.page.input_value("#text") == "x"
     assert tab.js("() => document.activeElement === window.here && window.here.isConnected")
     tab.page.fill("#text", "xyz")
     tab.page.click("button:text('Post')")
     until(lambda: "xyz" in tab.text("posts"))
-    until(lambda: tab.page.locator("#error").count() == 0)
-    assert tab.page.input_value("#text") == "" and posts.count() == 1
+    expect(tab.page.locator("#error")).to_have_count(0)
+    expect(tab.page.locator("#text")).to_have_value("")
+    assert posts.count() == 1
 
 
 def test_a_refused_form_shows_the_error_and_can_be_resent(
@@ -99,8 +100,7 @@ def test_a_refused_form_shows_the_error_and_can_be_resent(
     looking(tab, f"{url}/thread/1")
     tab.page.fill("#text", "y" * 300)
     tab.page.click("button:text('Post')")
-    tab.page.wait_for_selector("[data-form-error]")
-    assert "too large. It may have 256 bytes" in tab.page.inner_text("[data-form-error]")
+    expect(tab.page.locator("[data-form-error]")).to_contain_text("too large. It may have 256 bytes")
     assert tab.page.input_value("#text") == "y" * 300
     forge = "(form) => form.setAttribute('action', form.getAttribute('action').replace(/_form=./, '_form=0'))"
     tab.page.eval_on_selector("[data-action]", forge)
@@ -109,7 +109,8 @@ def test_a_refused_form_shows_the_error_and_can_be_resent(
     until(lambda: "does not belong to the current version" in tab.page.inner_text("form[data-action]"))
     tab.page.click("button:text('Post')")
     until(lambda: "Short" in tab.text("posts"))
-    assert posts.count() == 1 and tab.page.locator("[data-form-error]").count() == 0
+    expect(tab.page.locator("[data-form-error]")).to_have_count(0)
+    assert posts.count() == 1
 
 
 def test_a_reconnected_tab_shows_missed_posts(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
@@ -135,8 +136,8 @@ def test_forms_work_without_javascript(serve: Serve, open_tab: OpenTab, tmp_path
     tab.page.goto(f"{url}/thread/1")
     tab.page.fill("#text", "x")
     tab.page.click("button:text('Post')")
-    assert tab.page.inner_text("#error") == "At least 2 characters, please."
-    assert tab.page.input_value("#text") == "x"
+    expect(tab.page.locator("#error")).to_have_text("At least 2 characters, please.")
+    expect(tab.page.locator("#text")).to_have_value("x")
     tab.page.fill("#text", "Why?")
     tab.page.click("button:text('Post')")
     tab.page.wait_for_selector("#region-replies-1:has-text('the sea is wide')")

@@ -124,11 +124,10 @@ def normalized(url: str) -> str:
     return unquote(url)
 
 
-def path_of(tab: Tab, url: str) -> str:
-    """Return the path in the address bar, without the prefix."""
-    at = normalized(tab.page.url)
-    assert at.startswith(normalized(url)), at
-    return at.removeprefix(normalized(url))
+def wait_for_path(tab: Tab, url: str, *paths: str) -> None:
+    """Wait until the address bar shows one of these paths under the prefix."""
+    expected = {normalized(url) + path for path in paths}
+    tab.page.wait_for_url(lambda at: normalized(at) in expected, wait_until="commit")
 
 
 @pytest.mark.browser
@@ -146,14 +145,15 @@ def test_pages_links_and_navigation(tmp_path: Path, open_tab: OpenTab, prefix: s
         tab.ready()
         tab.page.click("#region-lead a:text-is('Tower')")
         tab.page.wait_for_selector("h1:has-text('Tower')")
-        assert path_of(tab, url) == "/wiki/Tower"
+        wait_for_path(tab, url, "/wiki/Tower")
         until(lambda: tab.page.locator("#region-lead[data-state=written]").count())
         tab.page.go_back()
         tab.page.wait_for_selector("h1:has-text('Hub')")
         tab.page.click("#home")
         tab.page.wait_for_selector("h1:has-text('Guide')")
-        assert path_of(tab, url) == "/"
+        wait_for_path(tab, url, "/")
         tab.page.click("a.brand")
+        wait_for_path(tab, url, "/")
         tab.page.goto(f"{url}/wiki/tower?version=9")
         tab.page.wait_for_selector("text=Home")
         assert requests_outside(tab, url) == []
@@ -171,7 +171,7 @@ def test_forms(tmp_path: Path, open_tab: OpenTab, prefix: str, javascript: bool)
         tab.page.fill("[name=text]", "Hello")
         tab.page.click("text=Add")
         tab.page.wait_for_selector("#notes li:has-text('Hello')")
-        assert path_of(tab, url).removesuffix("?plain=1") == "/wiki/Hub"
+        wait_for_path(tab, url, "/wiki/Hub", "/wiki/Hub?plain=1")
         if javascript:
             until(lambda: tab.page.input_value("[name=text]") == "")  # the live update may precede the response
             assert tab.loads(urlsplit(tab.page.url).path) == 2, "one document and one response to the form"
@@ -189,7 +189,7 @@ def test_edits_and_history(tmp_path: Path, open_tab: OpenTab, prefix: str) -> No
         tab.page.fill(".inline-edit #text-lead", "Changed by hand.")
         tab.page.click(".inline-edit >> text=Save")
         tab.page.wait_for_selector("#region-lead:has-text('Changed by hand.')")
-        assert path_of(tab, url) == "/wiki/Hub#region-lead"
+        wait_for_path(tab, url, "/wiki/Hub#region-lead")
         tab.page.click("text=History")
         tab.page.click("li:has-text('Version 1') >> text=Restore")
         tab.page.wait_for_selector(".colophon:has-text('Restored from version 1')")
@@ -216,7 +216,7 @@ def test_prefetching(tmp_path: Path, open_tab: OpenTab, prefix: str, signed: str
         tab.ready()
         tab.page.click("a:text-is('Sea')")
         tab.page.wait_for_selector("h1:has-text('Sea')")
-        assert path_of(tab, url) == "/wiki/Sea"
+        wait_for_path(tab, url, "/wiki/Sea")
         assert requests_outside(tab, url) == []
 
 
@@ -232,7 +232,7 @@ def test_boxes(tmp_path: Path, open_tab: OpenTab, prefix: str) -> None:
         tab.goto(f"{url}/box")
         tab.page.frame_locator("iframe.box").locator("text=was 7").click()
         tab.page.wait_for_selector("h1:has-text('Boxed')")
-        assert path_of(tab, url) == "/wiki/Boxed"
+        wait_for_path(tab, url, "/wiki/Boxed")
         assert requests_outside(tab, url) == []
 
 
@@ -272,9 +272,9 @@ def test_demos_stay_under_the_prefix(tmp_path: Path, name: str, prefix: str) -> 
                 response = client.get(path)
                 assert response.status_code == 200 and unquote(response.url.path).startswith(f"{prefix}/"), path
                 wait_for(lambda: not app.site.jobs.unfinished(), 20)
-                found = {unescape(address) for address in URLS.findall(client.get(path).text)}
-                assert [address for address in found if not unquote(address).startswith(f"{prefix}/")] == []
-                links |= {address for address in found if "/_unwritten/" not in address}
+                found = {unescape(found_url) for found_url in URLS.findall(client.get(path).text)}
+                assert [found_url for found_url in found if not unquote(found_url).startswith(f"{prefix}/")] == []
+                links |= {found_url for found_url in found if "/_unwritten/" not in found_url}
             for path in sorted(links)[:20]:
                 response = client.get(path)
                 assert response.status_code in {200, 405} and unquote(response.url.path).startswith(f"{prefix}/"), path

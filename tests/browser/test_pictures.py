@@ -71,10 +71,10 @@ def test_a_painted_picture_replaces_its_ornament_in_place(
 
 
 def test_ornaments_have_colors_for_light_and_dark(tmp_path: Path, serve: Serve, open_tab: OpenTab) -> None:
-    address, fills = serve(gallery(tmp_path)), set()
+    url, fills = serve(gallery(tmp_path)), set()
     for scheme in ("light", "dark"):
         tab = open_tab(color_scheme=scheme)
-        tab.goto(address)
+        tab.goto(url)
         until(partial(shows, tab, 512))
         fills.add(tab.js("() => getComputedStyle(document.querySelector('.ornament .t0')).fill"))
         assert not tab.axe().grave

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import expect
 from tests.browser.tabs import OpenTab, Serve, Tab, note, until
 from tests.support.apps import make_wiki
 
@@ -39,9 +40,9 @@ def colours(tab: Tab) -> str:
 
 def test_prefetched_links_are_marked_and_open_complete_pages(tmp_path: Path, serve: Serve, open_tab: OpenTab) -> None:
     engine = wiki_engine("Behind it lies [[F]].\n")
-    address = serve(make_wiki(tmp_path, engine, prefetch="auto"))
+    url = serve(make_wiki(tmp_path, engine, prefetch="auto"))
     tab = open_tab()
-    tab.goto(address + HUB)
+    tab.goto(url + HUB)
     tab.finished()
     until(lambda: colours(tab) == "wwwuu")
     assert asked(engine) == "ABC"
@@ -55,8 +56,8 @@ def test_prefetched_links_are_marked_and_open_complete_pages(tmp_path: Path, ser
     tab.page.click("a:text-is('A')")
     until(lambda: tab.js("() => document.querySelector('h1').textContent") == "A")
     assert tab.js("() => document.querySelectorAll('[data-state=waiting], [data-state=writing]').length") == 0
-    assert "Written in advance" in tab.page.inner_text("[data-colophon]")
-    assert "before your visit" in tab.page.inner_text("[data-colophon]")
+    expect(tab.page.locator("[data-colophon]")).to_contain_text("Written in advance")
+    expect(tab.page.locator("[data-colophon]")).to_contain_text("before your visit")
     assert tab.loads("/wiki/A") == 1 and "A" not in asked(engine)[1:]
     until(lambda: asked(engine) == "ABCEF")  # the links of an opened page are prefetched
 
@@ -73,13 +74,13 @@ def test_a_hidden_tab_cancels_its_prefetches(tmp_path: Path, serve: Serve, open_
 
 def test_a_client_that_saves_data_gets_no_prefetches(tmp_path: Path, serve: Serve, open_tab: OpenTab) -> None:
     engine = wiki_engine("Words.")
-    address = serve(make_wiki(tmp_path, engine, prefetch="auto"))
+    url = serve(make_wiki(tmp_path, engine, prefetch="auto"))
     first, second = open_tab(), open_tab()
     second.page.add_init_script(SAVES)
-    first.goto(address + HUB)
+    first.goto(url + HUB)
     first.finished()
     until(lambda: asked(engine) == "ABC")
-    second.goto(address + HUB)
+    second.goto(url + HUB)
     second.page.hover("a:text-is('D')")
     second.page.wait_for_timeout(600)
     assert asked(engine) == "ABC"

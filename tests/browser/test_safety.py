@@ -22,7 +22,7 @@ FORBIDDEN = (
 ATTRIBUTES = """() => [...document.querySelectorAll('.region *')].filter((e) => e.getAttributeNames().some(
   (name) => /^(on|hx-|ws-|sse-|style|data-(?!htmx-powered))/.test(name) || (name === 'id' && !e.id.startsWith('g-'))
 )).map((e) => e.outerHTML.slice(0, 200))"""
-ADDRESSES_ELSEWHERE = """() => [...document.querySelectorAll('.region a[href]')].filter(
+FOREIGN_LINKS = """() => [...document.querySelectorAll('.region a[href]')].filter(
   (a) => a.origin !== location.origin).map((a) => a.href)"""
 
 # Texts whose effect would be visible in the page if they ran or were swapped in.
@@ -76,7 +76,7 @@ def test_hostile_output_executes_nothing_and_sends_no_requests(
     tab.goto(f"{url}/p/Hostile")
     tab.finished(60)
     tab.ready()
-    for address in (f"{url}/p/Hostile", f"{url}/p/Hostile?plain=1"):
+    for page_url in (f"{url}/p/Hostile", f"{url}/p/Hostile?plain=1"):
         assert tab.js("() => window.ran === undefined")
         regions = tab.page.locator(".region")
         assert regions.count() == len(pieces)
@@ -84,9 +84,9 @@ def test_hostile_output_executes_nothing_and_sends_no_requests(
         assert tab.page.inner_text("h1") == "Hostile"
         assert tab.page.locator(f".region :is({FORBIDDEN})").count() == 0
         assert tab.js(ATTRIBUTES) == []
-        assert tab.js(ADDRESSES_ELSEWHERE) == []
+        assert tab.js(FOREIGN_LINKS) == []
         assert tab.page.locator(".region a[href='/p/Tower'].unwritten").count() >= len(pieces) * 0.9
-        tab.goto(address)
+        tab.goto(page_url)
     paths = {urlsplit(line.split(" ")[1]).path for line in tab.requests if line.split(" ")[1].startswith(url)}
     assert {path for path in paths if not path.startswith("/_unwritten/static/")} == {"/p/Hostile"}
     # open_tab checks for errors, policy violations and requests to other origins.

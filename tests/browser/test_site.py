@@ -10,6 +10,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import expect
 from tests.browser.tabs import OpenTab
 from tests.support.apps import browser, make_clock, make_wiki, write
 
@@ -62,15 +63,14 @@ def test_a_site_works_from_a_file_server_and_from_files(
         page = tab.page
         page.goto(start)
         page.click("text=京都")
-        assert page.locator("h1").inner_text() == "京都"
+        expect(page.locator("h1")).to_have_text("京都")
         page.click("a.written")
-        assert page.locator("h1").inner_text() == "Lamp"
-        styled = page.evaluate("getComputedStyle(document.querySelector('a.unwritten')).textDecorationStyle")
-        assert styled == "dotted"
+        expect(page.locator("h1")).to_have_text("Lamp")
+        expect(page.locator("a.unwritten")).to_have_css("text-decoration-style", "dotted")
         page.click("a.unwritten")
-        assert page.locator("h1").inner_text() == "Not written yet"
+        expect(page.locator("h1")).to_have_text("Not written yet")
         page.click("text=Home")
-        assert page.locator("h1").inner_text() == "Fake Wiki"
+        expect(page.locator("h1")).to_have_text("Fake Wiki")
         tab.foreign[:] = [url for url in tab.foreign if not url.startswith(f"file://{folder}/")]
 
 
@@ -86,6 +86,6 @@ def test_an_exported_box_runs_without_network_access(
     tab.page.goto(f"{server}/clock.html")
     frame = tab.page.frame_locator("iframe.box")
     frame.locator("#b").click()
-    assert frame.locator("#b").inner_text() == "1"
+    expect(frame.locator("#b")).to_have_text("1")
     assert any("connect-src" in fault or "Content Security Policy" in fault for fault in tab.faults), tab.faults
     tab.faults.clear()

@@ -130,13 +130,13 @@ def test_public_attack_vectors_have_no_effect(serve: Serve, open_tab: OpenTab, t
         dialog.dismiss()
 
     tab.page.on("dialog", on_dialog)
-    for address in (f"{url}/guarded", f"{url}/bare"):
-        tab.goto(address)
+    for page_url in (f"{url}/guarded", f"{url}/bare"):
+        tab.goto(page_url)
         assert tab.js(SET_OFF) > 100
         assert tab.js(LOOK, FORBIDDEN) == []
         tab.page.wait_for_timeout(300)
         assert tab.js("() => ran") == [] and dialogs == []
-        assert tab.page.url == address and len(tab.page.context.pages) == 1
+        assert tab.page.url == page_url and len(tab.page.context.pages) == 1
         assert tab.page.locator("section.vector").count() == len(shown), "no vector closes an element around it"
         assert tab.page.inner_text("h1") == "Vectors"
     requested = {line.split(" ")[1].removeprefix(url) for line in tab.requests if line.split(" ")[1].startswith(url)}

@@ -13,14 +13,14 @@ EXAMPLES = (
 )
 
 
-def test_a_transcript_ends_with_the_ask_and_the_opening() -> None:
+def test_a_transcript_ends_with_the_prompt_and_the_opening() -> None:
     document = to_transcript(Prompt("An article about Rain.", "A calm book.", EXAMPLES, opening="**Rain**"))
     assert document.startswith("A calm book.")
     assert document.endswith("An article about Rain.\n\n**Rain**")
     assert document.index("Salt") < document.index("Wool") < document.index("Rain")
 
 
-def test_prompts_of_one_kind_share_everything_before_what_is_known() -> None:
+def test_prompts_of_one_kind_share_everything_before_the_facts() -> None:
     one = to_transcript(Prompt("An article about Rain.", "A calm book.", EXAMPLES, facts=("It is wet.",)))
     two = to_transcript(Prompt("A poem about Snow.", "A calm book.", EXAMPLES))
     end = one.index(EXAMPLES[-1].answer) + len(EXAMPLES[-1].answer)
@@ -53,7 +53,7 @@ def test_one_line_examples_end_with_their_line() -> None:
         "a\u2028b\x00c",
     ],
 )
-def test_what_looks_like_a_command_is_put_as_data(hostile: str) -> None:
+def test_text_that_looks_like_a_command_is_quoted(hostile: str) -> None:
     ask = f"An article about {hostile}."
     prompt = Prompt(ask, "A calm book.", facts=(hostile,), opening=f"**{hostile}**" if "\n" not in hostile else "")
     whole = to_transcript(prompt) + "".join(m["content"] for m in to_messages(prompt))
@@ -76,13 +76,13 @@ def test_a_chat_has_the_examples_as_earlier_turns() -> None:
     assert messages[-1]["content"].endswith("Begin the answer with exactly this: **Rain**")
 
 
-def test_a_chat_can_end_with_the_opening_to_go_on_from() -> None:
+def test_a_chat_can_end_with_the_opening() -> None:
     messages = to_messages(Prompt("An article about Rain.", opening="**Rain**"), prefill=True)
     assert messages[-1] == {"role": "assistant", "content": "**Rain**"}
     assert "Begin" not in messages[-2]["content"]
 
 
-def test_a_base_model_is_held_to_the_form_and_kept_from_circles() -> None:
+def test_base_models_get_a_grammar_and_a_repetition_penalty() -> None:
     sampling = transcript_sampling(Prompt("An article about Rain.", examples=EXAMPLES, opening="**Rain**"))
     assert sampling["grammar"].startswith("root ::= ")
     biased = dict(sampling["logit_bias"])
@@ -90,12 +90,12 @@ def test_a_base_model_is_held_to_the_form_and_kept_from_circles() -> None:
     assert " Jews" in biased
 
 
-def test_a_word_that_is_asked_for_is_not_made_rare() -> None:
+def test_requested_words_are_not_penalized() -> None:
     sampling = transcript_sampling(Prompt("An article about Slavery.", examples=EXAMPLES))
     biased = {word for word, _ in sampling["logit_bias"]}
     assert " slavery" not in biased and " Jews" in biased
 
 
-def test_without_examples_nothing_is_held() -> None:
+def test_without_examples_there_is_no_grammar() -> None:
     sampling = transcript_sampling(Prompt("An article about Rain."))
     assert "grammar" not in sampling and "logit_bias" not in sampling

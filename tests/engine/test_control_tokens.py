@@ -10,7 +10,7 @@ from unwritten_engine.chat_prompts import ControlTokens
 TOKENS = ("<eos>", "<end_of_turn>", "<|im_end|>", "[INST]", "<|im_end|>x", "x")
 
 
-def test_control_tokens_are_broken_up_and_nothing_else() -> None:
+def test_only_control_tokens_are_broken_up() -> None:
     controls = ControlTokens(TOKENS)
     assert controls.escape("a < b <b>bold</b> [[Link]] x") == "a < b <b>bold</b> [[Link]] x"
     assert controls.escape("<eos>[INST]") == "<\u2060eos>[\u2060INST]"
@@ -18,13 +18,13 @@ def test_control_tokens_are_broken_up_and_nothing_else() -> None:
 
 
 @given(st.lists(st.sampled_from([*TOKENS, "<", "e", "os>", "|", "[", "\u2060"])).map("".join))
-def test_no_control_token_is_left_and_no_character_is_lost(text: str) -> None:
+def test_control_tokens_are_neutralized_without_loss(text: str) -> None:
     found = ControlTokens(TOKENS).escape(text)
     assert not any(token in found for token in TOKENS if len(token) > 1)
     assert found.replace("\u2060", "") == text.replace("\u2060", "")
 
 
-def test_thousands_of_tokens_take_no_time() -> None:
+def test_thousands_of_tokens_are_fast() -> None:
     controls = ControlTokens(f"<unused{number}>" for number in range(6000))
     text = "The lighthouse <b>stands</b> on a rock. " * 500
     begun = time.perf_counter()

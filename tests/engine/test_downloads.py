@@ -41,7 +41,7 @@ def site(tmp_path: Path) -> Iterator[str]:
         thread.join()
 
 
-def test_a_download_says_size_and_folder_first(site: str, tmp_path: Path) -> None:
+def test_a_download_states_size_and_folder_first(site: str, tmp_path: Path) -> None:
     told: list[tuple[float, str]] = []
     target = tmp_path / "models" / "model.gguf"
     assert download(f"{site}/model.gguf", target, lambda share, doing: told.append((share, doing))) == target
@@ -51,7 +51,7 @@ def test_a_download_says_size_and_folder_first(site: str, tmp_path: Path) -> Non
     assert shares == sorted(shares) and shares[-1] == 1.0
 
 
-def test_what_is_there_is_not_downloaded_again(tmp_path: Path) -> None:
+def test_existing_files_are_not_downloaded_again(tmp_path: Path) -> None:
     (tmp_path / "model.gguf").write_bytes(b"x")
     download("http://127.0.0.1:9/model.gguf", tmp_path / "model.gguf", lambda share, doing: None)
 
@@ -65,7 +65,7 @@ def test_a_download_that_fails_leaves_nothing(site: str, tmp_path: Path, path: s
     assert not list(tmp_path.glob("models/*")) and not list(tmp_path.glob("models/.*"))
 
 
-def test_a_server_that_cannot_be_reached_says_what_needs_no_network(tmp_path: Path) -> None:
+def test_an_unreachable_server_suggests_offline_engines(tmp_path: Path) -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{closed.getsockname()[1]}/x.gguf"
@@ -73,7 +73,7 @@ def test_a_server_that_cannot_be_reached_says_what_needs_no_network(tmp_path: Pa
             download(address, tmp_path / "x.gguf", lambda share, doing: None)
 
 
-def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+def test_a_file_appears_complete_or_not_at_all(tmp_path: Path) -> None:
     target = tmp_path / "deep" / "file"
     with pytest.raises(ZeroDivisionError), whole_file(target, 3) as file:
         file.write(b"abc")
@@ -94,20 +94,20 @@ def test_two_writers_at_once_do_not_mix(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [target]
 
 
-def test_a_full_disk_is_said_beforehand(tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_before_the_download(tmp_path: Path) -> None:
     full = pytest.raises(EngineError, match=r"The disk is full: file needs .* MB in .*XDG_CACHE_HOME")
     with full, whole_file(tmp_path / "file", 10**18):
         pass
 
 
-def test_a_disk_that_fills_up_meanwhile_is_said_too(tmp_path: Path) -> None:
+def test_a_disk_that_fills_up_is_reported(tmp_path: Path) -> None:
     said = pytest.raises(EngineError, match="The disk is full")
     with Path("/dev/full").open("wb", buffering=0) as full, said, whole_file(tmp_path / "file", 1):
         full.write(b"x")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+def test_an_unwritable_folder_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
     said = pytest.raises(EngineError, match=r"Cannot write .*XDG_CACHE_HOME")
     with said, whole_file(tmp_path / "file" / "model", 1):

@@ -70,7 +70,7 @@ async def test_several_generations_run_at_once(engine: Engine) -> None:
 
 
 @engines
-async def test_a_generation_may_be_left_at_any_frame(engine: Engine) -> None:
+async def test_a_generation_may_be_closed_at_any_frame(engine: Engine) -> None:
     for count in range(4):
         running = engine.generate(Request(Prompt("x")))
         for _ in range(count):
@@ -81,7 +81,7 @@ async def test_a_generation_may_be_left_at_any_frame(engine: Engine) -> None:
 
 
 @engines
-async def test_a_closed_engine_says_so(engine: Engine) -> None:
+async def test_a_closed_engine_refuses_requests(engine: Engine) -> None:
     async def write() -> None:
         async with contextlib.aclosing(engine.generate(Request(Prompt("x")))) as frames:
             async for _ in frames:
@@ -98,7 +98,7 @@ async def test_a_closed_engine_says_so(engine: Engine) -> None:
 
 
 @engines
-async def test_warming_may_always_be_asked_for(engine: Engine) -> None:
+async def test_warming_is_always_allowed(engine: Engine) -> None:
     await engine.warm([Prompt("x")])
 
 
@@ -139,6 +139,6 @@ def test_frames_in_a_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert "a script on a tape: 8 tokens" in shown.err.replace("\n", " ")
 
 
-def test_an_error_in_a_terminal_is_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_error_in_a_terminal_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["x", "--engine", "embeded"]) == 1
     assert "Did you mean 'embedded'?" in capsys.readouterr().err.replace("\n", " ")

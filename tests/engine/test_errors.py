@@ -3,11 +3,11 @@ from __future__ import annotations
 from unwritten_engine.errors import EngineError, UnknownOption, suggestion
 
 
-def test_a_misspelt_name_gets_the_nearest() -> None:
+def test_a_misspelled_name_gets_the_nearest() -> None:
     assert suggestion("temprature", ["top_k", "temperature"]) == " Did you mean 'temperature'?"
 
 
-def test_a_name_like_none_gets_them_all() -> None:
+def test_an_unrelated_name_gets_all_names() -> None:
     assert suggestion("zzz", ["top_k", "min_p"]) == " Known: min_p, top_k."
     assert suggestion("zzz", []) == " It takes none."
 

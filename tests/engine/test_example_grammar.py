@@ -49,7 +49,7 @@ LEADS = [
 
 
 @pytest.mark.parametrize("sheet", SHEETS, ids=lambda path: f"{path.parent.name}-{path.stem}")
-def test_whatever_a_form_allows_is_whole_and_well_formed(sheet: object) -> None:
+def test_whatever_the_grammar_allows_is_complete_and_well_formed(sheet: object) -> None:
     answers = [example.answer for example in read_examples(str(sheet))]
     grammar = grammar_from_examples(answers, "", "\n\n=====")
     if grammar is None:
@@ -66,7 +66,7 @@ def test_whatever_a_form_allows_is_whole_and_well_formed(sheet: object) -> None:
 
 
 @pytest.mark.parametrize("sheet", ["note", "letter", "story", "article"])
-def test_every_example_fits_the_form_that_it_gave(sheet: str) -> None:
+def test_every_example_matches_its_grammar(sheet: str) -> None:
     examples = read_examples(asset_dir("templates") / "prompts" / f"{sheet}.txt")
     answers = [example.answer for example in examples]
     opened = "**X**" if sheet == "article" else ""
@@ -102,13 +102,13 @@ def test_a_text_must_have_as_many_sentences_as_the_examples() -> None:
         " is the water that falls from the [[1984]]. It makes people late for work.\n",
     ],
 )
-def test_what_makes_a_reader_wince_is_not_allowed(rest: str) -> None:
+def test_common_defects_are_not_allowed(rest: str) -> None:
     grammar = grammar_from_examples(LEADS, "**Rain**", "\n")
     assert grammar is not None
     assert not allows(grammar, rest)
 
 
-def test_numbers_and_initials_keep_their_points() -> None:
+def test_numbers_and_initials_keep_their_periods() -> None:
     grammar = grammar_from_examples(LEADS, "**Rain**", "\n")
     assert grammar is not None
     assert allows(grammar, " is 3.5 metres of water that fell on 1,200 people. It began in 40 B.C. and was late.\n")
@@ -126,7 +126,7 @@ def test_scripts_are_allowed_where_the_subject_has_them() -> None:
     assert not allows(japanese, rest.replace("old", "ol\u200bd"))
 
 
-def test_a_heading_that_was_begun_is_gone_on_with() -> None:
+def test_a_started_heading_is_continued() -> None:
     answers = ["## Use\n\nPeople eat it with bread.", "## Kinds\n\nThere are two kinds of it."]
     for opening, rest in [("", "## Past\n\nIt was eaten with bread."), ("## ", "Past\n\nIt was eaten with bread.")]:
         grammar = grammar_from_examples(answers, opening, "\n\n=====")
@@ -142,7 +142,7 @@ def test_an_opening_may_reach_into_the_second_block() -> None:
     assert not allows(grammar, "\n\n## Kinds\n\nThere are two kinds of it.\n\n=====")
 
 
-def test_examples_of_different_forms_make_a_loose_one() -> None:
+def test_examples_of_different_forms_give_a_loose_grammar() -> None:
     grammar = grammar_from_examples(["It is a white mineral.", "- salt from the sea\n- bread"], "", "\n\n=====")
     assert grammar is not None
     assert allows(grammar, "It is a white mineral.\n\n- salt\n- bread\n\n=====")
@@ -151,5 +151,5 @@ def test_examples_of_different_forms_make_a_loose_one() -> None:
 @pytest.mark.parametrize(
     "answers", [[], ['{"kind":"Rock"}'], ["<p>Salt.</p>"], ["| a | b |\n|---|---|"], ["```\nx\n```"]]
 )
-def test_what_is_no_prose_has_no_form(answers: list[str]) -> None:
+def test_text_that_is_not_prose_has_no_grammar(answers: list[str]) -> None:
     assert grammar_from_examples(answers, "", "\n") is None

@@ -15,7 +15,7 @@ def test_the_budget_is_the_smaller_of_canvases_and_tokens(canvases: int, max_tok
 
 
 @pytest.mark.parametrize("wrong", [{"canvases": 0}, {"max_tokens": 0}, {"seed": -1}, {"seed": 2**32}])
-def test_a_request_that_makes_no_sense_says_so(wrong: dict[str, Any]) -> None:
+def test_an_invalid_request_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"^Request\.\w+ is -?\d+: (ask for|give)"):
         Request(Prompt("x"), **wrong)
 

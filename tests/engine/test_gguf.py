@@ -12,7 +12,7 @@ from unwritten_engine.errors import EngineError, ModelBroken, ModelNotFound, Mod
 from unwritten_engine.gguf import GGUFTensor, read_contents, read_header
 
 
-def test_the_head_of_a_model(tmp_path: Path) -> None:
+def test_the_header_of_a_model_is_read(tmp_path: Path) -> None:
     path = write_gguf(tmp_path / "tiny.gguf", MODEL | {"tokenizer.chat_template": "{{ messages }}"})
     head = read_header(path)
     assert (head.architecture, head.name, head.quantization, head.context) == ("llama", "A tiny model", "Q4_K_M", 1024)
@@ -22,7 +22,7 @@ def test_the_head_of_a_model(tmp_path: Path) -> None:
     assert head.weight_bytes == path.stat().st_size
 
 
-def test_the_contents_of_a_file_say_where_its_weights_lie(tmp_path: Path) -> None:
+def test_the_offsets_of_weights_are_read(tmp_path: Path) -> None:
     path = write_gguf(tmp_path / "tiny.gguf", MODEL | {"general.type": "adapter"}, weights=80)
     metadata, tensors = read_contents(path)
     assert metadata["tokenizer.ggml.tokens"] == ["<s>", "a", "<|end|>"] and metadata["general.type"] == "adapter"
@@ -48,13 +48,13 @@ def test_a_model_without_a_template_is_a_base_model(tmp_path: Path) -> None:
         (b"GGUF\x03\0\0\0" + b"\xff" * 60, "damaged or truncated in its header"),
     ],
 )
-def test_what_is_no_model_is_said_to_be_none(tmp_path: Path, content: bytes, message: str) -> None:
+def test_a_file_that_is_not_a_model_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "x.gguf").write_bytes(content)
     with pytest.raises(ModelBroken, match=message):
         read_header(tmp_path / "x.gguf")
 
 
-def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:
+def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelNotFound, match="no model file at"):
         read_header(tmp_path / "none.gguf")
     (tmp_path / "folder.gguf").mkdir()
@@ -63,7 +63,7 @@ def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("architecture", ["diffusion-gemma", "diffusion_gemma", "diffusion-gemma4", "gemma3"])
-def test_a_diffusion_gemma_is_known_however_it_is_spelt(tmp_path: Path, architecture: str) -> None:
+def test_diffusion_gemma_is_recognized_in_any_spelling(tmp_path: Path, architecture: str) -> None:
     head = read_header(write_gguf(tmp_path / "d.gguf", MODEL | {"general.architecture": architecture}))
     assert head.is_diffusion_gemma == (architecture != "gemma3")
 
@@ -104,9 +104,7 @@ def test_every_truncation_is_noticed(tmp_path: Path) -> None:
 
 @settings(max_examples=150, deadline=None)
 @given(at=st.integers(4, 400), value=st.binary(min_size=1, max_size=8))
-def test_damage_is_an_error_of_ours_or_harmless(
-    tmp_path_factory: pytest.TempPathFactory, at: int, value: bytes
-) -> None:
+def test_damage_is_reported_or_harmless(tmp_path_factory: pytest.TempPathFactory, at: int, value: bytes) -> None:
     folder = tmp_path_factory.mktemp("damaged")
     content = bytearray(write_gguf(folder / "x.gguf", MODEL).read_bytes())
     content[at : at + len(value)] = value

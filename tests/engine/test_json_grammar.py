@@ -129,7 +129,7 @@ def fits(value: Any, schema: dict[str, Any]) -> bool:
 
 @settings(max_examples=60, deadline=None)
 @given(schemas(), st.randoms(use_true_random=False))
-def test_any_schema_gives_compact_json_that_fits(schema: dict[str, Any], rng: random.Random) -> None:
+def test_any_schema_gives_valid_compact_json(schema: dict[str, Any], rng: random.Random) -> None:
     text = Grammar(grammar_from_schema(schema)).sample(rng)
     assert fits(json.loads(text), schema)
 
@@ -171,7 +171,7 @@ def test_open_and_exclusive_bounds(bounds: dict[str, float], low: int | None, hi
         assert (low is None or number >= low) and (high is None or number <= high)
 
 
-def test_there_is_no_free_white_space_and_no_endless_part() -> None:
+def test_there_is_no_free_white_space_and_no_unbounded_part() -> None:
     source = grammar_from_schema(Facts.model_json_schema())
     rules = [line.partition(" ::= ")[2] for line in source.splitlines()]
     assert not any("*" in rule or "+" in rule for rule in rules)
@@ -199,7 +199,7 @@ def test_there_is_no_free_white_space_and_no_endless_part() -> None:
         ({"type": "array", "prefixItems": [{"type": "null"}], "minItems": 0}, "open length"),
     ],
 )
-def test_what_it_cannot_hold_is_refused_with_its_place(schema: dict[str, Any], message: str) -> None:
+def test_unsupported_schemas_are_refused_with_their_place(schema: dict[str, Any], message: str) -> None:
     with pytest.raises(RequestRefused, match=message):
         grammar_from_schema(schema)
 

@@ -37,7 +37,7 @@ from unwritten_engine.open import ENGINE_KINDS
         ("hf:owner/repo/model.bin", "does not name a file"),
     ],
 )
-def test_an_unknown_engine_says_what_there_is(spec: str, message: str) -> None:
+def test_an_unknown_engine_lists_the_known_ones(spec: str, message: str) -> None:
     with pytest.raises(UnknownEngine) as raised:
         open_engine(spec)
     assert message in str(raised.value)
@@ -69,7 +69,7 @@ def test_options_are_checked_first(spec: str, options: dict[str, Any], kind: typ
     assert message in str(raised.value)
 
 
-def test_files_that_are_no_models_are_refused_before_llama_cpp_is_asked(tmp_path: Path) -> None:
+def test_files_that_are_not_models_are_refused_before_loading(tmp_path: Path) -> None:
     with pytest.raises(ModelNotFound, match="no model file"):
         open_engine(tmp_path / "none.gguf")
     (tmp_path / "text.gguf").write_text("This is not a model, it is a text of some length.")
@@ -82,28 +82,26 @@ def test_files_that_are_no_models_are_refused_before_llama_cpp_is_asked(tmp_path
 
 @pytest.mark.model
 @pytest.mark.parametrize("architecture", ["diffusion-gemma", "diffusion_gemma4"])
-def test_a_diffusion_gemma_that_llama_cpp_does_not_know_names_the_build_that_does(
-    tmp_path: Path, architecture: str
-) -> None:
+def test_an_unsupported_diffusion_gemma_names_the_right_build(tmp_path: Path, architecture: str) -> None:
     path = write_gguf(tmp_path / "d.gguf", MODEL | {"general.architecture": architecture})
     with pytest.raises(ModelUnsupported, match=r"pull/24423/head.*'visual:llama.cpp/build/bin/llama-diffusion-cli'"):
         open_engine(path)
 
 
 @pytest.mark.model
-def test_a_file_that_llama_cpp_cannot_load_is_refused_too(tmp_path: Path) -> None:
+def test_a_file_that_llama_cpp_cannot_load_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelUnsupported, match=r"could not load .*architecture 'llama'.*log=True"):
         open_engine(write_gguf(tmp_path / "hollow.gguf", MODEL))
 
 
-def test_without_llama_cpp_the_command_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_without_llama_cpp_the_message_names_the_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "xllamacpp", None)
     with pytest.raises(MissingPackage, match="Type: pip install xllamacpp"):
         open_engine(write_gguf(tmp_path / "tiny.gguf", MODEL))
 
 
 @pytest.mark.parametrize("package", ["torch", "transformers"])
-def test_without_the_packages_of_the_diffusion_engine_the_command_is_said(
+def test_without_the_diffusion_packages_the_message_names_the_command(
     monkeypatch: pytest.MonkeyPatch, package: str
 ) -> None:
     monkeypatch.setitem(sys.modules, "torch", sys)  # there, and not the slow one
@@ -121,12 +119,12 @@ def test_a_tape_is_opened_by_path(tmp_path: Path, spec: str) -> None:
     assert open_engine(spec.format(path), speed=0).about.engine == "tape"
 
 
-def test_a_missing_tape(tmp_path: Path) -> None:
+def test_a_missing_tape_is_reported(tmp_path: Path) -> None:
     with pytest.raises(ModelNotFound, match="no tape"):
         open_engine(tmp_path / "none.tape")
 
 
-def test_hugging_face_without_its_package_says_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hugging_face_without_its_package_names_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(MissingPackage, match="pip install huggingface_hub"):
         open_engine("hf:owner/repo/model.gguf")

@@ -55,7 +55,7 @@ def test_defaults_are_filled_in_and_values_get_their_type() -> None:
         ({"biases": [["a", "b"]]}, "a list of pairs"),
     ],
 )
-def test_a_value_that_does_not_fit_says_what_would(given: dict[str, Any], message: str) -> None:
+def test_an_invalid_value_is_explained(given: dict[str, Any], message: str) -> None:
     with pytest.raises(BadOption, match=message):
         check_options(given, TABLE, "It")
 
@@ -65,7 +65,7 @@ def test_an_unknown_name_gets_a_suggestion() -> None:
         check_options({"haet": 1}, TABLE, "It")
 
 
-def test_an_object_comes_as_a_dict_or_as_its_text() -> None:
+def test_an_object_may_be_a_dict_or_json() -> None:
     assert [check_options({"more": more}, TABLE, "It")["more"] for more in ({"a": [1]}, '{"a": [1]}')] == [
         {"a": [1]}
     ] * 2
@@ -76,7 +76,7 @@ def test_none_is_allowed_where_it_is_the_default() -> None:
 
 
 @pytest.mark.parametrize("table", [llamacpp.OPTIONS, llamacpp.SAMPLING, openai.OPTIONS, openai.SAMPLING])
-def test_every_default_of_ours_is_itself_allowed(table: tuple[Option, ...]) -> None:
+def test_every_default_is_valid(table: tuple[Option, ...]) -> None:
     for option in table:
         assert option.check(option.default, "It") == option.default
         assert option.help and not option.help.endswith(".")

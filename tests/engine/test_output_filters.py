@@ -33,7 +33,7 @@ def opened(opening: str, text: str, *, final: bool = True) -> str | None:
         ("A light", "", "A light"),
     ],
 )
-def test_the_opening_comes_once(opening: str, text: str, whole: str) -> None:
+def test_the_opening_occurs_once(opening: str, text: str, whole: str) -> None:
     assert opened(opening, text) == whole
     for length in range(len(text)):
         shown = opened(opening, text[:length], final=False)
@@ -55,7 +55,7 @@ def test_json_loses_its_white_space_and_nothing_else(value: object, indent: int 
     assert compact.done
 
 
-def test_where_a_value_begins() -> None:
+def test_the_start_of_a_value_is_found() -> None:
     assert json_start_characters({"type": "object"}) == "{" and json_start_characters({"type": "array"}) == "["
     assert '"' in json_start_characters({"anyOf": []}) and json_start_characters({"type": "string"}) == '"'
     text = JSONFilter(json_start_characters({"type": "string"}))

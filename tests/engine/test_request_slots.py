@@ -19,7 +19,7 @@ async def turn() -> None:
         await asyncio.sleep(0)
 
 
-async def test_clicks_go_before_what_is_written_ahead_and_else_the_first_comes_first() -> None:
+async def test_clicks_go_before_prefetches_in_order_of_arrival() -> None:
     slots = SlotScheduler(1, 1)
     held = await slots.acquire("", CLICK)
     order: list[str] = []
@@ -41,7 +41,7 @@ async def test_clicks_go_before_what_is_written_ahead_and_else_the_first_comes_f
     assert (slots.busy, slots.waiting) == (0, 0)
 
 
-async def test_a_request_goes_to_the_slot_that_knows_its_beginning() -> None:
+async def test_a_request_gets_the_slot_with_its_prefix() -> None:
     slots = SlotScheduler(3, 3)
     lead, facts = await slots.acquire("lead", CLICK), await slots.acquire("facts", CLICK)
     assert lead is not facts
@@ -51,7 +51,7 @@ async def test_a_request_goes_to_the_slot_that_knows_its_beginning() -> None:
     assert again == [facts, lead]
 
 
-async def test_a_new_beginning_takes_an_unused_slot_then_a_duplicate_then_the_oldest() -> None:
+async def test_a_new_prefix_takes_an_unused_slot_then_a_duplicate_then_the_oldest() -> None:
     slots = SlotScheduler(4, 4)
     taken = [await slots.acquire(beginning, CLICK) for beginning in ("a", "b", "b")]
     for slot in taken:
@@ -65,7 +65,7 @@ async def test_a_new_beginning_takes_an_unused_slot_then_a_duplicate_then_the_ol
     assert await slots.acquire("e", CLICK) is taken[0]
 
 
-async def test_what_is_written_ahead_leaves_half_of_the_places_free() -> None:
+async def test_prefetches_leave_half_of_the_slots_free() -> None:
     slots = SlotScheduler(4, 4)
     ahead = [asyncio.ensure_future(slots.acquire("", AHEAD)) for _ in range(4)]
     await turn()
@@ -77,7 +77,7 @@ async def test_what_is_written_ahead_leaves_half_of_the_places_free() -> None:
     await asyncio.gather(*ahead, return_exceptions=True)
 
 
-async def test_places_limit_the_work_even_if_there_are_more_slots() -> None:
+async def test_the_limit_applies_even_with_more_slots() -> None:
     slots = SlotScheduler(4, 2)
     tasks = [asyncio.ensure_future(slots.acquire("", CLICK)) for _ in range(4)]
     await turn()
@@ -87,7 +87,7 @@ async def test_places_limit_the_work_even_if_there_are_more_slots() -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def test_one_who_leaves_the_queue_takes_no_place() -> None:
+async def test_a_cancelled_request_takes_no_slot() -> None:
     slots = SlotScheduler(1, 1)
     held = await slots.acquire("", CLICK)
     leaving, staying = (asyncio.ensure_future(slots.acquire("", CLICK)) for _ in range(2))
@@ -98,7 +98,7 @@ async def test_one_who_leaves_the_queue_takes_no_place() -> None:
     assert isinstance(await staying, Slot)
 
 
-async def test_a_turn_that_comes_in_the_moment_of_cancelling_is_passed_on() -> None:
+async def test_a_slot_granted_during_cancellation_is_passed_on() -> None:
     slots = SlotScheduler(1, 1)
     held = await slots.acquire("", CLICK)
     leaving, staying = (asyncio.ensure_future(slots.acquire("", CLICK)) for _ in range(2))
@@ -111,7 +111,7 @@ async def test_a_turn_that_comes_in_the_moment_of_cancelling_is_passed_on() -> N
     assert slots.busy == 1
 
 
-async def test_closing_turns_everybody_away() -> None:
+async def test_closing_rejects_waiting_requests() -> None:
     slots = SlotScheduler(1, 1)
     await slots.acquire("", CLICK)
     waiting = asyncio.ensure_future(slots.acquire("", CLICK))
@@ -123,7 +123,7 @@ async def test_closing_turns_everybody_away() -> None:
         await slots.acquire("", CLICK)
 
 
-async def test_a_hurried_request_goes_before_what_came_before_it() -> None:
+async def test_a_promoted_request_goes_first() -> None:
     slots = SlotScheduler(2, 2)
     held = await slots.acquire("", CLICK)
     first, wanted = object(), object()

@@ -32,14 +32,14 @@ async def test_the_opening_is_in_every_frame() -> None:
     assert [f.text for f in frames] == ["It is a", "It is a tower.", "It is a tower."]
 
 
-async def test_answers_by_a_part_of_the_ask_and_by_function() -> None:
+async def test_answers_are_found_by_substring_and_by_function() -> None:
     engine = scripted(lambda request: request.prompt.ask.upper(), by_ask={"facts": "{}"})
     assert (await frames_of(engine, "quick facts"))[-1].text == "{}"
     assert (await frames_of(engine, "lead"))[-1].text == "LEAD"
     assert [r.prompt.ask for r in engine.requests] == ["quick facts", "lead"]
 
 
-async def test_no_answer_is_refused_with_what_there_is() -> None:
+async def test_a_missing_answer_is_refused_with_the_known_ones() -> None:
     with pytest.raises(RequestRefused, match=r"no answer for 'lead'.*'facts'"):
         await frames_of(scripted(by_ask={"facts": "{}"}), "lead")
 
@@ -51,7 +51,7 @@ async def test_frames_are_yielded_as_they_are() -> None:
     assert frames[2].done
 
 
-async def test_a_failure_in_mid_run() -> None:
+async def test_a_failure_during_generation_is_raised() -> None:
     engine = scripted(["A light", GenerationFailed("The lamp broke.")])
     seen = []
     with pytest.raises(GenerationFailed, match="lamp"):

@@ -32,7 +32,7 @@ async def frames_of(engine: Engine, request: Request) -> list[Frame]:
     return [frame async for frame in engine.generate(request)]
 
 
-async def test_frames_come_back_as_they_were_recorded(tmp_path: Path) -> None:
+async def test_frames_are_played_back_as_recorded(tmp_path: Path) -> None:
     engine = scripted(by_ask={"lead": [*denoising_frames("A tower by the sea.", canvases=2)], "odd": HOSTILE})
     recorder = Recorder(engine, tmp_path / "a.tape")
     asked = [Request(Prompt("lead"), canvases=2), Request(Prompt("odd"), seed=5)]
@@ -42,7 +42,7 @@ async def test_frames_come_back_as_they_were_recorded(tmp_path: Path) -> None:
     assert played[1][-1].text == HOSTILE
 
 
-async def test_about_says_what_was_recorded(tmp_path: Path) -> None:
+async def test_about_describes_the_recorded_engine(tmp_path: Path) -> None:
     Recorder(scripted(""), tmp_path / "a.tape")
     about = TapeEngine(tmp_path / "a.tape").about
     assert about.engine == "tape"
@@ -51,7 +51,7 @@ async def test_about_says_what_was_recorded(tmp_path: Path) -> None:
     assert about.abilities == replace(ABOUT.abilities, prefetch=False)
 
 
-async def test_a_shape_is_refused_if_the_recorded_engine_could_hold_none(tmp_path: Path) -> None:
+async def test_a_schema_is_refused_if_the_recorded_engine_supported_none(tmp_path: Path) -> None:
     shaped = Request(Prompt("x"), schema={"type": "null"})
     for shapes in (True, False):
         about = replace(ABOUT, abilities=Abilities(schemas=shapes))
@@ -74,13 +74,13 @@ async def test_timing_is_kept_and_scaled(tmp_path: Path) -> None:
     assert 0.13 < time.monotonic() - begun < 0.28
 
 
-async def test_a_request_matches_whatever_its_seed_and_priority(tmp_path: Path) -> None:
+async def test_requests_match_with_any_seed_and_priority(tmp_path: Path) -> None:
     await frames_of(Recorder(scripted("text"), tmp_path / "a.tape"), Request(Prompt("x"), seed=1))
     strict = TapeEngine(tmp_path / "a.tape", speed=0, strict=True)
     assert (await frames_of(strict, Request(Prompt("x"), seed=2, priority=Priority.PREFETCH)))[-1].text == "text"
 
 
-async def test_a_tape_outlives_other_examples_unless_strict(tmp_path: Path) -> None:
+async def test_other_examples_match_unless_strict(tmp_path: Path) -> None:
     await frames_of(Recorder(scripted("text"), tmp_path / "a.tape"), Request(Prompt("x")))
     changed = Request(Prompt("x", system="New.", examples=(Example("a", "b"),)), options={"temperature": 1.0})
     assert (await frames_of(TapeEngine(tmp_path / "a.tape", speed=0), changed))[-1].text == "text"
@@ -88,7 +88,7 @@ async def test_a_tape_outlives_other_examples_unless_strict(tmp_path: Path) -> N
         await frames_of(TapeEngine(tmp_path / "a.tape", speed=0, strict=True), changed)
 
 
-async def test_any_mapping_will_do_for_options_and_shapes(tmp_path: Path) -> None:
+async def test_options_and_schemas_may_be_any_mapping(tmp_path: Path) -> None:
     def request(kind: Callable[[dict[str, object]], Mapping[str, object]]) -> Request:
         prompt = Prompt("x", examples=(Example("a", "b"),), images=(b"1",))
         return Request(prompt, schema=kind({"type": "object", "a": 1}), options=kind({"b": 2}))
@@ -108,13 +108,13 @@ async def test_takes_of_one_request_are_played_in_turn(tmp_path: Path) -> None:
     assert played == ["first", "second", "first"]
 
 
-async def test_an_ask_that_is_not_held_is_refused_with_what_is(tmp_path: Path) -> None:
+async def test_an_unknown_ask_is_refused_with_the_known_ones(tmp_path: Path) -> None:
     await frames_of(Recorder(scripted("text"), tmp_path / "a.tape"), Request(Prompt("A lighthouse.")))
     with pytest.raises(RequestRefused, match=r"has no recording of 'A whale.'. It has 'A lighthouse.'"):
         await frames_of(TapeEngine(tmp_path / "a.tape"), Request(Prompt("A whale.")))
 
 
-async def test_a_failure_is_played_as_it_happened(tmp_path: Path) -> None:
+async def test_failures_are_played_back(tmp_path: Path) -> None:
     recorder = Recorder(scripted(["A li", GenerationFailed("The lamp broke.")]), tmp_path / "a.tape")
     with pytest.raises(GenerationFailed):
         await frames_of(recorder, Request(Prompt("x")))
@@ -124,7 +124,7 @@ async def test_a_failure_is_played_as_it_happened(tmp_path: Path) -> None:
         await anext(running)
 
 
-async def test_a_stopped_generation_is_not_kept_and_a_second_recorder_adds(tmp_path: Path) -> None:
+async def test_stopped_generations_are_not_recorded_and_recorders_append(tmp_path: Path) -> None:
     path = tmp_path / "a.tape"
     stopped = Recorder(scripted(["A", HANG]), path).generate(Request(Prompt("x")))
     await anext(stopped)
@@ -134,7 +134,7 @@ async def test_a_stopped_generation_is_not_kept_and_a_second_recorder_adds(tmp_p
     assert [take.ask for take in read_tape(path)[1]] == ["x"]
 
 
-async def test_a_tape_of_another_model_is_not_added_to(tmp_path: Path) -> None:
+async def test_a_tape_of_another_model_is_not_extended(tmp_path: Path) -> None:
     engine = scripted("text")
     Recorder(engine, tmp_path / "a.tape")
     other = scripted("text", about=replace(engine.about, model="another script"))
@@ -162,7 +162,7 @@ async def test_closing_ends_running_tapes(tmp_path: Path) -> None:
         (b'{"unwritten_tape":1,"about":{"engine":"x"}}\n', "damaged in its first line"),
     ],
 )
-def test_what_is_not_a_tape_is_said_to_be_none(tmp_path: Path, content: bytes, message: str) -> None:
+def test_a_file_that_is_not_a_tape_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "a.tape").write_bytes(content)
     with pytest.raises(ModelBroken, match=message):
         TapeEngine(tmp_path / "a.tape")

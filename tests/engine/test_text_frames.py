@@ -47,14 +47,14 @@ def test_a_language_without_spaces_settles_too() -> None:
     assert run(["ภ" * 200])[0].unsettled == ((136, 200),)
 
 
-def test_a_stop_never_flashes() -> None:
+def test_a_stop_string_is_never_shown() -> None:
     frames = run(["A tower.", "\n", "\n==", "=", "== more"], ends=("\n\n=====",))
     assert [f.text for f in frames] == ["A tower."] * 5
     frames = run(["A tower.", "\n", "\nIt", " stands"], ends=("\n\n=====",))
     assert [f.text for f in frames][:3] == ["A tower.", "A tower.", "A tower.\n\nIt"]
 
 
-def test_what_was_held_back_comes_if_the_text_ends_without_a_stop() -> None:
+def test_withheld_text_is_shown_if_no_stop_string_follows() -> None:
     assert run(["A", " = "], stops=("===",))[-1].text == "A ="
 
 
@@ -68,7 +68,7 @@ def test_the_first_stop_of_several_counts() -> None:
     assert stream.stopped
 
 
-def test_white_space_around_a_text_is_dropped() -> None:
+def test_surrounding_white_space_is_dropped() -> None:
     frames = run(["\n", "\n  A", " b ", "\n"])
     assert [f.text for f in frames] == ["", "A", "A b ", "A b \n", "A b"]
     assert run([" a"], opening="It is")[-1].text == "It is a"
@@ -90,7 +90,7 @@ def test_canvases_and_steps_are_counted() -> None:
     st.text("ab ", max_size=3),
     st.lists(st.text("ab=\n", min_size=1, max_size=3), max_size=3),
 )
-def test_however_a_text_comes_in_pieces(pieces: list[str], opening: str, stops: list[str]) -> None:
+def test_frames_do_not_depend_on_how_a_text_is_split(pieces: list[str], opening: str, stops: list[str]) -> None:
     frames = run(pieces, opening, stops=tuple(stops))
     whole = "".join(pieces) if opening.strip() else "".join(pieces).lstrip()
     cut = min((at for stop in stops if (at := whole.find(stop)) >= 0), default=len(whole))

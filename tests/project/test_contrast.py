@@ -104,6 +104,6 @@ def test_differences_of_versions_have_enough_contrast(scheme: str) -> None:
         assert contrast(over, "ground", scheme, {**known, "ground": found[1]}) >= 4.5, tag
 
 
-def test_the_formula_is_that_of_wcag() -> None:
+def test_the_contrast_formula_is_that_of_wcag() -> None:
     assert round(ratio((0, 0, 0), (1, 1, 1)), 2) == 21
     assert round(ratio(colour("#777", "light", {}, (0, 0, 0)), (1, 1, 1)), 2) == 4.48

@@ -196,7 +196,7 @@ def use(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("unwritten.app.build.open_engine", lambda spec, progress=None: engine)
 
 
-def test_the_five_lines_serve_a_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_five_line_example_serves_a_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     code = [line for line in blocks()["wiki.py"].splitlines() if line.strip()]
     assert len(code) == 5, "five lines to a page"
     app = app_of("wiki.py", tmp_path, monkeypatch)
@@ -208,7 +208,7 @@ def test_the_five_lines_serve_a_page(tmp_path: Path, monkeypatch: pytest.MonkeyP
         assert "A lighthouse warns ships." in visitor.get("/wiki/Lighthouse").text, "it is stored"
 
 
-def test_the_ten_lines_answer_a_form(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_ten_line_example_answers_a_form(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     code = [line for line in blocks()["well.py"].splitlines() if line.strip()]
     assert len(code) == 10, "ten lines to a form that is answered"
     visitor = Visitor(app_of("well.py", tmp_path, monkeypatch), {"two goats": " have two goats. Both are yours."})

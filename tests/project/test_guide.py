@@ -70,7 +70,7 @@ def test_the_guide_works_from_its_first_block_to_its_last(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("block", [b for b in blocks() if b.language == "sh"], ids=lambda block: f"line {block.line}")
-def test_its_commands_are_commands(block: Block) -> None:
+def test_commands_in_the_guide_exist(block: Block) -> None:
     known = commands()
     for line in block.code.splitlines():
         words = shlex.split(line, comments=True)

@@ -58,7 +58,7 @@ def make_forum(home: Path, engine: Engine, template: str = THREAD, **given: Any)
     return app, posts
 
 
-def address(html: str, path: str) -> str:
+def action_url(html: str, path: str) -> str:
     """Return the URL that a page's form for this action is submitted to."""
     found = re.search(rf'action="({re.escape(path)}\?[^"]*)"', html)
     assert found, f"there is no form for {path}"
@@ -67,9 +67,9 @@ def address(html: str, path: str) -> str:
 
 def send(client: TestClient, page: str, path: str, **fields: str) -> Any:
     """Open a page, and submit its form for this action."""
-    return client.post(address(client.get(page).text, path), data=fields)
+    return client.post(action_url(client.get(page).text, path), data=fields)
 
 
-def query(address: str) -> dict[str, str]:
+def query(url: str) -> dict[str, str]:
     """Return the query parameters of a URL."""
-    return {name: values[0] for name, values in parse_qs(urlsplit(address).query).items()}
+    return {name: values[0] for name, values in parse_qs(urlsplit(url).query).items()}

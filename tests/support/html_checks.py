@@ -96,8 +96,8 @@ class _HTMLChecker(Checker):
             self.faults.append(f"</{tag}> closes no element")
 
 
-def _is_local(address: str) -> bool:
-    return address.startswith("/") and not address.startswith("//") and not urlsplit(address).netloc
+def _is_local(url: str) -> bool:
+    return url.startswith("/") and not url.startswith("//") and not urlsplit(url).netloc
 
 
 _reader = nh3.Cleaner(

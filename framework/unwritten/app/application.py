@@ -16,7 +16,6 @@ from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.responses import HTMLResponse
 from starlette.routing import BaseRoute, Match, Mount, NoMatchFound
-from starlette.routing import Router as StarletteRouter
 from starlette.types import ASGIApp, ExceptionHandler, Receive, Scope, Send
 from starlette.types import Lifespan as StarletteLifespan
 
@@ -24,7 +23,7 @@ from unwritten_engine import Engine, EngineError, Progress
 from unwritten_engine.errors import suggestion
 
 from ..core.assets import VersionedStaticFiles
-from ..core.errors import BadAddress, BadApp, BadSetting, UnwrittenError
+from ..core.errors import BadApp, BadSetting, BadURL, UnwrittenError
 from ..core.mount import MountPoint
 from ..core.paths import FRAMEWORK_PREFIX
 from ..core.renames import renamed_arguments
@@ -243,13 +242,13 @@ class App(Router, Starlette):
 
         Raises:
             NoMatchFound: If there is no such route, or it takes other parameters. The message names the nearest.
-            BadAddress: If no page can have these parameters.
+            BadURL: If no page can have these parameters.
         """
         try:
             return super().url_path_for(name, **path_params)
         except NoMatchFound:
             raise UnknownRoute(name, path_params, self.routes) from None
-        except BadAddress:
+        except BadURL:
             if default is RAISE:
                 raise
             return default
@@ -293,7 +292,7 @@ class App(Router, Starlette):
             default: Returned if it is not a key. Not given: an error is raised.
 
         Raises:
-            BadAddress: If it is not a key, such as ``/wiki/Tea``.
+            BadURL: If it is not a key, such as ``/wiki/Tea``.
         """
         return self.site.template_globals.link(key, searched=searched, default=default)
 
@@ -327,6 +326,11 @@ class App(Router, Starlette):
             BadApp: If the app is not running yet.
         """
         return self._lifespan.site
+
+    @property
+    def running_site(self) -> Site | None:
+        """The components of the app while it runs, otherwise None."""
+        return self._lifespan.running_site
 
     @property
     def store(self) -> PageStore:
@@ -479,16 +483,10 @@ class App(Router, Starlette):
         """Handle one ASGI connection."""
         if scope["type"] == "lifespan":
             send = report_lifespan_errors(send)
-        else:
-            scope = {**scope, "router": self._names(scope)}
+        elif "router" in scope:  # the app is mounted: ``request.url_for`` asks for its own names first
+            prefix = scope.get("root_path", "").removeprefix(scope.get("app_root_path", ""))
+            scope = {**scope, "router": MountedNames(self.router, scope["router"], prefix)}
         await super().__call__(scope, receive, send)
-
-    def _names(self, scope: Scope) -> StarletteRouter | MountedNames:
-        """Return what ``request.url_for`` asks: the app's own names, and if it is mounted, then those around it."""
-        if "router" not in scope:
-            return self.router
-        prefix = scope.get("root_path", "").removeprefix(scope.get("app_root_path", ""))
-        return MountedNames(self.router, scope["router"], prefix)
 
     async def _serve_fallback(self, scope: Scope, receive: Receive, send: Send) -> None:
         route = self._fallback

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,12 +27,14 @@ from ..generation.job_queue import JobQueue
 from ..generation.job_starter import JobStarter, SchemaChecker
 from ..generation.metrics import Metrics
 from ..generation.prefetcher import Prefetcher, is_prefetch_enabled
+from ..generation.prompt_builder import PromptBuilder
 from ..rendering.document import SCRIPTS
 from ..rendering.renderer import Renderer
 from ..rendering.templates import Templates
 from ..routing.memory import Memory
 from ..routing.resolver import PageResolver
 from ..routing.routes import PageRoute
+from ..routing.visit import VisitReader
 from ..security.exposure import Exposure
 from ..security.signed_links import SignedLinks
 from ..security.signer import Signer, VisitorCookie
@@ -47,6 +52,8 @@ from ..web.page_handler import PageHandler
 from ..web.site import Site
 from ..web.socket_registry import LiveSockets
 from ..web.template_globals import TemplateGlobals
+
+log = logging.getLogger("unwritten")
 
 
 @dataclass(frozen=True)
@@ -76,6 +83,8 @@ class Declarations:
 def build(declared: Declarations, progress: Progress | None = None) -> Site:
     """Open the store and the engine, and build every component once. Slow: it may load a model.
 
+    If it fails, it closes what it has opened.
+
     Args:
         declared: What the author declared.
         progress: Called while a model is loaded.
@@ -84,23 +93,46 @@ def build(declared: Declarations, progress: Progress | None = None) -> Site:
         StoreError, EngineError: If the store or the engine cannot be opened.
         BadSetting: If the engine's options cannot be parsed, or an open engine is given options.
     """
-    settings, mount, exposure = declared.settings, declared.mount, declared.exposure
+    settings = declared.settings
     options = engine_options(settings)
     if declared.engine is not None and options:
         raise BadSetting(
             f"The app {declared.name!r} brings its own open engine, which cannot be given {sorted(options)}. "
             "Leave out --model and --engine-options, or write App(…, engine='a name')."
         )
-    store = PageStore(declared.database)
-    try:
+    with contextlib.ExitStack() as opened:
+        store = PageStore(declared.database)
+        opened.callback(store.close)
+        opened.callback(declared.tables.close)
         declared.tables.open(store.database)
         for extension in declared.extensions:
+            opened.callback(_close, extension.close)
             extension.prepare(settings, progress)
-        engine = declared.engine or open_engine(settings.engine, progress=progress, **options)
-    except BaseException:
-        declared.tables.close()
-        store.close()
-        raise
+        engine = declared.engine
+        if engine is None:
+            engine = open_engine(settings.engine, progress=progress, **options)
+            opened.callback(_close, engine.close)
+        site = _connect(declared, store, engine)
+        opened.pop_all()
+    return site
+
+
+def _close(close: Callable[[], Awaitable[None]]) -> None:
+    """Close a component after a failed start. An error is logged, so that the reason of the failure is raised."""
+
+    async def run() -> None:
+        await close()
+
+    try:
+        with ThreadPoolExecutor(1) as pool:  # this thread may have a running event loop
+            pool.submit(asyncio.run, run()).result()
+    except Exception:
+        log.exception("A component could not be closed after the app failed to start.")
+
+
+def _connect(declared: Declarations, store: PageStore, engine: Engine) -> Site:
+    """Create the components that need nothing to be opened, and connect all of them."""
+    settings, mount, exposure = declared.settings, declared.mount, declared.exposure
 
     # Storage and security.
     world = WorldStore(store.database)
@@ -110,15 +142,14 @@ def build(declared: Declarations, progress: Progress | None = None) -> Site:
     signed_links = SignedLinks(settings.signed_links, exposure, signer)
 
     # Routing.
+    visits = VisitReader(mount, store, visitor_cookie)
     resolver = PageResolver(
         name=declared.name,
-        world=declared.world,
         pages=declared.pages,
         router=declared.router,
         mount=mount,
         store=store,
-        memory=Memory(store, settings, engine.about.context),
-        visitor_cookie=visitor_cookie,
+        visits=visits,
         sign=signed_links.sign,
     )
 
@@ -159,8 +190,9 @@ def build(declared: Declarations, progress: Progress | None = None) -> Site:
         check_text=policies.allow_text if policies.text_policy is not None else None,
         on_written=OnWrittenRunner(store.database, write_lock, declared.tables.notify, declared.written_hooks).run,
     )
+    prompt_builder = PromptBuilder(declared.world, Memory(store, settings, engine.about.context), visits)
     starter = JobStarter(
-        resolver=resolver,
+        prompt_builder=prompt_builder,
         store=store,
         about=engine.about,
         jobs=jobs,
@@ -176,7 +208,6 @@ def build(declared: Declarations, progress: Progress | None = None) -> Site:
     # Web.
     cache = PageCache(
         mount=mount,
-        resolver=resolver,
         renderer=renderer,
         store=store,
         starter=starter,
@@ -209,6 +240,7 @@ def build(declared: Declarations, progress: Progress | None = None) -> Site:
         signer=signer,
         forms=forms,
         visitor_cookie=visitor_cookie,
+        visits=visits,
         database=store.database,
         resolver=resolver,
         renderer=renderer,
@@ -238,6 +270,7 @@ def build(declared: Declarations, progress: Progress | None = None) -> Site:
         metrics=metrics,
         schemas=schemas,
         resolver=resolver,
+        prompt_builder=prompt_builder,
         renderer=renderer,
         jobs=jobs,
         starter=starter,

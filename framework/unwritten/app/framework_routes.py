@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -25,6 +25,8 @@ from ..web.monitoring import Health, metrics_endpoint
 from ..web.site import GetSite
 
 Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
+
+_WELL_KNOWN = ("/robots.txt", "/health", "/metrics")
 
 ROBOTS_TXT = f"""# Written pages may be crawled. Pages that are not written yet should not be.
 User-agent: *
@@ -53,7 +55,7 @@ def framework_mount(get_site: GetSite, static_files: VersionedStaticFiles, exten
         site = await get_site()
         return await site.handler.write(form.page_key(), request)
 
-    return Mount(
+    return _FrameworkMount(
         FRAMEWORK_PREFIX.rstrip("/"),
         name="unwritten",
         routes=[
@@ -66,6 +68,14 @@ def framework_mount(get_site: GetSite, static_files: VersionedStaticFiles, exten
     )
 
 
+class _FrameworkMount(Mount):
+    """A mount that requests for pages pass at little cost."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Match as Starlette does."""
+        return super().matches(scope) if FRAMEWORK_PREFIX in scope["path"] else (Match.NONE, {})
+
+
 class WellKnownRoutes(BaseRoute):
     """``/robots.txt``, ``/health`` and ``/metrics``. An author's route with the same path takes precedence.
 
@@ -76,18 +86,16 @@ class WellKnownRoutes(BaseRoute):
     """
 
     def __init__(self, get_site: GetSite, mount: MountPoint, routes: Sequence[BaseRoute]) -> None:
-        endpoints: Mapping[str, Endpoint] = {
-            "/robots.txt": robots,
-            "/health": Health(get_site).respond,
-            "/metrics": partial(metrics_endpoint, get_site),
+        endpoints: Sequence[Endpoint] = (robots, Health(get_site).respond, partial(metrics_endpoint, get_site))
+        self._routes = {
+            path: Route(path, endpoint, methods=["GET"]) for path, endpoint in zip(_WELL_KNOWN, endpoints, strict=True)
         }
-        self._routes = {path: Route(path, endpoint, methods=["GET"]) for path, endpoint in endpoints.items()}
         self._mount = mount
         self._others = routes
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """Match one of the paths, unless the author has a route for it."""
-        if scope["type"] != "http":
+        if not scope["path"].endswith(_WELL_KNOWN) or scope["type"] != "http":
             return Match.NONE, {}
         route = self._routes.get(self._mount.route_path(scope["path"]) or "")
         if route is None or any(getattr(other, "path", None) == route.path for other in self._others):

@@ -29,12 +29,15 @@ class Lifespan:
     Args:
         declare: Returns what the author has declared.
         author: The author's lifespan. It runs inside: the engine and the store are open.
+
+    Attributes:
+        running_site: The components of the app while it runs, otherwise None.
     """
 
     def __init__(self, declare: Declare, author: StarletteLifespan[Any] | None) -> None:
         self._declare = declare
         self._author = author
-        self._site: Site | None = None
+        self.running_site: Site | None = None
         self._samples: list[PageRequest] | None = None
         self._building = asyncio.Lock()
 
@@ -45,18 +48,18 @@ class Lifespan:
         Raises:
             BadApp: If the app has not been prepared.
         """
-        if self._site is None:
+        if self.running_site is None:
             raise BadApp("The app is not running yet: call app.prepare(), or serve it.")
-        return self._site
+        return self.running_site
 
     def prepare(self, progress: Progress | None = None) -> None:
         """Build the site, unless it exists. See ``build``."""
-        if self._site is None:
-            self._site = build(self._declare(), progress)
+        if self.running_site is None:
+            self.running_site = build(self._declare(), progress)
 
     async def ready(self) -> Site:
         """Return the site. Without a lifespan, as in a mounted app, the first request builds it."""
-        if self._site is None:
+        if self.running_site is None:
             async with self._building:
                 await asyncio.to_thread(self.prepare)
         return self.site
@@ -77,7 +80,7 @@ class Lifespan:
 
     async def close(self) -> None:
         """Close the site, if it exists."""
-        site, self._site, self._samples = self._site, None, None
+        site, self.running_site, self._samples = self.running_site, None, None
         if site is not None:
             await site.close()
 
@@ -100,8 +103,8 @@ class Lifespan:
     async def _warm(self) -> None:
         """Let the engine evaluate the shared parts of all prompts, so that the first click is as fast as the second."""
         try:
-            resolver = self.site.resolver
-            prompts = [resolver.prompts(page_request) for page_request in self._samples or ()]
+            prompt_builder = self.site.prompt_builder
+            prompts = [prompt_builder.prompts(page_request) for page_request in self._samples or ()]
             await self.site.engine.warm([prompt for page in prompts for prompt in page.values()])
         except Exception:
             log.warning("The engine could not be warmed up; the first page will take longer.", exc_info=True)

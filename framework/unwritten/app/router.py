@@ -13,7 +13,7 @@ from ..core.errors import BadApp
 from ..core.renames import renamed_arguments
 from ..generation.hooks import OnWritten
 from ..routing.page_function import PageFunction
-from ..routing.patterns import PagePattern
+from ..routing.patterns import PagePattern, check_pattern
 from ..routing.routes import PageRoute
 from ..storage.tables import Table, Tables
 from ..web.action_routes import ActionFunction, ActionRoute
@@ -42,7 +42,7 @@ class Router:
             prefix: Put before each of its paths, such as ``/recipes``.
 
         Raises:
-            BadApp: If the prefix is not a path, or a function lacks a parameter of the prefix.
+            BadApp: If the prefix is not a path pattern, or a function lacks a parameter of it.
             BadTable: If a table's name is taken, as when a router is included twice.
         """
         if prefix and (not prefix.startswith("/") or prefix.endswith("/")):
@@ -76,7 +76,7 @@ class Router:
             name: The name for ``url_for``. None: the function's name.
 
         Raises:
-            BadApp: If the function's signature does not fit the pattern.
+            BadApp: If the path is not a pattern, or the function's signature does not fit it.
         """
         _check_path("page", path)
 
@@ -106,7 +106,7 @@ class Router:
             name: The name for ``action(…)`` in templates and for ``url_for``. None: the function's name.
 
         Raises:
-            BadApp: If the function's signature does not fit the pattern.
+            BadApp: If the path is not a pattern, or the function's signature does not fit it.
         """
         _check_path("action", path)
 
@@ -126,7 +126,7 @@ class Router:
             name: The name for ``url_for``. None: the function's name.
 
         Raises:
-            BadApp: If the path is not one.
+            BadApp: If the path is not a pattern.
         """
         _check_path("route", path)
 
@@ -149,7 +149,7 @@ class Router:
             path: The pattern of the pages.
 
         Raises:
-            BadApp: If the function's signature does not fit the pattern.
+            BadApp: If the path is not a pattern, or the function's signature does not fit it.
         """
         _check_path("on_written", path)
 
@@ -178,24 +178,24 @@ class Router:
 
 
 def _check_path(decorator: str, path: object) -> None:
-    """Raise ``BadApp`` if a decorator has no path, or one without a slash."""
-    if not isinstance(path, str):
+    """Raise ``BadApp`` if a decorator has no path, or one that is not a pattern."""
+    if callable(path):
         raise BadApp(f'Write @app.{decorator}("/path") with a path, not @app.{decorator} alone.')
-    if not path.startswith("/"):
-        raise BadApp(f"The path {path!r} must begin with a slash: @app.{decorator}('/{path}').")
+    check_pattern(path)
 
 
 def _with_prefix(route: BaseRoute, prefix: str) -> BaseRoute:
     if isinstance(route, (PageRoute, ActionRoute)):
         return route.with_prefix(prefix)
     assert isinstance(route, Route)  # a router creates no others
+    check_pattern(prefix + route.path)
     return Route(prefix + route.path, route.endpoint, methods=list(route.methods or ()), name=route.name)
 
 
-async def serve_page(request: Request) -> Response:
+async def serve_page(request: Request, route: PageRoute) -> Response:
     """Respond to a request for a page."""
-    site: Site = await request.app.ready()
-    return await site.handler.handle(request, request.scope["page_route"])
+    site: Site = request.app.running_site or await request.app.ready()
+    return await site.handler.handle(request, route)
 
 
 async def _serve_action(request: Request) -> Response:

@@ -307,7 +307,7 @@ def _describe_exposure(settings: Settings) -> Iterator[str]:
     if settings.signed_links != "off":
         yield "ok    links are signed: pages are generated only for links and buttons that a page displayed"
     else:
-        yield "note  links are not signed: any address generates a page. Remove UNWRITTEN_SIGNED_LINKS=off"
+        yield "note  links are not signed: any URL generates a page. Remove UNWRITTEN_SIGNED_LINKS=off"
     for name in ("visitor_pages", "visitor_seconds", "engine_seconds"):
         limit = getattr(settings, name)
         yield f"ok    {name}: {limit:g} an hour" if limit else f"note  {name} is 0: there is no limit"
@@ -364,7 +364,7 @@ async def _measure(engine: Engine) -> _Click:
         async with running(app):
             site = app.site
             for page_request in await site.resolver.sample_requests():
-                await engine.warm(list(site.resolver.prompts(page_request).values()))
+                await engine.warm(list(site.prompt_builder.prompts(page_request).values()))
             begun = time.perf_counter()
             await request(app, "/Lighthouse", lambda body: None)
             shell = time.perf_counter() - begun

@@ -1,4 +1,4 @@
-"""Restart a server when files that it has read change, without closing its address.
+"""Restart a server when files that it has read change, without closing its socket.
 
 Two processes: the parent holds the listening socket and watches the files; its child serves on that socket and reports
 which files it reads. While the child restarts, new connections wait in the socket's queue instead of being refused.

@@ -122,14 +122,14 @@ def describe_model(about: About) -> str:
 
 
 def print_url(url: str, host: str, signed_links: bool = False) -> None:
-    """Print the address, and who can reach it."""
+    """Print the URL, and who can reach it."""
     click.echo(f"\n  {click.style(url, bold=True, fg='cyan')}    (Ctrl-C stops)")
     if host in {"0.0.0.0", "::"}:  # noqa: S104 - compared, not bound
-        click.echo("  Other machines in your network can reach it at this machine's address.")
+        click.echo("  Other machines in your network can reach it at this machine's IP address.")
     if signed_links:
         click.echo(
             "  Pages are generated only for links that a page displayed, within budgets. "
-            "For any address: --signed-links off"
+            "For any URL: --signed-links off"
         )
     click.echo()
 
@@ -204,7 +204,7 @@ def serve(app: App, sock: socket.socket, *, open_browser: bool = False, parent: 
 
 
 class _Server(uvicorn.Server):
-    """A uvicorn server that prints its address when it accepts connections."""
+    """A uvicorn server that prints its URL when it accepts connections."""
 
     def __init__(
         self, config: uvicorn.Config, app: App, *, url: str, open_browser: bool, parent: ParentProcess | None

@@ -10,7 +10,7 @@
     │   ├── BadTemplate       a template that is missing, invalid, or without a required block
     │   └── BadTable          a table that cannot be stored, or that is used incorrectly
     ├── NotAnApp              a file without an app
-    ├── BadAddress            a URL that cannot be a page (400, 404, 414, 421, …)
+    ├── BadURL            a URL that cannot be a page (400, 404, 414, 421, …)
     ├── BadForm               a form that is refused (400, 403, 413, 415, …)
     ├── Denied                refused by the author's own check (403)
     ├── Busy                  too many pages are waiting (503)
@@ -86,7 +86,7 @@ class _RequestError(UnwrittenError):
         self.status = status
 
 
-class BadAddress(_RequestError):
+class BadURL(_RequestError):
     """A URL cannot be a page. ``status`` is the HTTP status of the response."""
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
@@ -83,6 +83,19 @@ class Trace:
         line = _shorten(" ".join(sql[: 4 * _SQL_LENGTH].split()), _WRITE_LENGTH if writes else _SQL_LENGTH)
         self.statements.append(SQLStatement(line, shortened, seconds * 1000, writes))
 
+    def record_page(self, key: str, cache: str) -> None:
+        """Record the requested page and where it came from."""
+        self.key, self.cache = key, cache
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Measure a part of the work."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.steps.append(Step(name, (time.perf_counter() - started) * 1000))
+
     @property
     def elapsed(self) -> float:
         """Milliseconds from its arrival until now, or until the end of the response."""
@@ -108,31 +121,6 @@ def tracing(path: str) -> Iterator[Trace]:
     finally:
         trace.milliseconds = (time.perf_counter() - trace.started) * 1000
         current_trace.reset(token)
-
-
-def step(name: str) -> AbstractContextManager[None]:
-    """Measure a part of the work, if the request is traced."""
-    trace = current_trace.get()
-    return _UNTRACED if trace is None else _measure(trace, name)
-
-
-_UNTRACED = nullcontext()
-
-
-@contextmanager
-def _measure(trace: Trace, name: str) -> Iterator[None]:
-    started = time.perf_counter()
-    try:
-        yield
-    finally:
-        trace.steps.append(Step(name, (time.perf_counter() - started) * 1000))
-
-
-def record_page(key: str, cache: str) -> None:
-    """Record the requested page and where it came from, if the request is traced."""
-    trace = current_trace.get()
-    if trace is not None:
-        trace.key, trace.cache = key, cache
 
 
 class SQLTimer:

@@ -18,7 +18,7 @@ from starlette.types import Scope
 
 from unwritten_engine.errors import suggestion
 
-from ..core.errors import BadAddress
+from ..core.errors import BadURL
 from ..core.settings import Settings
 from ..core.tracing import Trace
 from ..security.client_address import is_in_process, is_local_client, is_loopback
@@ -115,25 +115,25 @@ class DevTools(Extension):
         It shows the frame ``at`` of the chosen canvas, and the latest frame of the others.
         """
         if not self.is_visible(request.scope):
-            raise BadAddress("The developer panel is only shown to developers: start the app with --debug.", 404)
+            raise BadURL("The developer panel is only shown to developers: start the app with --debug.", 404)
         query = request.query_params
         unknown = sorted(set(query) - {"page", "canvas", "at", "bare"})
         key = query.get("page", "")
         if unknown or not key.startswith("/"):
             problem = f"has no parameter {unknown[0]!r}" if unknown else "needs the page: ?page=/wiki/Lighthouse"
-            raise BadAddress(f"The developer panel {problem}.")
+            raise BadURL(f"The developer panel {problem}.")
         name = query.get("canvas", "")
         panel = build_panel(site, self.recorder.get(key), self._traces.get(key), key, {name: query.get("at", "")})
         canvas = next((canvas for canvas in panel.canvases if canvas.name == name), None)
         if name and canvas is None:
-            raise BadAddress(f"The page {key} has no canvas {name!r}.", 404)
+            raise BadURL(f"The page {key} has no canvas {name!r}.", 404)
         errors = [error for canvas in panel.canvases for error in canvas.errors]
         values = {"panel": panel, "canvas": canvas, "errors": errors, "title": f"Developer tools: {key}"}
         part = query.get("bare", "")
         if not part:
             return site.renderer.render("devtools/page.html", values)
         if part not in _PARTS or (part == "frame" and canvas is None):
-            raise BadAddress(f"The developer panel has no part {part!r}.{suggestion(part, _PARTS)}")
+            raise BadURL(f"The developer panel has no part {part!r}.{suggestion(part, _PARTS)}")
         headers = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
         html = site.renderer.templates.render(f"devtools/{part}.html", {**values, "root_path": site.mount.prefix})
         return HTMLResponse(html, headers=headers)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from starlette.requests import Request
 
-from ..core.errors import BadAddress, BadEdit, BadForm
+from ..core.errors import BadEdit, BadForm, BadURL
 from ..routing.routes import PageRequest
 from ..storage.records import StoredCanvas, StoredPage
 from ..web.form_data import SubmittedForm
@@ -139,22 +139,22 @@ def require_edits(site: Site) -> None:
     """Check that visitors may edit.
 
     Raises:
-        BadAddress: With status 403 if they may not.
+        BadURL: With status 403 if they may not.
     """
     if not may_edit(site.settings, site.exposure):
-        raise BadAddress("Visitors may not edit pages of this app. Its owner can allow it with --edits on.", 403)
+        raise BadURL("Visitors may not edit pages of this app. Its owner can allow it with --edits on.", 403)
 
 
 async def find_stored_page(site: Site, key: str, request: Request) -> tuple[PageRequest, StoredPage]:
     """Return a page and its newest version.
 
     Raises:
-        BadAddress: If there is no such page, or it is not written.
+        BadURL: If there is no such page, or it is not written.
     """
     if not key.startswith("/"):
-        raise BadAddress("The URL does not name a page. It needs ?page=/… .")
+        raise BadURL("The URL does not name a page. It needs ?page=/… .")
     page_request = await site.handler.find_page(key, request)
     stored = site.store.get(page_request.key)
     if stored is None:
-        raise BadAddress(f"The page {page_request.title!r} is not written yet. Open it first.", 404)
+        raise BadURL(f"The page {page_request.title!r} is not written yet. Open it first.", 404)
     return page_request, stored

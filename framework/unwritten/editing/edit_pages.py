@@ -15,10 +15,11 @@ from starlette.responses import RedirectResponse, Response
 
 from unwritten_engine.errors import RequestRefused, suggestion
 
-from ..core.errors import BadAddress, BadEdit, BadForm, Busy, Denied, EditConflict, StoreError
+from ..core.errors import BadEdit, BadForm, BadURL, Busy, Denied, EditConflict, StoreError
 from ..generation.page_job import PageJob
 from ..generation.revisions import split_sentences
 from ..routing.routes import PageRequest
+from ..security.client_address import client_id
 from ..security.headers import NO_STORE
 from ..storage.records import StoredPage
 from ..web.form_data import read_form
@@ -95,7 +96,7 @@ class EditPages:
     def _failed_revision(self, page_request: PageRequest, region: str) -> tuple[EditInput, str]:
         """Return the input and message of the client's last revision, if it has failed."""
         job, edit = self._revisions.get(page_request.key, (None, EditInput()))
-        is_own = job is not None and job.client_id == page_request.client_id
+        is_own = job is not None and job.client_id == client_id(page_request.request.scope)
         if job is not None and is_own and job.reverted and region in {"", edit.region}:
             return edit, job.message
         return EditInput(region=region), ""
@@ -157,7 +158,7 @@ class EditPages:
             except EditConflict:
                 newest = site.store.get(page_request.key)
                 if newest is None:
-                    raise BadAddress("This page was just deleted.", 404) from None
+                    raise BadURL("This page was just deleted.", 404) from None
                 stored = newest
                 continue
             return RedirectResponse(f"{site.mount.url(page_request.key)}#region-{edit.region}", 303)
@@ -258,6 +259,6 @@ def _region_form(page_request: PageRequest, stored: StoredPage, name: str, edit:
 def _check_region(stored: StoredPage, page_request: PageRequest, region: str) -> None:
     names = [name for name in page_request.page.canvases if name in stored.canvases]
     if region not in names:
-        raise BadAddress(
+        raise BadURL(
             f"The page {stored.title!r} has no written region {region[:60]!r}.{suggestion(region, names)}", 404
         )

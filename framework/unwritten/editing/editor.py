@@ -180,8 +180,7 @@ class Editor:
     def _region_jobs(
         self, page_request: PageRequest, canvases: Mapping[str, StoredCanvas], *, recall: bool = True
     ) -> dict[str, RegionJob]:
-        linker = self._site.resolver.linker(page_request)
-        return self._site.starter.region_jobs(page_request, linker, canvases, recall=recall)
+        return self._site.starter.region_jobs(page_request, canvases, recall=recall)
 
     def _stored_region_jobs(self, page_request: PageRequest, stored: StoredPage) -> dict[str, RegionJob]:
         """Return the region jobs of a page whose canvases are all stored.
@@ -214,7 +213,7 @@ class Editor:
         """Save finished regions as the next version, and show it in open tabs."""
         origin = stored.provenance
         provenance = provenance or Provenance(origin.model, origin.engine, origin.seed, 0, 0, 0, 0.0, "end")
-        linker = self._site.resolver.linker(page_request)
+        linker = page_request.linker
         page = page_to_store(page_request.key, page_request.title, region_jobs, linker, provenance, change)
         saved = await self._site.store.save(page)
         job = PageJob(page_request.key, page_request.page, page_request.title, region_jobs, linker, change=change)

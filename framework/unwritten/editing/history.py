@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from ..core.errors import BadAddress, BadEdit, BadForm, EditConflict
+from ..core.errors import BadEdit, BadForm, BadURL, EditConflict
 from ..routing.routes import PageRequest
 from ..security.headers import NO_STORE
 from ..storage.records import StoredPage
@@ -69,7 +69,7 @@ class HistoryPages:
         page_request, stored = await find_stored_page(site, query.get("page", ""), request)
         first, second = _version_number(query, "from"), _version_number(query, "to")
         if (first is None) != (second is None):
-            raise BadAddress("To compare versions, choose two of them.")
+            raise BadURL("To compare versions, choose two of them.")
         if first is not None and second is not None:
             compare = min(first, second), max(first, second)
             return await self._page(site, page_request, stored, compare=compare)
@@ -129,7 +129,7 @@ class HistoryPages:
             old, new = (site.store.get(page_request.key, number) for number in compare)
             if old is None or new is None:
                 missing = compare[0] if old is None else compare[1]
-                raise BadAddress(f"The page {stored.title!r} has no version {missing}.", 404)
+                raise BadURL(f"The page {stored.title!r} has no version {missing}.", 404)
             values["diffs"] = await asyncio.to_thread(region_diffs, old, new)
         return site.renderer.render("edits/history.html", values, status, NO_STORE)
 
@@ -138,11 +138,11 @@ def _version_number(query: Mapping[str, str], name: str) -> int | None:
     """Return the number of a version from the URL, or None if the URL does not name one.
 
     Raises:
-        BadAddress: If it is not a number.
+        BadURL: If it is not a number.
     """
     text = query.get(name, "")
     if not text:
         return None
     if not (text.isascii() and text.isdecimal() and len(text) < 10):
-        raise BadAddress(f"{text[:20]!r} is not the number of a version.", 404)
+        raise BadURL(f"{text[:20]!r} is not the number of a version.", 404)
     return int(text)

@@ -20,7 +20,7 @@ from starlette.routing import Match
 
 from unwritten_engine import Prompt
 
-from ..core.errors import BadAddress, BadApp, Denied
+from ..core.errors import BadApp, BadURL, Denied
 from ..core.tracebacks import log_error
 from ..routing import page_function
 from ..routing.page_function import PageFunction
@@ -49,7 +49,7 @@ class PromptCheck:
     Attributes:
         key: The page's key.
         title: The page's title.
-        client_id: The client that requests it: an address, or "" if unknown.
+        client_id: The client that requests it: an IP address, or "" if unknown.
         prompts: The engine's prompts by the name of the canvas.
     """
 
@@ -144,7 +144,7 @@ class OnWritten:
             return None
         try:
             return self.function.parse(self.pattern.parse(child["path_params"], len(key)), dict(parse_qsl(parts.query)))
-        except BadAddress:
+        except BadURL:
             return None
 
 

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from unwritten_engine import About, Engine, EngineError, Priority, Prompt, Request
 
 from ..core.errors import BadSchema, PageFailed
-from ..formats.links import Linker
 from ..formats.page import Canvas, Page
 from ..formats.schema import json_schema_of
-from ..routing.resolver import PageResolver
 from ..routing.routes import PageRequest
+from ..security.client_address import client_id
 from ..storage.pages import PageStore
 from ..storage.records import WRITTEN, Change, StoredCanvas, StoredPage
 from ..storage.values import ValueStore
@@ -26,6 +26,7 @@ from .hooks import Policies, PromptCheck
 from .job_queue import JobQueue
 from .metrics import Metrics
 from .page_job import PageJob
+from .prompt_builder import PromptBuilder
 from .region_job import RegionJob
 
 _PREFETCH_SHARE = 0.5
@@ -42,7 +43,7 @@ class JobStarter:
     def __init__(
         self,
         *,
-        resolver: PageResolver,
+        prompt_builder: PromptBuilder,
         store: PageStore,
         about: About,
         jobs: JobQueue,
@@ -53,7 +54,7 @@ class JobStarter:
         metrics: Metrics,
         validate: Callable[[PageJob], None],
     ) -> None:
-        self._resolver = resolver
+        self._prompt_builder = prompt_builder
         self._store = store
         self._about = about
         self._jobs = jobs
@@ -64,6 +65,24 @@ class JobStarter:
         self._metrics = metrics
         self._validate = validate  # raises if the page cannot be rendered
         self.pending_regions: dict[str, set[str]] = {}
+
+    async def join(self, page_request: PageRequest, *, searched: bool) -> PageJob:
+        """Return the job of a page that a visitor waits for. Start it, if the page is not being generated.
+
+        Args:
+            page_request: The page, and the client that is charged for a new job.
+            searched: See ``start``.
+
+        Raises:
+            Busy, OverBudget, Denied, BadSchema, BadTemplate: See ``start``.
+        """
+        job = self._jobs.get(page_request.key)
+        if job is None:
+            job = await self.start(page_request, searched=searched)
+        else:
+            self.update(job, page_request)
+        self._jobs.promote(job)
+        return job
 
     async def start(
         self,
@@ -92,10 +111,11 @@ class JobStarter:
             BadSchema: If the engine does not support a schema of the page.
             BadTemplate: If the page cannot be rendered.
         """
+        client = client_id(page_request.request.scope)
         self._schemas.check(page_request.route.path, page_request.page)
         if self._policies.prompt_policy is not None:
-            prompts = _unfinished_prompts(region_jobs) if region_jobs else self._resolver.prompts(page_request)
-            check = PromptCheck(page_request.key, page_request.title, page_request.client_id, prompts)
+            prompts = _unfinished_prompts(region_jobs) if region_jobs else self._prompt_builder.prompts(page_request)
+            check = PromptCheck(page_request.key, page_request.title, client, prompts)
             with self._metrics.refusals():
                 await self._policies.allow_prompt(check)
             running = self._jobs.get(page_request.key)
@@ -104,13 +124,12 @@ class JobStarter:
         with self._metrics.refusals():
             self._jobs.check_capacity(priority)
             share = 1.0 if priority is Priority.CLICK else _PREFETCH_SHARE
-            self._budgets.spend(page_request.client_id, searched=searched, share=share)
-        linker = self._resolver.linker(page_request)
+            self._budgets.spend(client, searched=searched, share=share)
         is_amendment = False
         if region_jobs is None:
             stored = self._store.get(page_request.key)
             finished = {**self._jobs.partial_results(page_request.key), **(stored.canvases if stored else {})}
-            region_jobs = self.region_jobs(page_request, linker, finished)
+            region_jobs = self.region_jobs(page_request, finished)
             carried = [region_jobs[name] for name in (stored.canvases if stored else ()) if name in region_jobs]
             is_amendment = bool(carried) and all(region_job.state == "written" for region_job in carried)
         job = PageJob(
@@ -118,9 +137,9 @@ class JobStarter:
             page_request.page,
             page_request.title,
             region_jobs,
-            linker,
+            page_request.linker,
             priority,
-            page_request.client_id,
+            client,
             change=change,
             previous=previous,
         )
@@ -141,7 +160,8 @@ class JobStarter:
         new_jobs: dict[str, RegionJob] = {}
         if added:
             stored = self._store.get(page_request.key)
-            region_jobs = self.region_jobs(page_request, job.linker, stored.canvases if stored else {})
+            finished = stored.canvases if stored else {}
+            region_jobs = self.region_jobs(replace(page_request, linker=job.linker), finished)
             new_jobs = {name: region_job for name, region_job in region_jobs.items() if name in added}
         if not job.add_regions(page, new_jobs):
             self.mark_pending(page_request.key)
@@ -149,22 +169,21 @@ class JobStarter:
         job.notify()
 
     def region_jobs(
-        self, page_request: PageRequest, linker: Linker, finished: Mapping[str, StoredCanvas], *, recall: bool = True
+        self, page_request: PageRequest, finished: Mapping[str, StoredCanvas], *, recall: bool = True
     ) -> dict[str, RegionJob]:
         """Return the region jobs of a page. Those of finished canvases are "written".
 
         Args:
             page_request: The page.
-            linker: Decides where its links lead.
             finished: The stored canvases by name. One that does not fit the page any more is ignored.
             recall: False if nothing will be generated, so that the prompts need no facts from earlier pages.
         """
-        prompts = self._resolver.prompts(page_request, recall=recall)
+        prompts = self._prompt_builder.prompts(page_request, recall=recall)
         region_jobs: dict[str, RegionJob] = {}
         for name, canvas in page_request.page.canvases.items():
             if canvas.schema is not None:
                 self._values.register(canvas.schema)
-            region_job = RegionJob(name, canvas, prompts[name], linker, self._about.canvas_length)
+            region_job = RegionJob(name, canvas, prompts[name], page_request.linker, self._about.canvas_length)
             stored = finished.get(name)
             if stored is not None and stored.format == region_job.format.name:
                 with contextlib.suppress(PageFailed):  # its schema has changed since

@@ -204,11 +204,11 @@ class Prefetcher(JobObserver):
         Raises:
             Busy: If there is no room, the page must not be prefetched, or a click runs.
         """
-        own = sum(job.client_id == page_request.client_id for job in self._prefetches.values())
+        viewer = Viewer(page_request.request.scope, prefetched=page_request.key)
+        own = sum(job.client_id == viewer.client_id for job in self._prefetches.values())
         full = own >= PREFETCH_PER_VISITOR or len(self._prefetches) >= PREFETCH_LIMIT
         if full or self._jobs.num_clicks or not page_request.route.prefetch:
             raise Busy("This page cannot be prefetched now. Click on the link to have the page written.", 10)
-        viewer = Viewer(page_request.request.scope, prefetched=page_request.key)
         job = await self._start(page_request)
         self.on_close(viewer, self._jobs.grace_period)
         self.reschedule()
@@ -354,7 +354,7 @@ class Prefetcher(JobObserver):
             page_request = await self._resolver.resolve_key(
                 candidate.key, candidate.viewer.scope, referer=candidate.viewer.page
             )
-        except Exception as error:  # the page function raised, or no page can have the address: a click will report it
+        except Exception as error:  # the page function raised, or no page can have the URL: a click will report it
             log.debug("%s is not prefetched: %s", candidate.key, error)
             page_request = None
         if (

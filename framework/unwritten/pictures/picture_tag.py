@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from unwritten_engine.text_to_image import PROMPT_LIMIT
 
-from ..core.errors import BadAddress, BadTemplate
+from ..core.errors import BadTemplate, BadURL
 from ..core.mount import MountPoint
 from ..core.paths import PICTURES_PREFIX
 from ..formats.schema import UnsettledText
@@ -80,16 +80,16 @@ class PictureTag:
         """Return the picture that a URL stands for, from the last part of the URL.
 
         Raises:
-            BadAddress: With status 404 if this app has not made the URL.
+            BadURL: With status 404 if this app has not made the URL.
         """
         token, _, signature = signed_token.partition(".")
         if len(signed_token) > _MAX_TOKEN_LENGTH or not self._signer.verify("picture", token, signature):
-            raise BadAddress("This picture does not exist: its URL was not made by this app, or was changed.", 404)
+            raise BadURL("This picture does not exist: its URL was not made by this app, or was changed.", 404)
         try:
             packed = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
             prompt, width, height = json.loads(zlib.decompress(packed))
         except (binascii.Error, zlib.error, ValueError) as error:  # signed by another version of the framework
-            raise BadAddress(f"This picture does not exist: its URL cannot be read ({error}).", 404) from None
+            raise BadURL(f"This picture does not exist: its URL cannot be read ({error}).", 404) from None
         return PictureRequest(str(prompt), int(width), int(height))
 
 

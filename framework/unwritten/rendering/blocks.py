@@ -19,7 +19,7 @@ from cachetools import LRUCache
 from jinja2.runtime import Context
 from markupsafe import Markup
 
-from ..core.errors import BadAddress, BadTemplate
+from ..core.errors import BadTemplate, BadURL
 from ..formats.page import CanvasGroup
 from .regions import PageView, Region
 
@@ -186,7 +186,7 @@ class Blocks(dict[str, list[_Block]]):
         """Return the inner HTML of a canvas. If no URL can hold what the model has written, it is the error."""
         try:
             return check_not_nested("".join(block(context)), name)
-        except BadAddress as error:
+        except BadURL as error:
             if self._regions[name].state != "written":
                 raise
             log.warning("%s: the region %r cannot be rendered: %s", self._page.key, name, error)

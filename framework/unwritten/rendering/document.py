@@ -41,7 +41,8 @@ def page_response(
         frame_src: What the page may show in frames; see ``security.headers.frame_src``.
     """
     nonce = new_nonce()
-    return HTMLResponse(insert_nonce(html, nonce), status, {**secure_headers(nonce, frame_src), **(headers or {})})
+    secure = secure_headers(nonce, frame_src)
+    return HTMLResponse(insert_nonce(html, nonce), status, {**secure, **(headers or {})})
 
 
 def insert_nonce(html: str, nonce: str) -> str:

@@ -1,1 +1,1 @@
-"""Routing: from a URL to a page request with its prompts."""
+"""Routing: from a URL to a page request."""

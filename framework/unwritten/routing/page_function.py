@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
 import logging
 import time
@@ -16,7 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ..core.errors import BadAddress, BadApp, BadPage, TimedOut
+from ..core.errors import BadApp, BadPage, BadURL, TimedOut
 from ..formats.page import Page, as_page
 from ..security.signed_links import SIGNATURE
 from .patterns import PagePattern
@@ -131,7 +132,7 @@ class PageFunction:
             query: The parameters of the query. Those that the function does not take are ignored.
 
         Raises:
-            BadAddress: 404 for an invalid path, 400 for an invalid query.
+            BadURL: 404 for an invalid path, 400 for an invalid query.
         """
         arguments = self.parse_path(path)
         for name, adapter in self.query.items():
@@ -139,23 +140,23 @@ class PageFunction:
                 try:
                     arguments[name] = adapter.validate_python(query[name]) if adapter else query[name]
                 except ValidationError as error:
-                    raise BadAddress(f"The parameter {name}={query[name]!r} is not valid: {_reason(error)}.") from None
+                    raise BadURL(f"The parameter {name}={query[name]!r} is not valid: {_reason(error)}.") from None
             elif name not in self._defaults:
-                raise BadAddress(f"This address needs a parameter: add ?{name}=… to it.")
+                raise BadURL(f"This URL needs a parameter: add ?{name}=… to it.")
         return arguments
 
     def parse_path(self, path: Mapping[str, Any]) -> dict[str, Any]:
         """Return the arguments that come from the path, converted to their types.
 
         Raises:
-            BadAddress: 404 if one is not valid.
+            BadURL: 404 if one is not valid.
         """
         arguments: dict[str, Any] = {}
         for name, adapter in self._path.items():
             try:
                 arguments[name] = adapter.validate_python(path[name]) if adapter else path[name]
             except ValidationError as error:
-                raise BadAddress(f"{path[name]!r} is not a valid {name!r}: {_reason(error)}.", 404) from None
+                raise BadURL(f"{path[name]!r} is not a valid {name!r}: {_reason(error)}.", 404) from None
         return arguments
 
     def declared_query(self, query: Mapping[str, str]) -> list[str]:
@@ -182,7 +183,7 @@ class PageFunction:
         """
         result = await self.run(arguments, visit, request)
         try:
-            return as_page(result, self.name)
+            return _page_of_prompt(result, self.name) if type(result) is str else as_page(result, self.name)
         except BadPage as error:
             error.function = self.function
             raise
@@ -196,13 +197,22 @@ class PageFunction:
             TimedOut: If it takes longer than ``FUNCTION_TIME_LIMIT``.
         """
         keywords = dict(arguments)
-        keywords.update((name, visit) for name in self._visit)
-        keywords.update((name, request) for name in self._request)
+        if self._visit:
+            keywords.update(dict.fromkeys(self._visit, visit))
+        if self._request:
+            keywords.update(dict.fromkeys(self._request, request))
         work: Awaitable[object]
         if self.is_async:
-            work = _BlockingMonitor(self.function(**keywords), self._report_blocking)
-            if work.start():
-                return work.result  # most functions never wait, and need no timer
+            coroutine = self.function(**keywords)
+            started = time.perf_counter()
+            try:
+                awaited = coroutine.send(None)
+            except StopIteration as done:
+                return done.value  # most functions never wait, and need no timer
+            finally:
+                if time.perf_counter() - started > BLOCKING_SECONDS:
+                    self._report_blocking(time.perf_counter() - started)
+            work = _BlockingMonitor(coroutine, awaited, self._report_blocking)
         else:
             work = anyio.to_thread.run_sync(partial(self.function, **keywords), abandon_on_cancel=True)
         timeout = asyncio.timeout(FUNCTION_TIME_LIMIT)
@@ -229,49 +239,43 @@ class PageFunction:
 
 
 class _BlockingMonitor:
-    """Runs a coroutine, and reports each of its steps that blocks the event loop. Start it before awaiting it.
+    """Awaits the rest of a coroutine that has begun to wait, and reports each step that blocks the event loop.
 
     Args:
         coroutine: The coroutine.
+        awaited: What it waits for.
         report: Called with the seconds of a step that took longer than ``BLOCKING_SECONDS``.
-
-    Attributes:
-        result: The return value of the coroutine.
     """
 
-    def __init__(self, coroutine: Coroutine[Any, Any, Any], report: Callable[[float], None]) -> None:
+    def __init__(self, coroutine: Coroutine[Any, Any, Any], awaited: Any, report: Callable[[float], None]) -> None:
         self._coroutine = coroutine
+        self._awaited = awaited
         self._report = report
-        self._awaited: Any = None
-        self.result: Any = None
-
-    def start(self) -> bool:
-        """Run the coroutine up to its first wait. Return True if it has returned."""
-        return self._run(partial(self._coroutine.send, None))
-
-    def _run(self, step: Callable[[], Any]) -> bool:
-        started = time.perf_counter()
-        try:
-            self._awaited = step()
-        except StopIteration as done:
-            self.result = done.value
-            return True
-        finally:
-            seconds = time.perf_counter() - started
-            if seconds > BLOCKING_SECONDS:
-                self._report(seconds)
-        return False
 
     def __await__(self) -> Generator[Any, Any, Any]:
+        awaited = self._awaited
         while True:
             try:
-                value = yield self._awaited
+                value = yield awaited
             except BaseException as error:
                 step: Callable[[], Any] = partial(self._coroutine.throw, error)
             else:
                 step = partial(self._coroutine.send, value)
-            if self._run(step):
-                return self.result
+            started = time.perf_counter()
+            try:
+                awaited = step()
+            except StopIteration as done:
+                return done.value
+            finally:
+                seconds = time.perf_counter() - started
+                if seconds > BLOCKING_SECONDS:
+                    self._report(seconds)
+
+
+@functools.lru_cache(512)
+def _page_of_prompt(prompt: str, function: str) -> Page | Response:
+    """Return the page of a prompt. A stored page is served again and again, with the same prompt each time."""
+    return as_page(prompt, function)
 
 
 def annotated(function: Callable[..., Any]) -> Callable[..., Any]:

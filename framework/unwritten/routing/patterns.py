@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import quote
 
 from starlette.convertors import (
+    CONVERTOR_TYPES,
     Convertor,
     FloatConvertor,
     IntegerConvertor,
@@ -20,9 +21,11 @@ from starlette.convertors import (
     StringConvertor,
     register_url_convertor,
 )
-from starlette.routing import compile_path
+from starlette.routing import PARAM_REGEX, compile_path
 
-from ..core.errors import BadAddress
+from unwritten_engine.errors import suggestion
+
+from ..core.errors import BadApp, BadURL
 from ..core.paths import ENCODED_SLASH
 
 MAX_PARAMETER_LENGTH = 120
@@ -37,7 +40,7 @@ _HIDDEN = frozenset({"Cc", "Cf", "Cn", "Co", "Cs"})
 _JOINERS = "\u200c\u200d"
 """Invisible characters that some scripts need. They are not removed."""
 
-_NOT_UTF8 = "This address is not valid text: its percent-encoding is not UTF-8."
+_NOT_UTF8 = "This URL is not valid text: its percent-encoding is not UTF-8."
 
 
 class RawConvertor(StringConvertor):
@@ -51,7 +54,7 @@ def decode_text(value: str, limit: int = MAX_PARAMETER_LENGTH) -> str:
     """Return a text parameter of a URL as text: underscores become spaces; see ``single_line`` for the rest.
 
     Raises:
-        BadAddress: If nothing is left of it, it is not valid UTF-8, or it has more than ``limit`` characters.
+        BadURL: If nothing is left of it, it is not valid UTF-8, or it has more than ``limit`` characters.
     """
     return _not_empty(single_line(value.replace(ENCODED_SLASH, "/").replace("_", " "), limit))
 
@@ -60,17 +63,17 @@ def single_line(value: str, limit: int = MAX_PARAMETER_LENGTH) -> str:
     """Return text from a URL on one line: normalized, without invisible characters. It may be empty.
 
     Raises:
-        BadAddress: If it is not valid UTF-8, or has more than ``limit`` characters.
+        BadURL: If it is not valid UTF-8, or has more than ``limit`` characters.
     """
     text = value
     if not (text.isascii() and text.isprintable()):
         if "\ufffd" in text:
-            raise BadAddress(_NOT_UTF8)
+            raise BadURL(_NOT_UTF8)
         text = unicodedata.normalize("NFC", text)
         text = "".join(c for c in text if c in _JOINERS or c.isspace() or unicodedata.category(c) not in _HIDDEN)
     text = " ".join(text.split())
     if len(text) > limit:
-        raise BadAddress(f"This name has {len(text)} characters. The limit is {limit}: try a shorter name.", 414)
+        raise BadURL(f"This name has {len(text)} characters. The limit is {limit}: try a shorter name.", 414)
     return text
 
 
@@ -78,22 +81,22 @@ def _clean_path(value: str, limit: int) -> str:
     """Return a raw or path parameter of a URL as it is, without invisible characters.
 
     Raises:
-        BadAddress: If it is not valid UTF-8, has more than ``limit`` characters, or has a part "." or "..".
+        BadURL: If it is not valid UTF-8, has more than ``limit`` characters, or has a part "." or "..".
     """
     if "\ufffd" in value:
-        raise BadAddress(_NOT_UTF8)
+        raise BadURL(_NOT_UTF8)
     text = unicodedata.normalize("NFC", value.replace(ENCODED_SLASH, "/"))
     text = "".join(c for c in text if c in _JOINERS or unicodedata.category(c) not in _HIDDEN)
     if any(part in {".", ".."} for part in text.split("/")):
-        raise BadAddress('This address has a part "." or "..", which is not allowed. Type it without.', 404)
+        raise BadURL('This URL has a part "." or "..", which is not allowed. Type it without.', 404)
     if len(text) > limit:
-        raise BadAddress(f"This address has {len(text)} characters. The limit is {limit}.", 414)
+        raise BadURL(f"This URL has {len(text)} characters. The limit is {limit}.", 414)
     return text
 
 
 def _not_empty(text: str) -> str:
     if not text.strip("." + _JOINERS + " /\\"):
-        raise BadAddress("This address has no name. Put a few words where the name belongs.", 404)
+        raise BadURL("This URL has no name. Put a few words where the name belongs.", 404)
     return text
 
 
@@ -103,9 +106,13 @@ class PagePattern:
     Args:
         path: The pattern, in Starlette's syntax.
         canonical: Applied to every text parameter, so that several spellings lead to one page.
+
+    Raises:
+        BadApp: See ``check_pattern``.
     """
 
     def __init__(self, path: str, canonical: Callable[[str], str] | None = None) -> None:
+        check_pattern(path)
         self.path = path
         self._regex, self._format, self._convertors = compile_path(path)
         self._canonical = canonical
@@ -132,13 +139,13 @@ class PagePattern:
             limit: The largest number of characters of a text.
 
         Raises:
-            BadAddress: If no page can have them: one is empty, too long, or not valid UTF-8.
+            BadURL: If no page can have them: one is empty, too long, or not valid UTF-8.
         """
         return {name: self._parse_value(name, value, limit) for name, value in values.items()}
 
     def _parse_value(self, name: str, value: Any, limit: int) -> Any:
         if value is None:
-            raise BadAddress(f"The parameter {name!r} is None.", 404)
+            raise BadURL(f"The parameter {name!r} is None.", 404)
         convertor = self._convertors[name]
         if isinstance(convertor, RawConvertor):
             return _not_empty(_clean_path(str(value), limit))
@@ -162,7 +169,7 @@ class PagePattern:
         """Return the path for parameters in their canonical form; see ``parse``.
 
         Raises:
-            BadAddress: If a value does not fit the pattern, such as a word where a number belongs.
+            BadURL: If a value does not fit the pattern, such as a word where a number belongs.
         """
         path = self._format
         for name, convertor in self._convertors.items():
@@ -182,7 +189,7 @@ class PagePattern:
         try:
             text = title if isinstance(convertor, RawConvertor) else decode_text(title, limit)
             return self.build(self.parse({name: text}, limit))
-        except BadAddress:
+        except BadURL:
             return None
 
     def with_prefix(self, prefix: str) -> PagePattern:
@@ -198,11 +205,44 @@ class PagePattern:
         return bool(other._regex.match(path))
 
 
+def check_pattern(path: object) -> None:
+    """Check a path pattern in Starlette's syntax, which ``compile_path`` accepts or rejects without a hint.
+
+    Raises:
+        BadApp: If it is not one, or could match no request. The message says what to write.
+    """
+    if not isinstance(path, str):
+        raise BadApp(f"A path pattern is a text such as '/wiki/{{title}}', not {path!r}.")
+    if not path.startswith("/"):
+        raise BadApp(f"The path pattern {path!r} must begin with a slash: {'/' + path!r}.")
+    names: set[str] = set()
+    for name, kind in PARAM_REGEX.findall(path):
+        if name in names:
+            raise BadApp(f"The path pattern {path!r} has two parameters {name!r}. Rename one of them.")
+        if kind and kind[1:] not in CONVERTOR_TYPES:
+            raise BadApp(
+                f"The parameter {{{name}{kind}}} of the path pattern {path!r} has an unknown type."
+                f"{suggestion(kind[1:], CONVERTOR_TYPES)}"
+            )
+        names.add(name)
+    text = PARAM_REGEX.sub("", path)
+    if "{" in text or "}" in text:
+        raise BadApp(
+            f"The braces in the path pattern {path!r} hold no parameter. Write {{name}} or {{name:type}}, and a name "
+            "without spaces or hyphens."
+        )
+    if "?" in text or "#" in text:
+        raise BadApp(
+            f"The path pattern {path!r} has a query or a fragment, so it can match no path. Remove it: parameters of "
+            "the function that are not in the path come from the query or the form."
+        )
+
+
 def _quote(name: str, convertor: Convertor[Any], value: Any) -> str:
     """Return a parameter as part of a path.
 
     Raises:
-        BadAddress: If the convertor does not accept it.
+        BadURL: If the convertor does not accept it.
     """
     if isinstance(convertor, RawConvertor):
         return quote(str(value), safe=_UNQUOTED)
@@ -215,7 +255,7 @@ def _quote(name: str, convertor: Convertor[Any], value: Any) -> str:
         if not re.fullmatch(convertor.regex, text):
             raise ValueError
     except (AssertionError, TypeError, ValueError):
-        raise BadAddress(f"{value!r} is not a valid {name!r}.", 404) from None
+        raise BadURL(f"{value!r} is not a valid {name!r}.", 404) from None
     return quote(text, safe=_UNQUOTED + "/")
 
 

@@ -1,4 +1,4 @@
-"""The page resolver: calls the page function of a request, and builds what is needed to generate its page."""
+"""The page resolver: parses the URL of a request and calls the page function. The result is a page request."""
 
 from __future__ import annotations
 
@@ -6,39 +6,36 @@ import asyncio
 import logging
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from cachetools import LRUCache
 from starlette.convertors import FloatConvertor, IntegerConvertor, UUIDConvertor
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match, Router
 from starlette.types import Scope
 
-from unwritten_engine import Prompt
-
 from ..core.errors import BadSchema
 from ..core.mount import MountPoint
 from ..core.paths import is_page_key
-from ..core.tracing import step
+from ..core.tracing import current_trace
 from ..formats.links import Linker
-from ..security.client_address import client_id
-from ..security.headers import frame_src, is_prefetch
-from ..security.signer import VisitorCookie
+from ..security.headers import frame_src
 from ..storage.pages import PageStore
 from ..storage.transactions import ReadTracker
-from .memory import Memory
 from .patterns import PagePattern, safe_title, single_line
-from .prompts import build_prompt
 from .routes import CanonicalRedirect, PageRequest, PageRoute
-from .visit import Visit
+from .visit import VisitReader
 
 log = logging.getLogger("unwritten")
 
 SAMPLE_TIME_LIMIT = 3.0
 """Seconds after which the sample request of a page function is cancelled while the server starts."""
+
+_MAX_PARSED = 1024
+"""Parsed URLs that are remembered."""
 
 _INHERITED = frozenset(
     {
@@ -70,7 +67,7 @@ _SAMPLES: Mapping[type, Any] = {
 
 
 @dataclass(frozen=True, slots=True)
-class _Address:
+class _ParsedURL:
     """What a URL says about a page.
 
     Attributes:
@@ -93,39 +90,33 @@ class PageResolver:
 
     Args:
         name: The app's name, which is the title of pages without one.
-        world: What holds for everything in the app. It leads every prompt.
         pages: The routes of all pages, the fallback last.
         router: The app's router, for ``request.url_for`` in requests that no browser sent.
         mount: The prefix under which the app is served.
         store: The stored pages and their links.
-        memory: Finds what earlier pages say about a subject.
-        visitor_cookie: Recognizes visitors' browsers.
-        sign: Returns the address of an unwritten page with a signature, where links are signed.
+        visits: Reads the visit for page functions that take one.
+        sign: Returns the URL of an unwritten page with a signature, where links are signed.
     """
 
     def __init__(
         self,
         *,
         name: str,
-        world: str,
         pages: Sequence[PageRoute],
         router: Router,
         mount: MountPoint,
         store: PageStore,
-        memory: Memory,
-        visitor_cookie: VisitorCookie,
+        visits: VisitReader,
         sign: Callable[[str], str] = str,
     ) -> None:
         self._name = name
-        self._world = world
         self._pages = pages
         self._router = router
         self._mount = mount
         self._store = store
-        self._memory = memory
-        self._visitor_cookie = visitor_cookie
+        self._visits = visits
         self._sign = sign
-        self._addresses: LRUCache[tuple[str, bytes | str], _Address] = LRUCache(1024)
+        self._parsed: dict[tuple[str, bytes | str], _ParsedURL] = {}
 
     async def resolve(self, request: Request, route: PageRoute) -> PageRequest | Response:
         """Call the page function of a request.
@@ -138,39 +129,40 @@ class PageResolver:
             The page request, a redirect to the canonical URL, or the response that the page function returned.
 
         Raises:
-            BadAddress: If no page can have the URL.
+            BadURL: If no page can have the URL.
             TimedOut: If the page function takes too long.
             BadPage: If it returns something that is not a page or a response.
         """
-        scope = request.scope
-        address_key = route.path, scope.get("raw_path") or scope["path"]
-        address = self._addresses.get(address_key)
-        if address is None or scope["query_string"]:
-            address = self._parse(request, route)
-            if address.is_constant and not scope["query_string"]:
-                self._addresses[address_key] = address
-        if address.redirect is not None:
-            return CanonicalRedirect(address.redirect, self._mount.prefix)
-        visit = self.visit(request, address.key) if route.function.wants_visit else None
-        with ReadTracker(route.name) as tracker, step("page function"):
-            page = await route.function.call(address.arguments, visit, request)
+        scope, function = request.scope, route.function
+        spelling = route.path, scope.get("raw_path") or scope["path"]
+        url = None if scope["query_string"] else self._parsed.get(spelling)
+        if url is None:
+            url = self._parse(request, route)
+            if url.is_constant and not scope["query_string"]:
+                if len(self._parsed) >= _MAX_PARSED:
+                    self._parsed.clear()
+                self._parsed[spelling] = url
+        if url.redirect is not None:
+            return CanonicalRedirect(url.redirect, self._mount.prefix)
+        visit = self._visits.read(request, url.key) if function.wants_visit else None
+        trace = current_trace.get()
+        with ReadTracker(route.name) as tracker, trace.step("page function") if trace else nullcontext():
+            page = await function.call(url.arguments, visit, request)
         if isinstance(page, Response):
             return page
-        title = address.title if page.title is None else safe_title(page.title)
-        embedded = frame_src(page.embeds, request.headers.get("host"), self._mount.root_path) if page.embeds else ""
+        links = route.links.link if route.links else None
         return PageRequest(
-            key=address.key,
-            route=route,
-            page=page,
-            title=title,
-            request=request,
-            tables=frozenset(tracker.tables),
-            client_id=client_id(scope),
-            frame_src=embedded,
-            is_prefetch=is_prefetch(request.headers),
+            url.key,
+            url.title if page.title is None else safe_title(page.title),
+            page,
+            route,
+            request,
+            Linker(url.key, links, self._store.exists, self._sign, self._mount.prefix),
+            frozenset(tracker.tables),
+            frame_src(page.embeds, request.headers.get("host"), self._mount.root_path) if page.embeds else "",
         )
 
-    def _parse(self, request: Request, route: PageRoute) -> _Address:
+    def _parse(self, request: Request, route: PageRoute) -> _ParsedURL:
         values = route.pattern.parse_request(request.path_params)
         query: dict[str, str] = {}
         if request.scope["query_string"]:
@@ -182,58 +174,13 @@ class PageResolver:
         redirect = None
         if path != requested and unquote(path) != requested:
             redirect = path + (f"?{request.query_params}" if request.query_params else "")
-        return _Address(
+        return _ParsedURL(
             key=path + route.function.canonical_query(arguments, query),
             title=safe_title(_default_title(route.pattern, values) or self._name),
             arguments=arguments,
             redirect=redirect,
             is_constant=route.pattern.is_constant and all(isinstance(value, str) for value in arguments.values()),
         )
-
-    def visit(self, request: Request, key: str) -> Visit:
-        """Return what is known about a click: the page with the link, and the words around it.
-
-        Args:
-            request: The request.
-            key: The key of the requested page.
-        """
-        source = None
-        try:
-            referer = urlsplit(request.headers.get("referer", ""))
-        except ValueError:  # for example an incomplete IPv6 address
-            referer = urlsplit("")
-        if referer.netloc and referer.netloc == request.headers.get("host"):
-            source = self._mount.key(referer.path)
-            if source is not None and referer.query:
-                source += f"?{referer.query}"
-        link = self._store.link(source, key) if source else None
-        return Visit(
-            key=key,
-            came_from=source,
-            link_text=link.text if link else None,
-            sentence=link.sentence if link else None,
-            query=dict(request.query_params),
-            visitor=self._visitor_cookie.read(request),
-        )
-
-    def prompts(self, page_request: PageRequest, *, recall: bool = True) -> dict[str, Prompt]:
-        """Return the engine's prompts of a page, by the name of the canvas.
-
-        Args:
-            page_request: The page.
-            recall: False leaves out the facts from earlier pages, if nothing will be generated.
-        """
-        facts = self._memory.facts(page_request, self.visit(page_request.request, page_request.key)) if recall else []
-        return {
-            name: build_prompt(world=self._world, canvas=canvas, subject=page_request.title, facts=facts)
-            for name, canvas in page_request.page.canvases.items()
-        }
-
-    def linker(self, page_request: PageRequest) -> Linker:
-        """Return the linker of a page, which decides where its links lead."""
-        links = page_request.route.links
-        key_for = links.link if links else None
-        return Linker(page_request.key, key_for, self._store.exists, self._sign, self._mount.prefix)
 
     # -- pages without a request of their own -------------------------------------------------------------
 
@@ -252,7 +199,7 @@ class PageResolver:
             See ``resolve``. None if no route matches.
 
         Raises:
-            BadAddress, TimedOut, BadPage: See ``resolve``.
+            BadURL, TimedOut, BadPage: See ``resolve``.
         """
         return await self._resolve_on(self._pages, key, origin, referer)
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 from urllib.parse import unquote
 
 from starlette.datastructures import URLPath
 from starlette.requests import Request
-from starlette.responses import RedirectResponse
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Match, NoMatchFound, Route, Router
-from starlette.types import Scope
+from starlette.types import Receive, Scope, Send
 
-from ..core.errors import BadAddress
+from ..core.errors import BadURL
 from ..core.paths import ENCODED_SLASH
+from ..formats.links import Linker
 from ..formats.page import Page
 from .page_function import PageFunction
 from .patterns import PagePattern
@@ -26,14 +27,14 @@ RAISE: Final = object()
 class PatternRoute(Route):
     """A Starlette route for a page pattern. An encoded slash stays in its parameter: ``AC%2FDC`` is one segment."""
 
-    def __init__(self, pattern: PagePattern, name: str, endpoint: Callable[[Request], Any], method: str) -> None:
+    def __init__(self, pattern: PagePattern, name: str, endpoint: Callable[..., Any], method: str) -> None:
         super().__init__(pattern.path, endpoint, methods=[method], name=name)
         self.pattern = pattern
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """Match as Starlette does, with encoded slashes as ``ENCODED_SLASH``."""
         raw = scope.get("raw_path")
-        if scope["type"] == "http" and raw and b"%2f" in raw.lower():
+        if raw and b"%" in raw and b"%2f" in raw.lower() and scope["type"] == "http":
             path = raw.decode("latin-1").split("?")[0]
             for slash in ("%2F", "%2f"):
                 path = path.replace(slash, ENCODED_SLASH)
@@ -45,7 +46,7 @@ class PatternRoute(Route):
 
         Raises:
             NoMatchFound: If the route has another name or other parameters.
-            BadAddress: If no page can have these parameters.
+            BadURL: If no page can have these parameters.
         """
         if name != self.name or path_params.keys() != self.pattern.parameters.keys():
             raise NoMatchFound(name, path_params)
@@ -53,13 +54,16 @@ class PatternRoute(Route):
             values = self.pattern.parse(path_params)
             path = self.pattern.build(values)
             self._validate(values)
-        except BadAddress as error:
+        except BadURL as error:
             given = ", ".join(f"{key}={str(value)[:60]!r}" for key, value in path_params.items())
-            raise BadAddress(f"There is no URL of {name!r} for {given}. {error}", error.status) from None
+            raise BadURL(f"There is no URL of {name!r} for {given}. {error}", error.status) from None
         return URLPath(path=path, protocol="http")
 
     def _validate(self, values: Mapping[str, Any]) -> None:
-        """Raise ``BadAddress`` if no page can have these parameters, although the pattern allows them."""
+        """Raise ``BadURL`` if no page can have these parameters, although the pattern allows them."""
+
+
+PageEndpoint: TypeAlias = "Callable[[Request, PageRoute], Awaitable[Response]]"
 
 
 class PageRoute(PatternRoute):
@@ -68,7 +72,7 @@ class PageRoute(PatternRoute):
     Args:
         pattern: The pattern of its path.
         function: The page function.
-        endpoint: Takes a request and returns a response.
+        endpoint: Takes a request and this route, and returns a response.
         links: The pattern of the pages that ``[[Title]]`` leads to. None: nowhere.
         prefetch: True if the page may be generated before it is clicked.
     """
@@ -77,12 +81,13 @@ class PageRoute(PatternRoute):
         self,
         pattern: PagePattern,
         function: PageFunction,
-        endpoint: Callable[[Request], Any],
+        endpoint: PageEndpoint,
         links: PagePattern | None,
         *,
         prefetch: bool = True,
     ) -> None:
         super().__init__(pattern, function.name, endpoint, "GET")
+        self.endpoint: PageEndpoint = endpoint
         self.function = function
         self.links = links
         self.prefetch = prefetch
@@ -93,10 +98,13 @@ class PageRoute(PatternRoute):
         function = PageFunction(self.function.function, pattern, self.name)
         return PageRoute(pattern, function, self.endpoint, self.links, prefetch=self.prefetch)
 
-    def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """Match, and put the route into the scope as ``page_route``."""
-        match, child = super().matches(scope)
-        return match, {**child, "page_route": self} if child else child
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Respond to a request, without the wrapper in which Starlette handles the exceptions of its endpoints."""
+        if scope["method"] not in {"GET", "HEAD"}:
+            await super().handle(scope, receive, send)  # 405
+            return
+        response = await self.endpoint(Request(scope, receive, send), self)
+        await response(scope, receive, send)
 
     def _validate(self, values: Mapping[str, Any]) -> None:
         self.function.parse_path(values)
@@ -138,7 +146,7 @@ class MountedNames:
 
         Raises:
             NoMatchFound: If neither app has such a route.
-            BadAddress: If no page can have these parameters.
+            BadURL: If no page can have these parameters.
         """
         try:
             path = self._own.url_path_for(name, **path_params)
@@ -148,41 +156,39 @@ class MountedNames:
         return URLPath(path=self._prefix + path, protocol="http", host=path.host)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen, which would triple the cost of making one for every request
 class PageRequest:
-    """A request for a page, resolved once and passed down.
+    """A request for a page, resolved once and passed down. It is never changed.
 
     Attributes:
         key: The page's key.
-        route: The route that matched.
-        page: What the page function returned.
         title: The page's title.
+        page: What the page function returned.
+        route: The route that matched.
         request: Starlette's request.
+        linker: Decides where the page's links lead.
         tables: The tables that the page function has read.
-        client_id: The client; see ``security.client_address.client_id``.
         frame_src: What the page's content security policy allows in frames; see ``security.headers.frame_src``.
-        is_prefetch: True if the browser prefetches the page, before the visitor has clicked.
     """
 
     key: str
-    route: PageRoute
-    page: Page
     title: str
+    page: Page
+    route: PageRoute
     request: Request
+    linker: Linker
     tables: frozenset[str] = frozenset()
-    client_id: str = ""
     frame_src: str = ""
-    is_prefetch: bool = False
 
 
 class CanonicalRedirect(RedirectResponse):
     """Redirects another spelling of a page's URL to the canonical one.
 
     Args:
-        address: The page's key, with its query.
-        root_path: The prefix under which the app is served, percent-encoded.
+        key: The page's key, with its query.
+        prefix: The prefix under which the app is served, percent-encoded.
     """
 
-    def __init__(self, address: str, root_path: str = "") -> None:
-        super().__init__(root_path + address, 302)
-        self.address = address
+    def __init__(self, key: str, prefix: str = "") -> None:
+        super().__init__(prefix + key, 302)
+        self.key = key

@@ -4,6 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from starlette.requests import Request
+
+from ..core.mount import MountPoint
+from ..security.signer import VisitorCookie
+from ..storage.pages import PageStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,3 +36,45 @@ class Visit:
     sentence: str | None = None
     query: Mapping[str, str] = field(default_factory=dict)
     visitor: str = ""
+
+
+class VisitReader:
+    """Reads visits from requests.
+
+    Args:
+        mount: The prefix under which the app is served.
+        store: The stored pages and their links.
+        visitor_cookie: Recognizes visitors' browsers.
+    """
+
+    def __init__(self, mount: MountPoint, store: PageStore, visitor_cookie: VisitorCookie) -> None:
+        self._mount = mount
+        self._store = store
+        self._visitor_cookie = visitor_cookie
+
+    def read(self, request: Request, key: str, *, with_visitor: bool = True) -> Visit:
+        """Return what is known about a click: the page with the link, and the words around it.
+
+        Args:
+            request: The request.
+            key: The key of the requested page.
+            with_visitor: False leaves out the visitor.
+        """
+        source = None
+        try:
+            referer = urlsplit(request.headers.get("referer", ""))
+        except ValueError:  # for example an incomplete IPv6 address
+            referer = urlsplit("")
+        if referer.netloc and referer.netloc == request.headers.get("host"):
+            source = self._mount.key(referer.path)
+            if source is not None and referer.query:
+                source += f"?{referer.query}"
+        link = self._store.link(source, key) if source else None
+        return Visit(
+            key=key,
+            came_from=source,
+            link_text=link.text if link else None,
+            sentence=link.sentence if link else None,
+            query=dict(request.query_params),
+            visitor=self._visitor_cookie.read(request) if with_visitor else "",
+        )

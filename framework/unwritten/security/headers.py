@@ -75,7 +75,7 @@ def frame_src(embeds: Embeds, host: str | None, root_path: str = "") -> str:
 
 def new_nonce() -> str:
     """Return a nonce for one response."""
-    return secrets.token_urlsafe(16)
+    return secrets.token_hex(16)
 
 
 def accepts_html(request: Request) -> bool:
@@ -86,7 +86,7 @@ def accepts_html(request: Request) -> bool:
 def is_same_site_navigation(headers: Headers) -> bool:
     """True if a browser states that a page of this server led to the request: by a form, a link or a script.
 
-    Programs can state it too, so it protects nothing. It distinguishes a click from a typed address.
+    Programs can state it too, so it protects nothing. It distinguishes a click from a typed URL.
     """
     site = headers.get("sec-fetch-site")
     if site is not None:

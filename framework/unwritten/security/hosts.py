@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from starlette.types import Scope
 
-from ..core.errors import BadAddress
+from ..core.errors import BadURL
 from .client_address import is_address, is_in_process, is_loopback
 
 
@@ -33,7 +33,7 @@ class AllowedHosts:
         """Check the host of a connection.
 
         Raises:
-            BadAddress: 421 if it is not allowed. The message names the setting that would allow it.
+            BadURL: 421 if it is not allowed. The message names the setting that would allow it.
         """
         if self._any or (not self.names and is_in_process(scope)):
             return
@@ -41,7 +41,7 @@ class AllowedHosts:
         host = _host_name(header.decode("latin-1")) if header is not None else ""
         if host is None or not self._allows(host):
             rejected = f"the host {host!r}" if host else "a request without a valid Host header"
-            raise BadAddress(
+            raise BadURL(
                 f"This server does not respond to {rejected}. To allow it, start the server with "
                 f"--hosts {host or 'NAME'}, or write App(…, hosts={(host or 'NAME')!r}).",
                 421,

@@ -1,7 +1,7 @@
 """Signed links: only links that a page offered cause generation.
 
 A link to an unwritten page carries a signature of its target. A GET with a valid signature starts the generation and
-redirects to the clean address. Without one the response is a page with a button. A crawler that guesses addresses
+redirects to the clean URL. Without one the response is a page with a button. A crawler that guesses URLs
 causes no work.
 """
 
@@ -17,21 +17,22 @@ from .exposure import Exposure
 from .signer import Signer
 
 SIGNATURE = "_s"
-"""The query parameter that holds a signature. It is removed before other code reads the address."""
+"""The query parameter that holds a signature. It is removed before other code reads the URL."""
 
 LinkSource: TypeAlias = Literal["link", "search"]
-"""Where a signed address comes from: a page that links to it, or a form that leads to it."""
+"""Where a signed URL comes from: a page that links to it, or a form that leads to it."""
 
 _LENGTH = 16
 """Characters of a signature: 96 bits, which cannot be guessed."""
 
-_SCOPE_KEY = "unwritten.signature"
+SCOPE_KEY = "unwritten.signature"
+"""The key of an ASGI scope under which ``take_signature`` puts the signature of a request."""
 
 SIGNATURE_MARK = f"{SIGNATURE}=".encode()
 
 
 class SignedLinks:
-    """Signs the addresses of unwritten pages, and verifies signatures.
+    """Signs the URLs of unwritten pages, and verifies signatures.
 
     The setting ``signed_links`` decides whether generating a page requires a signature: on, off, or auto, which
     requires one where other machines can reach the app.
@@ -47,23 +48,23 @@ class SignedLinks:
         """True if generating a page requires a signed link."""
         return self._exposure.is_public and self._setting != "off"
 
-    def sign(self, address: str, source: LinkSource = "link") -> str:
-        """Return the address of an unwritten page, with a signature if one is required to generate it."""
+    def sign(self, url: str, source: LinkSource = "link") -> str:
+        """Return the URL of an unwritten page, with a signature if one is required to generate it."""
         if not self.required:
-            return address
-        path, mark, fragment = address.partition("#")
+            return url
+        path, mark, fragment = url.partition("#")
         return f"{path}{'&' if '?' in path else '?'}{SIGNATURE}={self.signature(path, source)}{mark}{fragment}"
 
-    def signature(self, address: str, source: LinkSource = "link") -> str:
-        """Return the signature of an address. It is the same for all visitors of one world."""
-        return self._signer.signature(f"{source} link", _canonical(address), length=_LENGTH)
+    def signature(self, url: str, source: LinkSource = "link") -> str:
+        """Return the signature of a URL. It is the same for all visitors of one world."""
+        return self._signer.signature(f"{source} link", _canonical(url), length=_LENGTH)
 
-    def source(self, signature: str, *addresses: str) -> LinkSource | None:
+    def source(self, signature: str, *urls: str) -> LinkSource | None:
         """Return where a signature comes from if it is valid for one of these spellings, otherwise None."""
         sources: tuple[LinkSource, ...] = ("link", "search")
         for source in sources:
-            for address in addresses:
-                if self._signer.verify(f"{source} link", _canonical(address), signature, length=_LENGTH):
+            for url in urls:
+                if self._signer.verify(f"{source} link", _canonical(url), signature, length=_LENGTH):
                     return source
         return None
 
@@ -78,7 +79,7 @@ def explain_refusal(signature: str | None) -> str:
 
 
 def take_signature(scope: Scope) -> Scope:
-    """Return the scope without the signature in its query. ``signature_of`` returns it from then on."""
+    """Return the scope with the signature under ``SCOPE_KEY``, and without it in the query."""
     query: bytes = scope.get("query_string", b"")
     if SIGNATURE_MARK not in query:
         return scope
@@ -88,35 +89,29 @@ def take_signature(scope: Scope) -> Scope:
             signature = unquote(pair.removeprefix(SIGNATURE_MARK).decode("latin-1"))
         else:
             others.append(pair)
-    return scope if signature is None else {**scope, "query_string": b"&".join(others), _SCOPE_KEY: signature}
+    return scope if signature is None else {**scope, "query_string": b"&".join(others), SCOPE_KEY: signature}
 
 
-def signature_of(scope: Scope) -> str | None:
-    """Return the signature of a request, or None if it had none."""
-    signature: str | None = scope.get(_SCOPE_KEY)
-    return signature
-
-
-def address_of(scope: Scope) -> str:
+def url_of(scope: Scope) -> str:
     """Return the path and query of a request as they were sent, without its signature."""
     raw: bytes = scope.get("raw_path") or str(scope["path"]).encode()
     query: bytes = scope.get("query_string", b"")
     return (raw.partition(b"?")[0] + (b"?" + query if query else b"")).decode("latin-1")
 
 
-def unsigned(address: str) -> str:
-    """Return an address without its signature."""
-    if f"{SIGNATURE}=" not in address:
-        return address
-    before, mark, fragment = address.partition("#")
+def unsigned(url: str) -> str:
+    """Return a URL without its signature."""
+    if f"{SIGNATURE}=" not in url:
+        return url
+    before, mark, fragment = url.partition("#")
     path, _, query = before.partition("?")
     query = "&".join(pair for pair in query.split("&") if not pair.startswith(f"{SIGNATURE}="))
     return path + (f"?{query}" if query else "") + mark + fragment
 
 
-def _canonical(address: str) -> str:
-    """Return the text that is signed: the decoded address, because browsers differ in what they encode."""
-    path, _, query = address.partition("?")
+def _canonical(url: str) -> str:
+    """Return the text that is signed: the decoded URL, because browsers differ in what they encode."""
+    path, _, query = url.partition("?")
     path = unquote(path.replace("%2f", ENCODED_SLASH).replace("%2F", ENCODED_SLASH))
     pairs = parse_qsl(query, keep_blank_values=True)
     return "\0".join([path, *(f"{name}={value}" for name, value in pairs)])

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp
 
 from unwritten_engine import Engine
 
-from ..core.errors import BadAddress, BadSetting
+from ..core.errors import BadSetting, BadURL
 from .app_runner import AppRunner
 from .asgi_client import HOST, request
 from .scripted_engine import ScriptedText
@@ -90,11 +90,11 @@ class Visitor:
             wait: False returns the page as a browser shows it first.
 
         Raises:
-            BadAddress: If the path does not begin with a slash.
+            BadURL: If the path does not begin with a slash.
             TimeoutError: If the page is not finished in time.
         """
         if not path.startswith("/"):
-            raise BadAddress(f"A path begins with a slash: visitor.visit({'/' + path!r})")
+            raise BadURL(f"A path begins with a slash: visitor.visit({'/' + path!r})")
         return self.send("get", path, {}, referer=referer, wait=wait)
 
     def send(

@@ -89,7 +89,7 @@ def find_action(routes: Sequence[BaseRoute], name: str, parameters: Mapping[str,
 
     Raises:
         BadApp: If there is no action with this name, or it takes other parameters.
-        BadAddress: If its path cannot hold these values.
+        BadURL: If its path cannot hold these values.
     """
     actions = {route.name: route for route in routes if isinstance(route, ActionRoute)}
     if name not in actions:

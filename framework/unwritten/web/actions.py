@@ -32,7 +32,7 @@ from ..rendering.renderer import Renderer
 from ..routing.form_fields import FormPairs, FormState
 from ..routing.resolver import PageResolver
 from ..routing.routes import PageRequest
-from ..routing.visit import Visit
+from ..routing.visit import Visit, VisitReader
 from ..security.signer import FormCheck, Signer, VisitorCookie
 from ..storage.database import Database
 from ..storage.transactions import function_transaction
@@ -77,6 +77,7 @@ class ActionHandler:
         signer: Signer,
         forms: FormTags,
         visitor_cookie: VisitorCookie,
+        visits: VisitReader,
         database: Database,
         resolver: PageResolver,
         renderer: Renderer,
@@ -88,6 +89,7 @@ class ActionHandler:
         self._signer = signer
         self._forms = forms
         self._visitor_cookie = visitor_cookie
+        self._visits = visits
         self._database = database
         self._resolver = resolver
         self._renderer = renderer
@@ -100,7 +102,7 @@ class ActionHandler:
         """Respond to the POST request of a form.
 
         Raises:
-            BadForm, BadAddress, TimedOut, BadApp, StoreError: Handled by the app's error pages.
+            BadForm, BadURL, TimedOut, BadApp, StoreError: Handled by the app's error pages.
         """
         pairs = (await read_form(request, MAX_FIELD_SIZE)).pairs
         values = route.pattern.parse_request(request.path_params)
@@ -118,7 +120,7 @@ class ActionHandler:
             previous = self._previous_response(submission)
             if previous is not None:
                 return previous
-            visit, cookie = self._resolver.visit(request, page or path), ""
+            visit, cookie = self._visits.read(request, page or path), ""
             if route.function.wants_visit and not visit.visitor:
                 cookie, visitor = self._visitor_cookie.new()
                 visit = replace(visit, visitor=visitor)

@@ -20,7 +20,7 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 from starlette.routing import BaseRoute, Route
 
 from ..core.assets import asset_dir
-from ..core.errors import BadAddress, UnwrittenError
+from ..core.errors import BadURL, UnwrittenError
 from ..core.paths import is_page_key
 from ..formats.app import extract_document, text_hash
 from ..security.client_address import client_id
@@ -92,7 +92,7 @@ async def save_state(database: Database, page: str, region: str, state: str) -> 
     """Save the state of a box. It replaces the one before.
 
     Raises:
-        BadAddress: If it is not JSON, or larger than ``MAX_STATE_SIZE``.
+        BadURL: If it is not JSON, or larger than ``MAX_STATE_SIZE``.
         StoreError: If it could not be written.
     """
     if len(state.encode("utf-8", "replace")) > MAX_STATE_SIZE:
@@ -100,7 +100,7 @@ async def save_state(database: Database, page: str, region: str, state: str) -> 
     try:
         json.loads(state)
     except (ValueError, RecursionError):
-        raise BadAddress("The state of a box must be JSON.") from None
+        raise BadURL("The state of a box must be JSON.") from None
     row = {"page": page, "region": region, "state": state, "saved_at": datetime.now(UTC).isoformat()}
     await database.write(lambda tables: tables.table("boxes").upsert(row, pk=("page", "region")))
 
@@ -187,10 +187,10 @@ def _load(site: Site, request: Request) -> Response:
 
 async def _save(saves: ClientWindows, site: Site, request: Request) -> Response:
     if is_cross_origin(request.headers):
-        raise BadAddress("The state of a box can only be saved from its own page.", 403)
+        raise BadURL("The state of a box can only be saved from its own page.", 403)
     now, window = time.monotonic(), saves[client_id(request.scope)]
     if window.total(now) >= MAX_SAVES:
-        raise BadAddress(f"A box may save its state {MAX_SAVES} times in {SAVE_WINDOW:.0f} s.", 429)
+        raise BadURL(f"A box may save its state {MAX_SAVES} times in {SAVE_WINDOW:.0f} s.", 429)
     window.add(now)
     values = await _read_json(request)
     page, region = _page_and_region(values)
@@ -212,21 +212,21 @@ async def _read_json(request: Request) -> dict[str, str]:
         values = None
     names = {"page", "region", "state"}
     if not isinstance(values, dict) or set(values) != names or not all(isinstance(v, str) for v in values.values()):
-        raise BadAddress("A box sends a JSON object with three strings: page, region and state.")
+        raise BadURL("A box sends a JSON object with three strings: page, region and state.")
     return values
 
 
 def _page_and_region(values: Mapping[str, str]) -> tuple[str, str]:
     page, region = values.get("page"), values.get("region")
     if not page or not region or not is_page_key(page) or not page.isascii():
-        raise BadAddress("A box is identified by the key of its page and the name of its region.")
+        raise BadURL("A box is identified by the key of its page and the name of its region.")
     return page, region
 
 
 def _check_exists(site: Site, page: str, region: str) -> None:
     if find_text(site, page, region) is None:
-        raise BadAddress(f"The page {page} has no app {region!r}.", 404)
+        raise BadURL(f"The page {page} has no app {region!r}.", 404)
 
 
-def _too_large() -> BadAddress:
-    return BadAddress(f"A box may save up to {MAX_STATE_SIZE // 1024} kB of state.", 413)
+def _too_large() -> BadURL:
+    return BadURL(f"A box may save up to {MAX_STATE_SIZE // 1024} kB of state.", 413)

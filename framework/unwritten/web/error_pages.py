@@ -16,8 +16,8 @@ from starlette.types import Message, Scope, Send
 from unwritten_engine import EngineError
 
 from ..core.errors import (
-    BadAddress,
     BadForm,
+    BadURL,
     Busy,
     Denied,
     OverBudget,
@@ -36,7 +36,7 @@ _MAX_RELOAD_SECONDS = 120
 """Maximum number of seconds after which an error page reloads by itself."""
 
 _TITLES: Mapping[int, str] = {
-    400: "This address is not valid",
+    400: "This URL is not valid",
     403: "This is not allowed",
     404: "Page not found",
     405: "Method not allowed",
@@ -72,7 +72,7 @@ class ErrorPages:
 
     async def unwritten_error(self, request: Request, error: Exception) -> Response:
         """Respond to an error of the framework or the engine, whose message is meant for visitors."""
-        if isinstance(error, BadAddress):
+        if isinstance(error, BadURL):
             return await self._respond(request, error.status, str(error))
         if isinstance(error, BadForm):
             title = "" if error.status in {403, 413} else "This form was not accepted"

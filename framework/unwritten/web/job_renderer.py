@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import logging
+from contextlib import nullcontext
 from dataclasses import dataclass, field
-from urllib.parse import urlencode
 from weakref import WeakKeyDictionary
 
 from markupsafe import Markup
 
 from ..core.errors import UnwrittenError
 from ..core.mount import MountPoint
-from ..core.tracing import step
+from ..core.tracing import current_trace
 from ..generation.page_job import PageJob
 from ..rendering.document import FORM_KEY
 from ..rendering.regions import RegionState
@@ -54,7 +54,8 @@ class JobRenderer:
         Raises:
             BadTemplate: If the template is missing, raises, or lacks the block of a region.
         """
-        with step("rendering the page"):
+        trace = current_trace.get()
+        with trace.step("rendering the page") if trace else nullcontext():
             self._rendered[job] = _Rendered(self.shell(job), job.num_updates)
 
     def shell(self, job: PageJob, *, placeholders: bool = False) -> Shell:
@@ -64,8 +65,8 @@ class JobRenderer:
             job: The page.
             placeholders: True to put placeholders in place of regions and the colophon.
         """
-        path = self._mount.url(job.key)
-        refresh = None if placeholders else path + ("&" if "?" in path else "?") + urlencode({PLAIN: "1"})
+        path = self._mount.prefix + job.key
+        refresh = None if placeholders else f"{path}{'&' if '?' in path else '?'}{PLAIN}=1"
         return self._renderer.shell(
             job.view(), job.page, job.region_views(), refresh=refresh, placeholders=placeholders
         )

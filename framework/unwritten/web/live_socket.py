@@ -3,8 +3,8 @@
 Messages are JSON objects with a ``type`` and the key of a ``page``. From the browser:
 
 * ``watch``, ``leave``, ``stop``: follow the generation of a page, stop following it, cancel it.
-* ``look``, ``gone``: follow a page's state regions, stop following them.
-* ``near``, ``away``: the tab shows this page and these of its links, or does not show it any more.
+* ``follow``, ``unfollow``: follow a page's state regions, stop following them.
+* ``view``, ``hide``: the tab shows this page and these of its links, or does not show it any more.
 
 To the browser:
 
@@ -15,8 +15,8 @@ To the browser:
 * ``refresh``: templates or static files have changed.
 
 Nothing is queued. When the socket is free, the latest frame of every changed region is sent, so a slow browser skips
-frames and never falls behind. Following a page starts no work: only a GET request or an action does, and pages that
-are near may be prefetched.
+frames and never falls behind. Following a page starts no work: only a GET request or an action does, and pages
+behind links in view may be prefetched.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ MAX_PAGES = 32
 """Maximum number of pages that one tab may follow at the same time."""
 
 MAX_LINKS = 32
-"""Maximum number of links that a tab may report as near."""
+"""Maximum number of links in view that a tab may report."""
 
 MAX_MESSAGE_RATE = 40
 """Maximum number of messages from a browser in one second."""
@@ -113,10 +113,10 @@ class LiveSocket:
             "watch": self._watch,
             "leave": self._leave,
             "stop": self._stop,
-            "near": self._near,
-            "away": self._away,
-            "look": self._look,
-            "gone": self._gone,
+            "view": self._view,
+            "hide": self._hide,
+            "follow": self._follow,
+            "unfollow": self._unfollow,
         }
         self._viewer = self._new_viewer()
 
@@ -145,7 +145,7 @@ class LiveSocket:
             for key in list(self._jobs):
                 self._leave(key)
             for key in list(self._pages):
-                self._gone(key)
+                self._unfollow(key)
             if self._viewer is not None and self._site.prefetcher is not None:
                 self._site.prefetcher.on_close(self._viewer)
             sender.cancel()
@@ -237,28 +237,28 @@ class LiveSocket:
             return None
         return Viewer(self._websocket.scope, self.send_soon)
 
-    def _near(self, key: str, message: Mapping[str, Any]) -> None:
+    def _view(self, key: str, message: Mapping[str, Any]) -> None:
         links, hover, press = (message.get(name) for name in ("links", "hover", "press"))
         if not isinstance(links, list) or len(links) > MAX_LINKS or not all(isinstance(link, str) for link in links):
-            raise _InvalidMessage(f"The links that are near are a list of up to {MAX_LINKS} keys.")
+            raise _InvalidMessage(f"The links in view are a list of up to {MAX_LINKS} keys.")
         if not all(link is None or isinstance(link, str) for link in (hover, press)):
             raise _InvalidMessage("The link that is hovered or pressed is a key or null.")
         if self._viewer is not None and self._site.prefetcher is not None:
             self._site.prefetcher.on_view(self._viewer, key, links, str(hover or ""), str(press or ""))
 
-    def _away(self, key: str, message: Mapping[str, Any]) -> None:
+    def _hide(self, key: str, message: Mapping[str, Any]) -> None:
         if self._viewer is not None and self._site.prefetcher is not None:
             self._site.prefetcher.on_hide(self._viewer, key)
 
-    def _look(self, key: str, message: Mapping[str, Any]) -> None:
+    def _follow(self, key: str, message: Mapping[str, Any]) -> None:
         if key not in self._pages and len(self._pages) >= MAX_PAGES:
-            raise _InvalidMessage(f"One tab may look at up to {MAX_PAGES} pages at the same time.")
-        self._gone(key)
+            raise _InvalidMessage(f"One tab may follow up to {MAX_PAGES} pages at the same time.")
+        self._unfollow(key)
         subscription = PageSubscription(self._subscriber, self._follow_job, self._websocket.scope)
         self._pages[key] = subscription, _seen_numbers(message)
         self._site.updates.subscribe(key, subscription)
 
-    def _gone(self, key: str, message: Mapping[str, Any] = MappingProxyType({})) -> None:
+    def _unfollow(self, key: str, message: Mapping[str, Any] = MappingProxyType({})) -> None:
         page = self._pages.pop(key, None)
         if page:
             self._site.updates.unsubscribe(key, page[0])

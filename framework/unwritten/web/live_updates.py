@@ -211,7 +211,7 @@ class LiveUpdates(JobObserver):
         job = self._jobs.get(page_request.key)
         if job is not None:
             return self._job_renderer.shell(job).state_regions
-        rendered = self._cache.rendered(page_request, opened=False)
+        rendered = self._cache.rendered(page_request, is_visit=False)
         if rendered is not None:
             return rendered.state_regions
         view = PageView(key=page_request.key, title=page_request.title)
@@ -251,7 +251,7 @@ class LiveUpdates(JobObserver):
         elif (
             page_request.page.canvases
             and (allow_new or self._was_generated(page_request.key))
-            and self._cache.rendered(page_request, opened=False) is None  # a canvas is missing
+            and self._cache.rendered(page_request, is_visit=False) is None  # a canvas is missing
         ):
             await self._starter.start(page_request, searched=True)
 
@@ -262,7 +262,7 @@ class LiveUpdates(JobObserver):
             await self._starter.start(page_request, searched=True)
             return
         finished = {name: canvas for name, canvas in stored.canvases.items() if name not in names}
-        region_jobs = self._starter.region_jobs(page_request, self._resolver.linker(page_request), finished)
+        region_jobs = self._starter.region_jobs(page_request, finished)
         regions = tuple(name for name, region_job in region_jobs.items() if region_job.state != "written")
         change = Change("rewritten", base=stored.version, regions=regions)
         await self._starter.start(page_request, searched=True, region_jobs=region_jobs, change=change, previous=stored)

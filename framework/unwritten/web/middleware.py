@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from cachetools import LRUCache
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from ..core.errors import BadAddress
+from ..core.errors import BadURL
 from ..core.mount import MountPoint
 from ..core.settings import Settings
 from ..security.client_address import FORWARDING_HEADERS
 from ..security.exposure import Exposure
 from ..security.hosts import AllowedHosts
 from ..security.signed_links import SIGNATURE_MARK, take_signature
+
+_MAX_CHECKED = 1024
+"""Connections whose checks are remembered."""
 
 
 class ConnectionMiddleware:
@@ -30,7 +32,7 @@ class ConnectionMiddleware:
         self._hosts = AllowedHosts(settings.hosts, settings.host)
         self._exposure = exposure
         self._mount = mount
-        self._checked: LRUCache[tuple[object, ...], bool] = LRUCache(1024)
+        self._checked: set[tuple[object, ...]] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Call the next app, or refuse the connection."""
@@ -41,13 +43,15 @@ class ConnectionMiddleware:
         if connection is None or connection not in self._checked:
             try:
                 self._hosts.check(scope)
-            except BadAddress as error:
+            except BadURL as error:
                 self._exposure.refused_hosts += 1
                 await _refuse(error, scope, receive, send)
                 return
             self._exposure.observe(scope)
             if connection is not None:
-                self._checked[connection] = True
+                if len(self._checked) >= _MAX_CHECKED:
+                    self._checked.clear()
+                self._checked.add(connection)
         if scope.get("root_path", "") != self._mount.root_path:
             self._mount.update(scope.get("root_path", ""))
         if scope["type"] == "http" and SIGNATURE_MARK in scope["query_string"]:
@@ -70,7 +74,7 @@ def _direct_connection(scope: Scope) -> tuple[object, ...] | None:
     return host, client[0] if client else None, server[0] if server else None
 
 
-async def _refuse(error: BadAddress, scope: Scope, receive: Receive, send: Send) -> None:
+async def _refuse(error: BadURL, scope: Scope, receive: Receive, send: Send) -> None:
     """Refuse a connection in plain text. Pages are only for hosts that the app responds to."""
     if scope["type"] == "websocket":
         await receive()

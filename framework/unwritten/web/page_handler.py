@@ -6,15 +6,15 @@ the template with placeholders, which the live socket fills. Without JavaScript 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from urllib.parse import urlencode, urlsplit
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from ..core.errors import BadAddress, Busy, Denied
+from ..core.errors import BadURL, Busy, Denied
 from ..core.mount import MountPoint
-from ..core.tracing import record_page
+from ..core.tracing import current_trace
 from ..generation.job_queue import JobQueue
 from ..generation.job_starter import JobStarter
 from ..generation.metrics import Metrics
@@ -30,29 +30,17 @@ from ..security.headers import (
     NO_STORE,
     NOINDEX,
     accepts_html,
+    is_prefetch,
     is_same_site_navigation,
     saves_data,
 )
-from ..security.signed_links import LinkSource, SignedLinks, address_of, explain_refusal, signature_of
+from ..security.signed_links import SCOPE_KEY, LinkSource, SignedLinks, explain_refusal, url_of
 from ..storage.pages import PageStore
 from .job_renderer import JobRenderer
 from .page_cache import PageCache, stored_view
 from .streaming import StreamingPage, accepts_stream
 
 _INCOMPLETE = "Some parts of this page are not written yet. They are written when someone follows a link to it."
-
-
-@dataclass(frozen=True, slots=True)
-class _SignedTarget:
-    """The signature that a request came with.
-
-    Attributes:
-        signature: As received; None without one.
-        source: Where the signature was issued; None if it is missing, or not valid for this page.
-    """
-
-    signature: str | None
-    source: LinkSource | None
 
 
 class PageHandler:
@@ -89,104 +77,80 @@ class PageHandler:
         """Respond to a request for a page.
 
         Raises:
-            BadAddress, Busy, Denied, PageFailed, BadApp, StoreError: Handled by the app's error pages.
+            BadURL, Busy, Denied, PageFailed, BadApp, StoreError: Handled by the app's error pages.
         """
-        page_request, target = await self._resolve(request, route)
+        page_request = await self._resolver.resolve(request, route)
+        signature: str | None = request.scope.get(SCOPE_KEY)
+        source = self._source_of(signature, page_request, request) if signature is not None else None
+        if source and isinstance(page_request, CanonicalRedirect):
+            page_request = await self._resolver.resolve_key(page_request.key, request.scope) or page_request
         if isinstance(page_request, Response):
             return self.sign_redirect(page_request, request)
+        key = page_request.key
         if request.scope["query_string"] and VERSION in request.query_params:
             return self._cache.old_version(page_request, request.query_params[VERSION])
-        job = self._jobs.get(page_request.key)
+
+        job = self._jobs.get(key)
         if job is None:
-            stored = self._stored(page_request, target)
-            if stored is not None:
-                return stored
-            if self._signed_links.required and target.source is None:
-                return self._refuse(page_request, target)
+            rendered = self._cache.rendered(page_request, is_visit=signature is None and request.method == "GET")
+            if rendered is not None and signature is not None:
+                return self._redirect_to_clean(key, request)
+            if rendered is not None:
+                self._metrics.stored_pages_served += 1
+                return rendered.response(request.scope, page_request.frame_src)
+            if self._signed_links.required and source is None and not _is_declared(route, key):
+                if page_request.tables:
+                    return self._incomplete(page_request, _INCOMPLETE)
+                return self._refuse(key, page_request.title, signature, accepts_html(request))
         if request.method == "HEAD":
             return page_response("", headers=NOINDEX)  # a HEAD request must not generate the page
-        record_page(page_request.key, "being generated" if job else "not generated before")
+
+        if trace := current_trace.get():
+            trace.record_page(key, "being generated" if job else "not generated before")
         try:
-            job = await self._start_or_join(page_request, target, job)
+            if not is_prefetch(request.headers):
+                job = await self._starter.join(page_request, searched=source == "search")
+            elif job is None:
+                job = await self._prefetch(page_request)
         except (Busy, Denied) as error:
-            if not page_request.tables or page_request.is_prefetch:
+            if not page_request.tables or is_prefetch(request.headers):
                 raise
             return self._incomplete(page_request, str(error))
-        if target.signature is not None:
-            return self._redirect_to_clean(page_request.key, request)
+        if signature is not None:
+            return self._redirect_to_clean(key, request)
         if accepts_stream(request):
             return StreamingPage(self._jobs, self._job_renderer, self._renderer, job, page_request.frame_src)
         html = self._job_renderer.current_shell(job).html
         return page_response(html, headers=NO_STORE, frame_src=page_request.frame_src)
 
-    async def _resolve(self, request: Request, route: PageRoute) -> tuple[PageRequest | Response, _SignedTarget]:
-        page_request = await self._resolver.resolve(request, route)
-        signature = signature_of(request.scope)
-        if signature is None:
-            # A page without parameters was declared by the author, so its address needs no signature.
-            offered = (
-                isinstance(page_request, PageRequest) and not route.param_convertors and "?" not in page_request.key
-            )
-            return page_request, _SignedTarget(None, "link" if offered else None)
-        address = address_of(request.scope).removeprefix(self._mount.prefix)
-        keys = [page_request.key] if isinstance(page_request, PageRequest) else []
-        source = self._signed_links.source(signature, address, *keys)
-        if isinstance(page_request, CanonicalRedirect) and source:
-            page_request = await self._resolver.resolve_key(page_request.address, request.scope) or page_request
-        return page_request, _SignedTarget(signature, source)
-
-    def _stored(self, page_request: PageRequest, target: _SignedTarget) -> Response | None:
-        request = page_request.request
-        opened = request.method == "GET" and not page_request.is_prefetch and target.signature is None
-        rendered = self._cache.rendered(page_request, opened=opened)
-        if rendered is None:
-            return None
-        if target.signature is not None:
-            return self._redirect_to_clean(page_request.key, request)
-        self._metrics.stored_pages_served += 1
-        return rendered.response(request.headers.get("if-none-match"), page_request.frame_src)
-
-    async def _start_or_join(self, page_request: PageRequest, target: _SignedTarget, job: PageJob | None) -> PageJob:
-        if page_request.is_prefetch:
-            return job or await self._prefetch(page_request)
-        if job is None:
-            job = await self._starter.start(page_request, searched=target.source == "search")
-        else:
-            self._starter.update(job, page_request)
-        self._jobs.promote(job)
-        return job
+    def _source_of(self, signature: str, page_request: PageRequest | Response, request: Request) -> LinkSource | None:
+        """Return where a signature was issued. None if it is not valid for the page, in any spelling of its URL."""
+        spellings = [url_of(request.scope).removeprefix(self._mount.prefix)]
+        if isinstance(page_request, PageRequest):
+            spellings.append(page_request.key)
+        return self._signed_links.source(signature, *spellings)
 
     async def _prefetch(self, page_request: PageRequest) -> PageJob:
         if self._prefetcher is None or saves_data(page_request.request.headers):
             raise Busy("Pages are not prefetched here. Click the link to have the page written.", 10)
         return await self._prefetcher.prefetch(page_request)
 
-    def _refuse(self, page_request: PageRequest, target: _SignedTarget) -> Response:
+    def _refuse(self, key: str, title: str, signature: str | None, as_html: bool) -> Response:
         """Respond that a page is not written, with a button that generates it."""
-        if page_request.tables:
-            return self._incomplete(page_request, _INCOMPLETE)
-        unsigned = target.signature is None
-        self._metrics.refused["unsigned" if unsigned else "signature"] += 1
-        message = explain_refusal(target.signature)
-        previous = self._jobs.recent(page_request.key)
+        self._metrics.refused["unsigned" if signature is None else "signature"] += 1
+        message = explain_refusal(signature)
+        previous = self._jobs.recent(key)
         if previous is not None and previous.message and not message:
             message = f"The last attempt failed: {previous.message}"
-        return self._renderer.unwritten_page(
-            page_request.key,
-            page_request.title,
-            message,
-            404 if unsigned else 403,
-            accepts_html(page_request.request),
-        )
+        return self._renderer.unwritten_page(key, title, message, 404 if signature is None else 403, as_html)
 
     def _incomplete(
         self, page_request: PageRequest, message: str, status: int = 200, form: FormState | None = None
     ) -> Response:
         """Respond with the existing parts of a page. Missing canvases are not generated now."""
         stored = self._store.get(page_request.key)
-        linker = self._resolver.linker(page_request)
-        region_jobs = self._starter.region_jobs(page_request, linker, stored.canvases if stored else {}, recall=False)
-        view = stored_view(page_request, stored)
+        region_jobs = self._starter.region_jobs(page_request, stored.canvases if stored else {}, recall=False)
+        view = stored_view(page_request.key, page_request.title, stored)
         if any(region_job.state != "written" for region_job in region_jobs.values()):
             view = replace(view, state="stopped", message=message, provenance=None)
         for region_job in region_jobs.values():
@@ -196,7 +160,7 @@ class PageHandler:
         return page_response(shell.html, status, NO_STORE, page_request.frame_src)
 
     def _redirect_to_clean(self, key: str, request: Request) -> Response:
-        """Redirect to the address without a signature, which can be stored and shared."""
+        """Redirect to the URL without a signature, which can be stored and shared."""
         plain = request.query_params.get(PLAIN)
         if plain is not None:
             key += ("&" if "?" in key else "?") + urlencode({PLAIN: plain})
@@ -208,11 +172,11 @@ class PageHandler:
         """Generate the page with this key because a visitor pressed a button, and redirect to it.
 
         Raises:
-            BadAddress: If no page has this key.
+            BadURL: If no page has this key.
             Busy, OverBudget, Denied: See ``JobStarter.start``.
         """
         page_request = await self.find_page(key, request)
-        if self._jobs.get(page_request.key) is None and self._cache.rendered(page_request, opened=False) is None:
+        if self._jobs.get(page_request.key) is None and self._cache.rendered(page_request, is_visit=False) is None:
             await self._starter.start(page_request, searched=True)
         return RedirectResponse(self._mount.url(page_request.key), 303)
 
@@ -220,13 +184,13 @@ class PageHandler:
         """Resolve the page that one of the framework's forms is about.
 
         Raises:
-            BadAddress: If there is no such page, or it has no canvases.
+            BadURL: If there is no such page, or it has no canvases.
         """
         page_request = await self._resolver.resolve_key(key, request.scope)
         if isinstance(page_request, CanonicalRedirect):
-            page_request = await self._resolver.resolve_key(page_request.address, request.scope)
+            page_request = await self._resolver.resolve_key(page_request.key, request.scope)
         if not isinstance(page_request, PageRequest) or not page_request.page.canvases:
-            raise BadAddress(f"The page {key} does not exist, or is not a generated page.", 404)
+            raise BadURL(f"The page {key} does not exist, or is not a generated page.", 404)
         return page_request
 
     def sign_redirect(self, response: Response, request: Request) -> Response:
@@ -256,3 +220,8 @@ class PageHandler:
         self._starter.update(job, page_request)
         shell = self._renderer.shell(job.view(), page_request.page, job.region_views(), form=form)
         return page_response(shell.html, 422, NO_STORE, page_request.frame_src)
+
+
+def _is_declared(route: PageRoute, key: str) -> bool:
+    """True if a page has no parameters. The author declared its URL, which needs no signature."""
+    return not route.param_convertors and "?" not in key

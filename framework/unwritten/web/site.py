@@ -16,6 +16,7 @@ from ..generation.job_queue import JobQueue
 from ..generation.job_starter import JobStarter, SchemaChecker
 from ..generation.metrics import Metrics
 from ..generation.prefetcher import Prefetcher
+from ..generation.prompt_builder import PromptBuilder
 from ..rendering.renderer import Renderer
 from ..routing.resolver import PageResolver
 from ..routing.routes import PageRoute
@@ -64,6 +65,7 @@ class Site:
     metrics: Metrics
     schemas: SchemaChecker
     resolver: PageResolver
+    prompt_builder: PromptBuilder
     renderer: Renderer
     jobs: JobQueue
     starter: JobStarter

@@ -10,7 +10,7 @@ from jinja2.runtime import Context
 from markupsafe import Markup
 from starlette.routing import BaseRoute, Router
 
-from ..core.errors import BadAddress
+from ..core.errors import BadURL
 from ..core.mount import MountPoint
 from ..core.paths import is_page_key
 from ..routing.routes import RAISE
@@ -52,12 +52,12 @@ class TemplateGlobals:
             default: Returned if it is not a key. Not given: an error is raised.
 
         Raises:
-            BadAddress: If it is not a key, such as ``/wiki/Tea``.
+            BadURL: If it is not a key, such as ``/wiki/Tea``.
         """
         if not isinstance(key, str) or not is_page_key(key):
             if default is not RAISE:
                 return default
-            raise BadAddress(f"{key!r} is not the key of a page. A key looks like '/wiki/Tea'.")
+            raise BadURL(f"{key!r} is not the key of a page. A key looks like '/wiki/Tea'.")
         if self._signed_links.required and not self._store.exists([key]):
             key = self._signed_links.sign(key, "search" if searched else "link")
         return self._mount.url(key)
@@ -75,11 +75,11 @@ class TemplateGlobals:
 
         Raises:
             NoMatchFound: If no route has this name and these parameters.
-            BadAddress: If no page can have these parameters.
+            BadURL: If no page can have these parameters.
         """
         try:
             return self._mount.url(str(self._router.url_path_for(name, **path_params)))
-        except BadAddress:
+        except BadURL:
             if default is RAISE:
                 raise
             return default

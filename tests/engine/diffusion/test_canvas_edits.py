@@ -12,7 +12,7 @@ from unwritten_engine.frames import Draft
 
 @settings(max_examples=150, deadline=None)
 @given(st.data(), st.sampled_from(sorted(READERS)))
-def test_kept_text_comes_back_whatever_stands_beside_it(data: st.DataObject, name: str) -> None:
+def test_kept_text_is_decoded_exactly(data: st.DataObject, name: str) -> None:
     reader = READERS[name]
     text = data.draw(TEXTS)
     places = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=6)))
@@ -36,7 +36,7 @@ def test_kept_text_comes_back_whatever_stands_beside_it(data: st.DataObject, nam
 
 
 @pytest.mark.parametrize("name", READERS)
-def test_an_edit_begins_with_the_old_text(name: str) -> None:
+def test_an_edit_starts_from_the_old_text(name: str) -> None:
     reader = READERS[name]
     begun = init_edit(Draft("the old text. the end", ((4, 13),)), reader, budget=100)
     assert reader.decode(begun.tokens, [False] * len(begun.tokens)).text == "the old text. the end"

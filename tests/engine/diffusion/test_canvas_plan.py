@@ -34,7 +34,7 @@ def ids_of(text: str) -> list[int]:
     return list(READER.encode(text))
 
 
-def test_free_text_begins_with_nothing() -> None:
+def test_free_text_starts_empty() -> None:
     made = laid(canvases=2)
     assert made.init_canvas(0, SIZE).pins == made.init_canvas(1, SIZE).initial == ()
     assert (made.canvases, made.max_tokens, made.kept_span) == (2, 32, None)
@@ -60,7 +60,7 @@ def test_an_opening_is_pinned() -> None:
     assert read(made, ids).text == "The lighthouse stands by the sea"
 
 
-def test_an_opening_longer_than_a_canvas_goes_on_in_the_next() -> None:
+def test_a_long_opening_continues_in_the_next_canvas() -> None:
     opening = "stone bridge " * 12
     made = laid(opening=opening, canvases=4)
     assert len(made.pins) > SIZE
@@ -70,19 +70,19 @@ def test_an_opening_longer_than_a_canvas_goes_on_in_the_next() -> None:
 
 
 @pytest.mark.parametrize("opening", ["The <turn|> of the <|channel>", " leading blank", "ends with blanks  \n"])
-def test_any_opening_comes_back(opening: str) -> None:
+def test_any_opening_is_decoded_exactly(opening: str) -> None:
     made = laid(opening=opening, canvases=3)
     assert read(made, [*made.pins, *ids_of("x")]).text == f"{opening}x"
 
 
-def test_openings_that_cannot_be() -> None:
+def test_invalid_openings_are_refused() -> None:
     with pytest.raises(RequestRefused, match=r"The opening has \d+ tokens, and the budget is 4. Ask for more canvases"):
         laid(opening="The lighthouse stands by the sea", max_tokens=4)
     with pytest.raises(RequestRefused, match=r"The opening has the unsupported character '\\x00'"):
         laid(opening="The \0 light")
 
 
-def test_an_edit_begins_with_its_text() -> None:
+def test_an_edit_starts_from_its_text() -> None:
     text = "The old stone bridge crosses the river."
     made = laid(draft=Draft(text, ((4, 20),), 0.5), canvases=2)
     assert made.strength == 0.5
@@ -91,7 +91,7 @@ def test_an_edit_begins_with_its_text() -> None:
     assert read(made, [token for token in made.initial if token >= 0]).text == text
 
 
-def test_an_edit_ends_as_texts_do() -> None:
+def test_an_edit_ends_like_other_texts() -> None:
     """With noise behind its text, a light touch would write on."""
     made = laid(draft=Draft("The old bridge."), canvases=3)
     count = len(ids_of("The old bridge."))
@@ -124,7 +124,7 @@ def test_an_edit_too_long_is_refused() -> None:
 SCHEMA = {"type": "object", "properties": {"name": {"type": "string", "maxLength": 12}, "open": {"type": "boolean"}}}
 
 
-def test_a_shape_has_pins_and_classes() -> None:
+def test_a_schema_has_pins_and_token_classes() -> None:
     made = laid(schema=SCHEMA, canvases=4)
     assert made.skeleton is not None
     assert made.canvases <= 4 and len(made.pins) == len(made.mask_ids)
@@ -144,18 +144,18 @@ def test_a_shape_has_pins_and_classes() -> None:
         ({"draft": Draft("Once")}, "A request with a schema cannot have a draft"),
     ],
 )
-def test_a_shape_stands_alone(given: dict[str, Any], message: str) -> None:
+def test_a_schema_excludes_other_text(given: dict[str, Any], message: str) -> None:
     with pytest.raises(RequestRefused, match=message):
         laid(schema=SCHEMA, canvases=4, **given)
 
 
-def test_a_shape_too_large_says_what_it_needs() -> None:
+def test_a_schema_that_is_too_large_states_its_need() -> None:
     large = {"type": "object", "properties": {f"field{n}": {"type": "string"} for n in range(20)}}
     with pytest.raises(RequestRefused, match=r"The schema needs \d+ canvases of 16 tokens .* the request has 1"):
         laid(schema=large)
 
 
-def test_a_shape_stays_in_max_tokens() -> None:
+def test_a_schema_respects_max_tokens() -> None:
     whole = laid(schema=SCHEMA, canvases=4).skeleton
     assert whole is not None
     made = laid(schema=SCHEMA, canvases=4, max_tokens=whole.length)
@@ -171,7 +171,7 @@ def test_stop_strings_end_the_text() -> None:
     assert read(made, ids_of("nothing of it")).text == "nothing of it"
 
 
-def test_stop_strings_begin_behind_what_is_kept() -> None:
+def test_stop_strings_are_searched_after_kept_text() -> None:
     made = laid(stop=("\n", "old"), opening="# The old bridge\n", canvases=3)
     assert read(made, made.pins).text == "# The old bridge\n"
     assert read(made, [*made.pins, *ids_of("It is an old one")]).text == "# The old bridge\nIt is an "
@@ -200,7 +200,7 @@ def test_blanks_at_the_end_are_not_shown() -> None:
         ("a\n", ("\n\n",), 1),
     ],
 )
-def test_half_a_stop_string_is_not_certain(text: str, stops: tuple[str, ...], certain: int) -> None:
+def test_half_a_stop_string_is_unsettled(text: str, stops: tuple[str, ...], certain: int) -> None:
     made = laid(stop=stops, canvases=2)
     assert made.num_fixed_chars(DecodedText(text)) == certain
     for stop in stops:  # whatever follows, what was certain stays
@@ -209,7 +209,7 @@ def test_half_a_stop_string_is_not_certain(text: str, stops: tuple[str, ...], ce
                 assert read(made, ids_of(text + stop[end:] + "more")).text.startswith(text[:certain])
 
 
-def test_half_a_stop_string_in_an_opening_is_certain() -> None:
+def test_half_a_stop_string_in_an_opening_is_settled() -> None:
     made = laid(stop=("STOP",), opening="the ST", canvases=2)
     assert made.num_fixed_chars(read(made, made.pins)) == 6
 
@@ -223,12 +223,12 @@ def test_half_a_stop_string_in_an_opening_is_certain() -> None:
         ("one", (), False),
     ],
 )
-def test_why_a_text_ends(text: str, stops: tuple[str, ...], stopped: bool) -> None:
+def test_texts_report_why_they_end(text: str, stops: tuple[str, ...], stopped: bool) -> None:
     made = laid(stop=stops, canvases=2)
     assert made.ends_with_stop([*ids_of(text), TURN, *ids_of("STOP\n")]) == stopped
 
 
-def test_kept_text_in_a_later_canvas_does_not_stop_reading() -> None:
+def test_kept_text_in_a_later_canvas_does_not_end_the_text() -> None:
     """The first canvas may hold anything: control tokens alone, an open thought, an end."""
     made = replace(laid(canvases=3), kept_span=(20, 24), pins=(*[-1] * 20, *ids_of("stone")[:4]))
     thoughts = ([OPEN] * SIZE, [OPEN, *[700] * 3, TURN, *[600] * 11], [CLOSE] * SIZE)

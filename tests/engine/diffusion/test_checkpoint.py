@@ -26,7 +26,7 @@ def folder(original: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(original, tmp_path / "small"))
 
 
-def test_a_good_folder_tells_what_it_is(folder: Path) -> None:
+def test_a_valid_folder_is_described(folder: Path) -> None:
     (folder / "README.md").write_text("---\nlicense: apache-2.0\n---\n", encoding="utf-8")
     found = inspect_checkpoint(folder)
     assert found.name == "small"
@@ -37,7 +37,7 @@ def test_a_good_folder_tells_what_it_is(folder: Path) -> None:
     assert found.counts == found.model_config.counts()  # what the files hold is what the config says
 
 
-def test_the_real_model_has_25_billion_parameters_and_half_a_billion_to_see() -> None:
+def test_the_real_model_has_the_stated_parameters() -> None:
     counts = read_model_config(FULL_SIZE, "real").counts()
     assert counts.text == pytest.approx(25.2e9, rel=0.005)
     assert counts.experts == pytest.approx(22.8e9, rel=0.005)
@@ -200,7 +200,7 @@ WRONG: list[tuple[str, Callable[[Path], object], type[EngineError], tuple[str, .
 
 
 @pytest.mark.parametrize(("change", "error", "words"), [row[1:] for row in WRONG], ids=[row[0] for row in WRONG])
-def test_what_is_wrong_is_said(
+def test_invalid_files_are_explained(
     folder: Path, change: Callable[[Path], object], error: type[EngineError], words: tuple[str, ...]
 ) -> None:
     change(folder)
@@ -210,7 +210,7 @@ def test_what_is_wrong_is_said(
         assert word in str(caught.value)
 
 
-def test_a_file_is_no_folder(folder: Path) -> None:
+def test_a_file_is_not_a_checkpoint_folder(folder: Path) -> None:
     with pytest.raises(ModelNotFound, match="give its folder"):
         inspect_checkpoint(_shards(folder)[0])
 

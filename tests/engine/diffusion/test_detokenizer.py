@@ -72,7 +72,7 @@ TEXTS = st.text(st.characters(exclude_categories=("Cs", "Cc"), include_character
 
 @settings(max_examples=80, deadline=None)
 @given(TEXTS, st.sampled_from(sorted(READERS)))
-def test_text_comes_back_from_its_tokens(text: str, name: str) -> None:
+def test_text_is_decoded_from_its_tokens(text: str, name: str) -> None:
     reader = READERS[name]
     ids = reader.encode(reader.protect_leading_space(text))
     assert not reader.special_ids.intersection(ids)
@@ -92,7 +92,7 @@ def test_nothing_is_shown_after_the_first_end(reader: Detokenizer) -> None:
     assert reading.num_tokens == len(reader.encode("the"))
 
 
-def test_halves_of_characters_are_held_back(reader: Detokenizer) -> None:
+def test_incomplete_characters_are_withheld(reader: Detokenizer) -> None:
     tower = [reader.token_for(bytes([byte])) for byte in "東".encode()]
     ids = [id for id in tower if id is not None]
     assert len(ids) == 3
@@ -105,7 +105,7 @@ def test_halves_of_characters_are_held_back(reader: Detokenizer) -> None:
     )
 
 
-def test_control_characters_are_held_back(reader: Detokenizer) -> None:
+def test_control_characters_are_withheld(reader: Detokenizer) -> None:
     ids = [id for byte in b"\x00\x1b\r\x7f\t\n" if (id := reader.token_for(bytes([byte]))) is not None]
     assert set(settled(reader, ids)) <= {"\t", "\n"}
 
@@ -155,7 +155,7 @@ def test_any_tokens_give_clean_text_with_spans_inside(data: st.DataObject, name:
     assert reader.decode(ids, flags, before=reader.decode(ids[:at], flags[:at])) == reading
 
 
-def test_ids_outside_the_vocabulary_are_no_text(reader: Detokenizer) -> None:
+def test_ids_outside_the_vocabulary_are_ignored(reader: Detokenizer) -> None:
     assert settled(reader, [reader.vocab_size + 5, *reader.encode("in"), -1]) == "in"
 
 

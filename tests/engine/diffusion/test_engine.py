@@ -85,7 +85,7 @@ async def ends(engine: Engine) -> None:
     assert last.usage is not None and last.usage.queued_seconds < 0.5
 
 
-async def test_a_text_sharpens(engine: Engine) -> None:
+async def test_a_text_is_refined_step_by_step(engine: Engine) -> None:
     found = await frames(engine, Request(PROMPT, canvases=2, seed=4, options={"steps": 10}))
     assert len(found) > 5 and len({frame.text for frame in found}) > 5
     assert found[0].canvas == 0 and found[0].canvases == 2 and found[0].steps == 10 and found[0].unsettled
@@ -96,7 +96,7 @@ async def test_a_text_sharpens(engine: Engine) -> None:
     assert usage.prompt_tokens > 20 and usage.tokens_per_second > 0
 
 
-async def test_what_it_says_of_itself(engine: Engine) -> None:
+async def test_about_describes_the_engine(engine: Engine) -> None:
     about = engine.about
     assert (about.engine, about.model, about.device) == ("diffusion", "random", "CPU, 1 thread")
     assert about.abilities.drafts and about.abilities.schemas and about.abilities.edits and not about.abilities.images
@@ -104,7 +104,7 @@ async def test_what_it_says_of_itself(engine: Engine) -> None:
     assert "gibberish" in " ".join(about.reasons)
 
 
-async def test_a_seed_repeats_whoever_is_beside_it(engine: Engine) -> None:
+async def test_a_seed_repeats_in_any_batch(engine: Engine) -> None:
     asked = Request(PROMPT, seed=11, options={"steps": 8})
     alone = await text(engine, asked)
     others = [Request(Prompt(f"Number {n}" * n), seed=n, options={"steps": 3 + n}) for n in range(3)]
@@ -121,7 +121,7 @@ async def test_seeds_are_drawn_if_none_is_given(engine: Engine) -> None:
     assert again == last[0].text
 
 
-async def test_all_show_a_draft_before_any_has_settled(engine: Engine) -> None:
+async def test_all_requests_show_drafts_before_any_settles(engine: Engine) -> None:
     events: list[tuple[int, Frame]] = []
 
     async def one(number: int) -> None:
@@ -136,7 +136,7 @@ async def test_all_show_a_draft_before_any_has_settled(engine: Engine) -> None:
     assert all(events[at][1].step <= 3 and events[at][1].text for at in firsts)
 
 
-async def test_an_opening_stands_in_every_frame(engine: Engine) -> None:
+async def test_an_opening_is_in_every_frame(engine: Engine) -> None:
     prompt = replace(PROMPT, opening="**Light** is")
     found = await frames(engine, Request(prompt, seed=2, options={"steps": 6}))
     assert len(found) > 2
@@ -145,7 +145,7 @@ async def test_an_opening_stands_in_every_frame(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("strength", [0.0, 0.3, 1.0])
-async def test_edits_keep_their_spans_in_every_frame(engine: Engine, strength: float) -> None:
+async def test_kept_spans_of_edits_are_in_every_frame(engine: Engine, strength: float) -> None:
     old = "The old stone bridge crosses the cold river near the tower."
     draft = Draft(old, ((4, 20), (33, 43)), strength)
     found = await frames(engine, Request(PROMPT, seed=2, draft=draft, options={"steps": 10}))
@@ -158,7 +158,7 @@ async def test_edits_keep_their_spans_in_every_frame(engine: Engine, strength: f
     assert strength < 1 or found[-1].text != old
 
 
-async def test_shapes_hold_at_every_step(engine: Engine) -> None:
+async def test_schemas_hold_at_every_step(engine: Engine) -> None:
     schema = Bread.model_json_schema()
     found = await frames(engine, Request(PROMPT, canvases=2, schema=schema, seed=3, options={"steps": 8}))
     assert len(found) > 3
@@ -168,7 +168,7 @@ async def test_shapes_hold_at_every_step(engine: Engine) -> None:
     assert found[-1].usage is not None and found[-1].usage.reason == "end"
 
 
-async def test_a_beginning_is_warmed_for_later_ones(engine: Engine) -> None:
+async def test_a_warmed_prefix_is_reused(engine: Engine) -> None:
     system = f"{SYSTEM} Today it is about rivers and bridges."
     long = Prompt("x", "river " * 9000)
     await engine.warm([Prompt("anything", system), long, Prompt("nothing shared")])
@@ -193,7 +193,7 @@ async def test_a_beginning_is_warmed_for_later_ones(engine: Engine) -> None:
         (Request(Prompt("x", images=(b"x",))), RequestRefused, "random cannot see images. Leave them out"),
     ],
 )
-async def test_what_cannot_be_done_is_refused_at_once(
+async def test_unsupported_requests_are_refused_immediately(
     engine: Engine, asked: Request, error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error) as raised:
@@ -204,7 +204,7 @@ async def test_what_cannot_be_done_is_refused_at_once(
     assert message in str(raised.value)
 
 
-async def test_a_click_goes_before_what_is_written_ahead(narrow: Engine) -> None:
+async def test_clicks_run_before_prefetches(narrow: Engine) -> None:
     options = {"steps": 40, "stability": 1000}
     ahead = Request(PROMPT, seed=1, priority=Priority.PREFETCH, options=options)
     undisturbed = await text(narrow, ahead)
@@ -242,7 +242,7 @@ async def test_a_cancelled_task_frees_the_row(narrow: Engine) -> None:
     await ends(narrow)
 
 
-async def test_a_forgotten_generator_frees_the_row(narrow: Engine) -> None:
+async def test_an_abandoned_generator_frees_the_row(narrow: Engine) -> None:
     generator = narrow.generate(Request(PROMPT, options=ENDLESS))
     await anext(generator)
     del generator
@@ -258,7 +258,7 @@ def picture(color: str) -> bytes:
     return stream.getvalue()
 
 
-async def test_pictures_are_seen(narrow: Engine) -> None:
+async def test_pictures_change_the_text(narrow: Engine) -> None:
     def asked(*images: bytes) -> Request:
         return Request(Prompt("What is it?", SYSTEM, images=images), seed=1, options={"steps": 6})
 
@@ -271,7 +271,7 @@ async def test_pictures_are_seen(narrow: Engine) -> None:
     assert video and video != red[-1].text
 
 
-async def test_what_is_no_picture_is_refused(narrow: Engine) -> None:
+async def test_invalid_pictures_are_refused(narrow: Engine) -> None:
     with pytest.raises(RequestRefused, match="Image 1 cannot be opened"):
         await text(narrow, Request(Prompt("What is it?", images=(b"not a picture",))))
     await ends(narrow)
@@ -287,7 +287,7 @@ def models() -> int:
     return sum(type(thing).__name__ == "DiffusionGemmaForBlockDiffusion" for thing in gc.get_objects())
 
 
-async def test_closing_ends_everything(folder: Path) -> None:
+async def test_closing_ends_all_requests(folder: Path) -> None:
     before = models()
     made = await asyncio.to_thread(open_engine, f"diffusion:{folder}", threads=1, parallel=1, context=256)
     assert models() == before + 1
@@ -305,7 +305,7 @@ async def test_closing_ends_everything(folder: Path) -> None:
     assert made.about.engine == "diffusion"
 
 
-async def test_a_request_that_a_click_takes_over_counts_as_one(engine: Engine) -> None:
+async def test_a_promoted_request_counts_as_a_click(engine: Engine) -> None:
     """On a processor what is written ahead rests while a click is at work; both come to their end."""
     ahead, click = (Request(PROMPT, seed=seed, priority=Priority.PREFETCH, options=ENDLESS) for seed in (1, 2))
     assert engine.about.abilities.prefetch and engine.about.abilities.preempts

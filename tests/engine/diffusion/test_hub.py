@@ -112,7 +112,7 @@ def run(hub: Hub, home: Path, budget: int = 100_000_000) -> str:
     return ran.stdout + ran.stderr
 
 
-def test_it_says_the_size_fetches_once_and_then_needs_nothing(hub: Hub, tmp_path: Path) -> None:
+def test_downloads_state_their_size_and_happen_once(hub: Hub, tmp_path: Path) -> None:
     said = run(hub, tmp_path / "home")
     assert "0.0 Downloading someone/small, 1 MB, to" in said
     assert f"to {tmp_path / 'home'}" in said
@@ -123,16 +123,14 @@ def test_it_says_the_size_fetches_once_and_then_needs_nothing(hub: Hub, tmp_path
     assert hub.weights == 1
 
 
-def test_what_does_not_fit_or_cannot_be_loaded_is_refused_before_the_weights_are_fetched(
-    hub: Hub, tmp_path: Path
-) -> None:
+def test_unusable_models_are_refused_before_the_download(hub: Hub, tmp_path: Path) -> None:
     assert "ModelUnsupported This machine has 1 MB" in run(hub, tmp_path / "home", budget=1_000_000)
     edit_config(hub.folder, quantization_config={"quant_method": "awq", "bits": 4})
     assert "ModelUnsupported someone/small is quantized (awq, 4 bits)" in run(hub, tmp_path / "other")
     assert hub.weights == 0
 
 
-def test_a_model_that_is_not_there_is_told(hub: Hub, tmp_path: Path) -> None:
+def test_a_missing_model_is_reported(hub: Hub, tmp_path: Path) -> None:
     for file in hub.folder.iterdir():
         file.unlink()
     hub.folder.rmdir()

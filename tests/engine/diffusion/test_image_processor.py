@@ -52,7 +52,7 @@ def processor(loaded: LoadedModel) -> ImageProcessor:
     return found
 
 
-def test_marks_stand_where_the_pictures_were(loaded: LoadedModel) -> None:
+def test_marks_replace_the_pictures(loaded: LoadedModel) -> None:
     seen = processor(loaded).process(prompt(loaded, 2), [picture(), picture((48, 64), form="JPEG")])
     ids = seen.input_ids[0]
     image = loaded.model.config.image_token_id
@@ -62,7 +62,7 @@ def test_marks_stand_where_the_pictures_were(loaded: LoadedModel) -> None:
     assert loaded.tokenizer.decode(ids).startswith("<bos><|turn>user\n<|image><|image|>")
 
 
-def test_the_model_sees_them(loaded: LoadedModel) -> None:
+def test_the_model_sees_pictures(loaded: LoadedModel) -> None:
     canvas = torch.arange(32)[None] + 500
 
     def look(color: str) -> torch.Tensor:
@@ -81,7 +81,7 @@ def test_the_model_sees_them(loaded: LoadedModel) -> None:
     assert not torch.equal(look("red"), look("blue"))
 
 
-def test_a_budget_bounds_the_tokens(loaded: LoadedModel) -> None:
+def test_a_budget_limits_the_tokens(loaded: LoadedModel) -> None:
     large = picture((640, 480))
     few = processor(loaded).process(prompt(loaded, 1), [large])
     many = processor(loaded).process(prompt(loaded, 1), [large], budget=280)
@@ -91,7 +91,7 @@ def test_a_budget_bounds_the_tokens(loaded: LoadedModel) -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"<svg/>", picture()[:60], b"GIF89a" + b"\0" * 20])
-def test_what_is_no_picture_is_refused(loaded: LoadedModel, data: bytes) -> None:
+def test_invalid_pictures_are_refused(loaded: LoadedModel, data: bytes) -> None:
     with pytest.raises(RequestRefused, match="Image 2 cannot be opened"):
         processor(loaded).process(prompt(loaded, 2), [picture(), data])
 
@@ -101,18 +101,18 @@ def test_pictures_and_marks_must_match(loaded: LoadedModel) -> None:
         processor(loaded).process(prompt(loaded, 1), [picture(), picture()])
 
 
-def test_a_picture_that_is_a_line_is_refused(loaded: LoadedModel) -> None:
+def test_a_picture_of_one_line_is_refused(loaded: LoadedModel) -> None:
     with pytest.raises(RequestRefused, match="too narrow"):
         processor(loaded).process(prompt(loaded, 1), [picture((1, 60_000))], budget=None)
 
 
-def test_a_checkpoint_without_a_processor_sees_nothing(tmp_path: Path) -> None:
+def test_a_checkpoint_without_a_processor_has_no_vision(tmp_path: Path) -> None:
     folder = write_checkpoint(tmp_path, layers=2)
     loaded = load_model(str(folder), device="cpu", quantize="none", dtype=None, budget_bytes=None, progress=quiet)
     assert load_processor(loaded.checkpoint, loaded.tokenizer) == (None, ())
 
 
-def test_we_put_them_where_transformers_does(loaded: LoadedModel) -> None:
+def test_picture_positions_equal_transformers(loaded: LoadedModel) -> None:
     from transformers.models.diffusion_gemma import modeling_diffusion_gemma as theirs
 
     seen = processor(loaded).process(prompt(loaded, 2), [picture(), picture((48, 64), "blue")])
@@ -135,7 +135,9 @@ def test_we_put_them_where_transformers_does(loaded: LoadedModel) -> None:
 
 
 @pytest.mark.parametrize(("at_once", "kept"), [(512, 10**8), (7, 10**8), (7, 0)])
-def test_prompts_with_pictures_are_read_in_pieces_and_pre_empted(loaded: LoadedModel, at_once: int, kept: int) -> None:
+def test_prompts_with_pictures_are_prefilled_in_chunks_and_preempted(
+    loaded: LoadedModel, at_once: int, kept: int
+) -> None:
     """No piece breaks a picture, and what is forgotten is seen again: the text is what it is without all that."""
     reader = Detokenizer(loaded.tokenizer, frozenset({1}), loaded.pad_id)  # random canvases are full of the other ends
     speaker = PromptTokenizer(loaded.tokenizer, reader, processor(loaded), "seeing")

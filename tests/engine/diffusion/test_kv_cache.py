@@ -45,7 +45,7 @@ def tokens_at(kv: KVCache, layer: int, row: int, length: int) -> list[int]:
 
 
 @pytest.mark.parametrize("sizes", [[3], [15], [16], [17], [40], [7, 8], [7, 9], [14, 1, 1, 1], [5, 30, 2], [16, 16, 9]])
-def test_places_hold_the_tokens_that_positions_says(sizes: list[int]) -> None:
+def test_slots_hold_the_tokens_of_their_positions(sizes: list[int]) -> None:
     kv = cache()
     length = write(kv, 1, sizes)
     assert tokens_at(kv, FULL, 1, length) == list(range(length)) == kv.positions(FULL, length).tolist()
@@ -63,7 +63,7 @@ def test_a_context_shorter_than_the_window_needs_no_ring() -> None:
     assert tokens_at(kv, SLIDING, 0, write(kv, 0, [4, 6])) == list(range(10))
 
 
-def test_the_buffers_are_as_large_as_is_said() -> None:
+def test_buffers_have_the_stated_size() -> None:
     kv = cache()
     assert kv.nbytes == sum(tensor.nbytes for tensor in [*kv.keys, *kv.values])
     assert kv.keys[SLIDING].shape[2] == CANVAS + WINDOW - 1
@@ -71,7 +71,7 @@ def test_the_buffers_are_as_large_as_is_said() -> None:
 
 
 @pytest.mark.parametrize("length", [1, 15, 16, 33])
-def test_a_snapshot_begins_another_row(length: int) -> None:
+def test_a_snapshot_starts_another_row(length: int) -> None:
     kv = cache()
     write(kv, 0, [length])
     snapshot = kv.save(0, range(length))
@@ -99,7 +99,7 @@ def snapshot(*tokens: int, size: int = 10) -> Snapshot:
     return Snapshot(tokens, (torch.zeros(size, dtype=torch.uint8),))
 
 
-def test_the_longest_beginning_is_found() -> None:
+def test_the_longest_prefix_is_found() -> None:
     kept = PrefixCache(1000)
     for tokens in [(1, 2), (1, 2, 3, 4), (1, 3), (1, 2, 3, 4, 5, 6)]:
         kept.put(snapshot(*tokens))
@@ -111,7 +111,7 @@ def test_the_longest_beginning_is_found() -> None:
     assert kept.longest_prefix(()) is None
 
 
-def test_the_one_unused_for_longest_is_forgotten() -> None:
+def test_the_least_recently_used_is_evicted() -> None:
     kept = PrefixCache(30)
     for first in range(3):
         assert kept.put(snapshot(first, first))
@@ -121,7 +121,7 @@ def test_the_one_unused_for_longest_is_forgotten() -> None:
     assert len(kept) == 3 and kept.nbytes == 30
 
 
-def test_bytes_are_the_limit() -> None:
+def test_the_limit_is_in_bytes() -> None:
     kept = PrefixCache(30)
     assert not kept.put(snapshot(1, size=31))
     assert len(kept) == kept.nbytes == 0
@@ -133,7 +133,7 @@ def test_bytes_are_the_limit() -> None:
     assert (3,) in kept
 
 
-def test_nothing_counts_twice() -> None:
+def test_shared_storage_is_counted_once() -> None:
     kept = PrefixCache(100)
     kept.put(snapshot(1, size=40))
     kept.put(snapshot(1, size=60))
@@ -146,5 +146,5 @@ def test_nothing_counts_twice() -> None:
     assert len(kept) == kept.nbytes == 0 and kept.longest_prefix((2,)) is None
 
 
-def test_a_store_of_no_bytes_keeps_nothing() -> None:
+def test_a_cache_of_zero_bytes_stores_nothing() -> None:
     assert not PrefixCache(0).put(snapshot(1))

@@ -41,7 +41,7 @@ def logits(folder: Path) -> Tensor:
     return canvas_logits(model, PROMPT, CANVAS)
 
 
-def test_it_is_the_model_that_transformers_loads(folder: Path, logits: Tensor) -> None:
+def test_the_loaded_model_equals_transformers(folder: Path, logits: Tensor) -> None:
     loaded = loading(folder)
     assert torch.equal(canvas_logits(loaded.model, PROMPT, CANVAS), logits)
     theirs = DiffusionGemmaForBlockDiffusion.from_pretrained(folder).state_dict()
@@ -50,7 +50,7 @@ def test_it_is_the_model_that_transformers_loads(folder: Path, logits: Tensor) -
     assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
 
 
-def test_in_bfloat16_too(folder: Path) -> None:
+def test_the_loaded_model_equals_transformers_in_bfloat16(folder: Path) -> None:
     theirs = DiffusionGemmaForBlockDiffusion.from_pretrained(folder, dtype=torch.bfloat16)
     loaded = loading(folder, dtype="bfloat16")
     assert (loaded.quantization, loaded.dtype) == ("bf16", torch.bfloat16)
@@ -60,7 +60,7 @@ def test_in_bfloat16_too(folder: Path) -> None:
         assert (mine.dtype, mine.tolist()) == (buffer.dtype, buffer.tolist()), name
 
 
-def test_what_is_told(folder: Path) -> None:
+def test_progress_and_memory_are_reported(folder: Path) -> None:
     said: list[tuple[float, str]] = []
     loaded = loading(folder, progress=lambda share, doing: said.append((share, doing)))
     assert "Loading small in float32" in said[0][1]
@@ -90,7 +90,7 @@ def test_encoder_and_decoder_share_their_storage_but_not_their_scalars(folder: P
 
 
 @pytest.mark.parametrize(("quantize", "error", "agreement"), [("int8", 0.25, 0.85), ("nf4", 0.8, 0.5)])
-def test_packed_models_are_near_the_original(
+def test_packed_models_are_close_to_the_original(
     folder: Path, logits: Tensor, quantize: str, error: float, agreement: float
 ) -> None:
     loaded = loading(folder, quantize)
@@ -107,7 +107,7 @@ def test_packed_models_are_near_the_original(
     assert type(loaded.model.lm_head) is torch.nn.Linear
 
 
-def test_calm_models_keep_their_argmax(tmp_path: Path) -> None:
+def test_packed_models_keep_a_clear_argmax(tmp_path: Path) -> None:
     # Layers of trained models add little to what they are given; chaos makes small errors large.
     calm = write_checkpoint(tmp_path, branch=0.3)
     plain = canvas_logits(loading(calm).model, PROMPT, CANVAS)
@@ -117,7 +117,7 @@ def test_calm_models_keep_their_argmax(tmp_path: Path) -> None:
     assert min(eight.agreement, four.agreement) > 0.95
 
 
-def test_nothing_stays_on_the_meta_device_and_nothing_learns(folder: Path) -> None:
+def test_no_tensor_is_on_the_meta_device_or_trainable(folder: Path) -> None:
     for quantize in ("none", "nf4"):
         model = loading(folder, quantize).model
         tensors = [*model.parameters(), *model.buffers()]
@@ -172,7 +172,7 @@ print(loaded.weight_bytes, most[0] - before)
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read where Linux tells it")
-def test_the_machine_never_holds_much_more_than_the_finished_weights(tmp_path: Path) -> None:
+def test_loading_needs_little_more_memory_than_the_weights(tmp_path: Path) -> None:
     folder = write_checkpoint(tmp_path, hidden=384, experts=16, heads=8)
     ran = subprocess.run([sys.executable, "-c", WATCHED, str(folder)], capture_output=True, text=True, timeout=120)
     weights, most = map(int, ran.stdout.split())
@@ -189,7 +189,7 @@ def test_a_tensor_without_a_place_is_named(tmp_path: Path) -> None:
         loading(folder)
 
 
-def test_numbers_that_overlap_are_damage(tmp_path: Path) -> None:
+def test_overlapping_tensors_are_damage(tmp_path: Path) -> None:
     folder = write_checkpoint(tmp_path, layers=2)
     head = read_head(folder / "model.safetensors")
     one, two = "model.decoder.norm.weight", "model.decoder.self_conditioning.pre_norm.weight"
@@ -199,7 +199,7 @@ def test_numbers_that_overlap_are_damage(tmp_path: Path) -> None:
         loading(folder)
 
 
-def test_random_is_made_here_and_says_so() -> None:
+def test_the_random_model_is_built_locally() -> None:
     said: list[str] = []
     loaded = loading(RANDOM, progress=lambda _, doing: said.append(doing))
     assert "gibberish" in said[0]
@@ -209,7 +209,7 @@ def test_random_is_made_here_and_says_so() -> None:
     assert loaded.model.config.canvas_length == RANDOM_SIZES["canvas"]
 
 
-def test_the_best_that_fits_the_budget_is_taken(folder: Path) -> None:
+def test_the_best_precision_within_the_budget_is_chosen(folder: Path) -> None:
     def at(budget: int, quantize: str | None = None) -> LoadedModel:
         return load_model(str(folder), device="cpu", quantize=quantize, dtype=None, budget_bytes=budget, progress=quiet)
 
@@ -230,13 +230,13 @@ def test_the_best_that_fits_the_budget_is_taken(folder: Path) -> None:
         ({"quantize": "int4"}, "'quantize' is 'int4'; give 'none', 'int8' or 'nf4'"),
     ],
 )
-def test_options_that_do_not_exist(options: dict[str, str], words: str) -> None:
+def test_unknown_options_are_refused(options: dict[str, str], words: str) -> None:
     given: dict[str, str | None] = {"device": None, "dtype": None, "quantize": None}
     with pytest.raises(BadOption, match=words):
         load_model(RANDOM, budget_bytes=None, progress=quiet, **(given | options))
 
 
-def test_a_path_that_is_not_there_is_not_looked_for_on_the_hub() -> None:
+def test_a_missing_path_is_not_searched_on_the_hub() -> None:
     for path in ("./models/mine", "models/of/mine", "nothing"):
         with pytest.raises(ModelNotFound, match="There is no folder"):
             loading(path)

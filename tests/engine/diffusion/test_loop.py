@@ -67,7 +67,7 @@ def to_the_end(loop: DenoisingLoop, most: int = 300) -> None:
     raise AssertionError("the loop does not come to an end")
 
 
-def test_batched_equals_alone(made: Model, alone: dict[Asked, tuple[list[int], int]]) -> None:
+def test_batched_equals_single(made: Model, alone: dict[Asked, tuple[list[int], int]]) -> None:
     loop = made.new_loop()
     runs = [asked.run(made) for asked in ASKED]
     together = 0
@@ -80,7 +80,7 @@ def test_batched_equals_alone(made: Model, alone: dict[Asked, tuple[list[int], i
 
 @pytest.mark.parametrize("order", [(0, 1, 2, 3), (3, 1, 0, 2), (1, 3, 2, 0)])
 @pytest.mark.parametrize("gap", [1, 3])
-def test_joining_in_mid_run_equals_alone(
+def test_joining_a_running_batch_equals_single(
     made: Model, alone: dict[Asked, tuple[list[int], int]], order: tuple[int, ...], gap: int
 ) -> None:
     loop = made.new_loop()
@@ -104,7 +104,7 @@ def test_more_requests_than_rows_take_turns(made: Model, alone: dict[Asked, tupl
         check(run, alone[asked])
 
 
-def test_news_names_who_has_any(made: Model) -> None:
+def test_updates_name_the_changed_sequences(made: Model) -> None:
     loop = made.new_loop()
     runs = [asked.run(made) for asked in ASKED[:2]]
     told: dict[Sequence, int] = dict.fromkeys(runs, 0)
@@ -124,7 +124,7 @@ def test_news_names_who_has_any(made: Model) -> None:
 
 @pytest.mark.parametrize("cache_bytes", [10**8, 0])
 @pytest.mark.parametrize("before", [1, 3, 9, 15])
-def test_pre_empted_and_resumed_equals_undisturbed(
+def test_preempted_and_resumed_equals_uninterrupted(
     made: Model, alone: dict[Asked, tuple[list[int], int]], cache_bytes: int, before: int
 ) -> None:
     """Also in its second and third canvas, and where the cache was forgotten meanwhile."""
@@ -146,7 +146,7 @@ def test_pre_empted_and_resumed_equals_undisturbed(
     assert ahead.saved_state is None and ahead.cache_keys not in loop.prefix_cache
 
 
-def test_pre_empted_again_and_again_equals_undisturbed(made: Model, alone: dict[Asked, tuple[list[int], int]]) -> None:
+def test_repeated_preemption_equals_uninterrupted(made: Model, alone: dict[Asked, tuple[list[int], int]]) -> None:
     loop = made.new_loop(rows=2)
     aheads = {asked: asked.run(made, AHEAD) for asked in ASKED[1:]}
     for run in aheads.values():
@@ -165,7 +165,7 @@ def test_pre_empted_again_and_again_equals_undisturbed(made: Model, alone: dict[
         check(run, alone[asked])
 
 
-def test_the_one_written_ahead_that_came_last_makes_way(made: Model) -> None:
+def test_the_latest_prefetch_is_preempted(made: Model) -> None:
     loop = made.new_loop(rows=3)
     aheads = [asked.run(made, AHEAD) for asked in ASKED[1:3]]
     click, other = ASKED[3].run(made), ASKED[0].run(made)
@@ -177,9 +177,7 @@ def test_the_one_written_ahead_that_came_last_makes_way(made: Model) -> None:
     assert set(loop.running) == {aheads[0], click, other} and loop.waiting == [aheads[1]]
 
 
-def test_where_it_rests_nothing_ahead_runs_beside_a_click(
-    made: Model, alone: dict[Asked, tuple[list[int], int]]
-) -> None:
+def test_exclusive_clicks_run_without_prefetches(made: Model, alone: dict[Asked, tuple[list[int], int]]) -> None:
     loop = made.new_loop(rows=4)
     loop.exclusive_clicks = True
     ahead, hurried, click = LONG.run(made, AHEAD), ASKED[1].run(made, AHEAD), ASKED[0].run(made)
@@ -198,7 +196,7 @@ def test_where_it_rests_nothing_ahead_runs_beside_a_click(
         check(run, alone[asked])
 
 
-def test_clicks_do_not_pre_empt_clicks(made: Model) -> None:
+def test_clicks_do_not_preempt_clicks(made: Model) -> None:
     loop = made.new_loop(rows=1)
     first, second, ahead = LONG.run(made), ASKED[0].run(made), ASKED[0].run(made, AHEAD)
     for run in (first, ahead, second):
@@ -210,7 +208,7 @@ def test_clicks_do_not_pre_empt_clicks(made: Model) -> None:
 
 
 @pytest.mark.parametrize("cache_bytes", [10**8, 0])
-def test_reading_something_ahead_stops_for_a_click(
+def test_prefill_of_a_prefetch_stops_for_a_click(
     made: Model, alone: dict[Asked, tuple[list[int], int]], cache_bytes: int
 ) -> None:
     loop = made.new_loop(cache_bytes=cache_bytes)
@@ -230,7 +228,7 @@ def test_reading_something_ahead_stops_for_a_click(
     assert ahead.usage is not None and ahead.usage.cached_tokens == 0  # its own beginning is nobody else's
 
 
-def test_long_prompts_do_not_hold_up_the_others(made: Model, alone: dict[Asked, tuple[list[int], int]]) -> None:
+def test_long_prompts_do_not_delay_others(made: Model, alone: dict[Asked, tuple[list[int], int]]) -> None:
     loop = made.new_loop()
     loop.prefill_tokens = 10
     quick, long = ASKED[2].run(made), ASKED[3].run(made)
@@ -255,7 +253,7 @@ def flood(made: Model, loop: DenoisingLoop) -> Iterator[None]:
         yield
 
 
-def test_without_patience_clicks_always_go_first(made: Model) -> None:
+def test_without_aging_clicks_always_go_first(made: Model) -> None:
     loop = made.new_loop(rows=2, max_queue_seconds=1e9)
     ahead = ASKED[0].run(made, AHEAD)
     loop.add(ahead)
@@ -278,7 +276,7 @@ def test_nothing_starves_under_a_flood_of_clicks(made: Model, alone: dict[Asked,
         assert run.usage is not None and run.usage.queued_seconds > 0.1
 
 
-def test_running_for_long_is_not_waiting_for_long(made: Model) -> None:
+def test_running_time_does_not_count_as_waiting(made: Model) -> None:
     """Something ahead that has had its row for long still makes way for a click."""
     loop = made.new_loop(rows=1, max_queue_seconds=0.05)
     ahead, click = LONG.run(made, AHEAD), ASKED[0].run(made)
@@ -290,7 +288,7 @@ def test_running_for_long_is_not_waiting_for_long(made: Model) -> None:
     assert loop.running == [click]
 
 
-def test_what_nobody_wants_is_gone_after_one_step(made: Model, alone: dict[Asked, tuple[list[int], int]]) -> None:
+def test_cancelled_sequences_are_dropped_after_one_step(made: Model, alone: dict[Asked, tuple[list[int], int]]) -> None:
     loop = made.new_loop(rows=3)
     loop.prefill_tokens = 23
     running = [asked.run(made) for asked in (ASKED[2], LONG)]
@@ -332,7 +330,7 @@ def test_rows_move_up_when_one_leaves(made: Model, alone: dict[Asked, tuple[list
             check(run, alone[asked])
 
 
-def test_a_pre_empted_one_that_is_cancelled_leaves_nothing(made: Model) -> None:
+def test_a_cancelled_preempted_sequence_frees_everything(made: Model) -> None:
     loop = made.new_loop(rows=1)
     ahead, click = LONG.run(made, AHEAD), ASKED[0].run(made)
     loop.add(ahead)
@@ -350,7 +348,7 @@ def shared(made: Model, ending: int, length: int = 50) -> Sequence:
     return made.run((*made.prompt(40), *made.prompt(length - 40, ending)), shared=40, canvases=2, seed=ending)
 
 
-def test_a_shared_beginning_is_read_once(made: Model) -> None:
+def test_a_shared_prefix_is_prefilled_once(made: Model) -> None:
     wanted = []
     for ending in (100, 101):
         made.new_loop(cache_bytes=0)
@@ -365,7 +363,7 @@ def test_a_shared_beginning_is_read_once(made: Model) -> None:
     assert first.usage.prompt_tokens == second.usage.prompt_tokens == 50
 
 
-def test_the_store_stays_in_its_limit(made: Model) -> None:
+def test_the_prefix_cache_respects_its_limit(made: Model) -> None:
     loop = made.new_loop()
     made.generate(shared(made, 100))
     one = loop.prefix_cache.nbytes
@@ -381,7 +379,7 @@ def test_the_store_stays_in_its_limit(made: Model) -> None:
     assert most > one and all(run.usage for run in runs)
 
 
-def test_a_beginning_can_be_warmed(made: Model) -> None:
+def test_a_prefix_can_be_warmed(made: Model) -> None:
     loop = made.new_loop()
     run = shared(made, 100)
     run.warm_only = True
@@ -413,7 +411,7 @@ def test_a_longer_snapshot_does_not_confuse_warming(made: Model) -> None:
     assert warming.usage is not None and ahead.usage is not None
 
 
-def test_the_end_of_everything(made: Model) -> None:
+def test_closing_ends_all_sequences(made: Model) -> None:
     loop = made.new_loop(rows=1)
     runs = [LONG.run(made), ASKED[0].run(made)]
     for run in runs:

@@ -48,7 +48,7 @@ def alone(made: Model) -> list[tuple[list[int], int]]:
     ("rows", "cache_bytes", "max_queue_seconds", "at_once"),
     [(1, 10**8, 1e9, 512), (2, 60_000, 0.02, 20), (3, 0, 1e9, 5), (5, 60_000, 1e9, 7)],
 )
-def test_a_crowd_writes_what_each_would_write_alone(
+def test_batched_requests_write_what_each_writes_alone(
     made: Model, alone: list[tuple[list[int], int]], rows: int, cache_bytes: int, max_queue_seconds: float, at_once: int
 ) -> None:
     chance = random.Random(rows)

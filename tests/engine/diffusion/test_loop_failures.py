@@ -135,7 +135,7 @@ def test_memory_for_fewer_rows(made: Model, alone: list[list[int]]) -> None:
     assert "smaller parallel" in str(runs[2].error)
 
 
-def test_something_ahead_fails_before_a_click(made: Model, alone: list[list[int]]) -> None:
+def test_a_prefetch_fails_before_a_click(made: Model, alone: list[list[int]]) -> None:
     loop = made.new_loop(batch=TightBatch)
     runs = asked(made)
     runs[0].priority = Priority.PREFETCH
@@ -148,7 +148,7 @@ def test_something_ahead_fails_before_a_click(made: Model, alone: list[list[int]
     check(runs, alone, 0)
 
 
-def test_memory_for_no_row_at_all(made: Model) -> None:
+def test_memory_for_no_rows(made: Model) -> None:
     loop = made.new_loop(batch=TightBatch)
     runs = asked(made)
     for run in runs:
@@ -175,7 +175,7 @@ class Scarce(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def test_memory_running_out_at_any_operation_of_a_pass(made: Model, alone: list[list[int]]) -> None:
+def test_running_out_of_memory_at_any_operation(made: Model, alone: list[list[int]]) -> None:
     def fail_at(place: int) -> tuple[list[Sequence], int]:
         loop, runs = made.new_loop(), asked(made)
         for run in runs:
@@ -207,7 +207,7 @@ def test_memory_running_out_at_any_operation_of_a_pass(made: Model, alone: list[
     ],
 )
 @pytest.mark.parametrize("failed", [0, 1, 2])
-def test_a_prompt_that_cannot_be_read(
+def test_an_unreadable_prompt_fails(
     made: Model, alone: list[list[int]], error: Exception, message: str, failed: int
 ) -> None:
     class Failing(TightBody):
@@ -225,7 +225,7 @@ def test_a_prompt_that_cannot_be_read(
 
 
 @pytest.mark.parametrize("failed", [0, 1, 2])
-def test_a_canvas_that_cannot_be_read_back(made: Model, alone: list[list[int]], failed: int) -> None:
+def test_a_canvas_that_cannot_be_read_fails(made: Model, alone: list[list[int]], failed: int) -> None:
     class Failing(TightBody):
         @staticmethod
         def cannot_read(piece: TokenChunk) -> Exception | None:
@@ -240,7 +240,7 @@ def test_a_canvas_that_cannot_be_read_back(made: Model, alone: list[list[int]], 
 
 
 @pytest.mark.parametrize("failed", [0, 1, 2])
-def test_a_canvas_that_cannot_begin(made: Model, alone: list[list[int]], failed: int) -> None:
+def test_a_canvas_that_cannot_start_fails(made: Model, alone: list[list[int]], failed: int) -> None:
     loop, runs = made.new_loop(batch=TightBatch), asked(made)
     assert isinstance(made.batch, TightBatch)
     made.batch.cannot_begin = LENGTHS[failed]
@@ -277,7 +277,7 @@ def test_no_memory_for_snapshots_is_no_failure(made: Model, alone: list[list[int
     check(runs, alone, None)
 
 
-def test_a_pass_that_breaks_off_fails_those_who_run(made: Model, alone: list[list[int]]) -> None:
+def test_a_failed_pass_fails_running_requests(made: Model, alone: list[list[int]]) -> None:
     loop, runs = made.new_loop(rows=2, batch=TightBatch), asked(made)
     for run in runs:
         loop.add(run)
@@ -292,7 +292,7 @@ def test_a_pass_that_breaks_off_fails_those_who_run(made: Model, alone: list[lis
     check(runs[2:], alone[2:], None)
 
 
-def test_a_listener_that_raises_is_let_go(made: Model, alone: list[list[int]]) -> None:
+def test_a_listener_that_raises_is_dropped(made: Model, alone: list[list[int]]) -> None:
     loop, runs = made.new_loop(), asked(made)
     told: list[int] = []
 

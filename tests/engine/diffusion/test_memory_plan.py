@@ -55,7 +55,7 @@ def test_workspace_grows_with_rows_and_has_room_for_unpacked_experts() -> None:
     ("memory", "kind", "rows"),
     [(141, "bf16", 16), (80, "bf16", 16), (48, "int8", 16), (32, "int8", 8), (24, "nf4", 16)],
 )
-def test_the_best_that_fits_is_taken(memory: int, kind: str, rows: int) -> None:
+def test_the_best_precision_that_fits_is_chosen(memory: int, kind: str, rows: int) -> None:
     found = on(memory)
     assert (found.kind, found.rows) == (kind, rows)
     assert found.weights + found.cache + found.prefixes + found.workspace + found.free + RESERVE <= memory * GB
@@ -63,14 +63,14 @@ def test_the_best_that_fits_is_taken(memory: int, kind: str, rows: int) -> None:
     assert gigabytes(found.weights) in found.reason
 
 
-def test_what_is_asked_for_is_taken() -> None:
+def test_the_requested_precision_is_chosen() -> None:
     found = on(141, kind="nf4", rows=2, context=65_536)
     assert (found.kind, found.rows, found.context) == ("nf4", 2, 65_536)
     assert found.cache == 2 * cache_bytes(SHAPE, 65_536)
     assert "as requested" in found.reason
 
 
-def test_a_card_that_is_too_small_is_told_every_figure_and_a_way() -> None:
+def test_a_small_card_is_refused_with_figures_and_a_fix() -> None:
     with pytest.raises(ModelUnsupported) as caught:
         on(16)
     text = str(caught.value)
@@ -85,7 +85,7 @@ def test_a_card_that_is_too_small_is_told_every_figure_and_a_way() -> None:
     assert "llama.cpp" in text
 
 
-def test_a_wish_that_is_too_large_is_told_what_would_fit() -> None:
+def test_an_excessive_request_is_refused_with_what_fits() -> None:
     with pytest.raises(ModelUnsupported, match=r'Try quantize="nf4"\.'):
         on(24, kind="bf16")
     with pytest.raises(ModelUnsupported, match=r'Try quantize="none"\.'):
@@ -94,14 +94,14 @@ def test_a_wish_that_is_too_large_is_told_what_would_fit() -> None:
         on(24, kind="nf4", rows=16, context=262_144)
 
 
-def test_contexts_end_where_the_model_does() -> None:
+def test_contexts_are_limited_by_the_model() -> None:
     config = FULL_SIZE | {"text_config": FULL_SIZE["text_config"] | {"max_position_embeddings": 2048}}
     short = read_model_config(config, "short")
     assert plan_memory(short, memory=80 * GB, device="This GPU", context=10_000).context == 2048
 
 
 @pytest.mark.parametrize("quantize", ["none", *KINDS[1:]])
-def test_figures_are_those_of_a_loaded_model(quantize: str) -> None:
+def test_figures_equal_those_of_a_loaded_model(quantize: str) -> None:
     loaded = load_model(RANDOM, device="cpu", quantize=quantize, dtype="bfloat16", budget_bytes=None, progress=quiet)
     sizes = read_model_config(loaded.model.config.to_dict(), "random")
     assert loaded.weight_bytes == pytest.approx(weight_bytes(sizes, loaded.quantization), rel=0.01)

@@ -91,7 +91,7 @@ def no_gradients() -> Any:
 
 
 @pytest.mark.parametrize("length", [1, 5, 15, 16, 17, 60])
-def test_a_canvas_after_a_prompt_is_what_transformers_sees(length: int) -> None:
+def test_a_canvas_after_a_prompt_equals_transformers(length: int) -> None:
     made, canvas = body(), ids(CANVAS, 9)
     read(made, 0, ids(length), [length])
     _, wanted = theirs(ids(length), canvas)
@@ -99,7 +99,7 @@ def test_a_canvas_after_a_prompt_is_what_transformers_sees(length: int) -> None:
 
 
 @pytest.mark.parametrize("sizes", [[60], [20, 20, 20], [1] * 20 + [40], [15, 1, 44], [59, 1], [7, 7, 7, 39]])
-def test_pieces_are_read_like_the_whole(sizes: list[int]) -> None:
+def test_prefill_in_chunks_equals_one_pass(sizes: list[int]) -> None:
     made = body()
     read(made, 1, ids(60), sizes)
     whole = body()
@@ -108,7 +108,7 @@ def test_pieces_are_read_like_the_whole(sizes: list[int]) -> None:
         near(found, wanted)
 
 
-def test_keys_and_values_are_those_of_transformers() -> None:
+def test_keys_and_values_equal_transformers() -> None:
     made = body()
     read(made, 0, ids(50), [13, 37])
     past, _ = theirs(ids(50), ids(CANVAS))
@@ -120,7 +120,7 @@ def test_keys_and_values_are_those_of_transformers() -> None:
 
 
 @pytest.mark.parametrize("lengths", [[40, 3], [3, 40], [16, 15], [70, 17]])
-def test_padded_rows_are_as_if_alone(lengths: list[int]) -> None:
+def test_padded_rows_equal_single_rows(lengths: list[int]) -> None:
     made = body()
     canvases = torch.stack([ids(CANVAS, 7), ids(CANVAS, 8)])
     for row, length in enumerate(lengths):
@@ -133,14 +133,14 @@ def test_padded_rows_are_as_if_alone(lengths: list[int]) -> None:
         near(together[row], look(alone, canvases[row : row + 1], [length], soft[row : row + 1])[0])
 
 
-def test_more_places_than_are_held_change_nothing() -> None:
+def test_unused_slots_change_nothing() -> None:
     made, canvas = body(), ids(CANVAS, 9)[None]
     read(made, 0, ids(20), [20])
     zeros, lengths = torch.zeros(1, CANVAS, 32), torch.tensor([20])
     near(made.decode(canvas, zeros, lengths, CONTEXT, True), made.decode(canvas, zeros, lengths, 20, False))
 
 
-def test_what_a_row_held_before_is_not_seen() -> None:
+def test_earlier_content_of_a_row_is_not_seen() -> None:
     made, canvas = body(), ids(CANVAS, 9)[None]
     read(made, 0, ids(90, 5), [90])
     read(made, 0, ids(10), [10])
@@ -149,12 +149,12 @@ def test_what_a_row_held_before_is_not_seen() -> None:
     near(look(made, canvas, [10]), look(fresh, canvas, [10]))
 
 
-def test_no_prompt_at_all_can_be_looked_at() -> None:
+def test_an_empty_prompt_works() -> None:
     found = look(body(), ids(CANVAS)[None], [0])
     assert found.isfinite().all()
 
 
-def test_looking_changes_nothing_that_is_kept() -> None:
+def test_decoding_does_not_change_the_cache() -> None:
     made = body()
     read(made, 0, ids(30), [30])
     before = [part.clone() for part in cached(made, 0, 30)]
@@ -172,7 +172,7 @@ def pictures(length: int, spans: list[tuple[int, int]]) -> tuple[Tensor, Tensor]
 
 
 @pytest.mark.parametrize("spans", [[(3, 9)], [(0, 5), (7, 12), (40, 52)], [(4, 30)]])
-def test_tokens_of_a_picture_see_each_other_as_in_transformers(spans: list[tuple[int, int]]) -> None:
+def test_picture_tokens_attend_as_in_transformers(spans: list[tuple[int, int]]) -> None:
     """One of them is longer than the window."""
     tokens, canvas = ids(55), ids(CANVAS, 9)
     marks, blocks = pictures(55, spans)
@@ -189,7 +189,7 @@ def test_tokens_of_a_picture_see_each_other_as_in_transformers(spans: list[tuple
     assert not torch.allclose(look(plain, canvas[None], [55])[0], wanted, atol=1e-2)
 
 
-def test_pictures_in_pieces_are_read_like_the_whole() -> None:
+def test_pictures_in_chunks_equal_one_pass() -> None:
     tokens, (_, blocks) = ids(55), pictures(55, [(3, 9), (20, 33)])
     embeddings = torch.randn(55, 32, generator=torch.Generator().manual_seed(4)) * 4
     made, whole = body(), body()

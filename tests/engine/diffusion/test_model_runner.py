@@ -125,26 +125,26 @@ START = tuple(800 + at if at < 11 else -1 for at in range(SIZE))
 
 @pytest.mark.parametrize("seed", [3, 4])
 @pytest.mark.parametrize("steps", [1, 2, 12])
-def test_a_free_canvas_is_the_plain_algorithm(made: Model, seed: int, steps: int) -> None:
+def test_a_free_canvas_equals_the_reference_algorithm(made: Model, seed: int, steps: int) -> None:
     made.new_loop()
     check(made, ask(made, seed=seed, steps=steps))
 
 
 @pytest.mark.parametrize("bound", [0.1, 10.0, 1e6])
-def test_a_canvas_with_pins_is_the_plain_algorithm(made: Model, bound: float) -> None:
+def test_a_canvas_with_pins_equals_the_reference_algorithm(made: Model, bound: float) -> None:
     made.new_loop()
     check(made, ask(made, {"pins": PINS}, steps=9, entropy_bound=bound))
 
 
 @pytest.mark.parametrize("strength", [0.0, 0.1, 0.3, 0.5, 1.0])
-def test_an_edit_is_the_plain_algorithm(made: Model, strength: float) -> None:
+def test_an_edit_equals_the_reference_algorithm(made: Model, strength: float) -> None:
     made.new_loop()
     run = ask(made, {"pins": PINS, "initial": START, "strength": strength}, steps=10)
     check(made, run)
     assert run.steps <= max(1, round(10 * strength)) == run.max_steps
 
 
-def test_a_schema_is_the_plain_algorithm(made: Model) -> None:
+def test_a_schema_equals_the_reference_algorithm(made: Model) -> None:
     made.new_loop()
     row = made.batch.masks.register(bytes(token % 7 == 0 for token in range(made.vocabulary)))
     other = made.batch.masks.register(bytes(token == 650 for token in range(651)))
@@ -156,7 +156,7 @@ def test_a_schema_is_the_plain_algorithm(made: Model) -> None:
 
 
 @pytest.mark.parametrize(("stability", "confidence"), [(0, 1.0), (1, 0.5), (2, 2.0), (3, 1e6)])
-def test_the_stop_is_the_plain_one(made: Model, stability: int, confidence: float) -> None:
+def test_the_stop_equals_the_reference_algorithm(made: Model, stability: int, confidence: float) -> None:
     made.new_loop()
     check(made, ask(made, {"pins": PINS}, steps=30, stability=stability, confidence=confidence, entropy_bound=8.0))
 
@@ -194,7 +194,7 @@ def test_pins_do_not_dilute_the_stop(unsure: Model, confidence: float) -> None:
     assert run.steps == (6 if confidence == 1.5 else 1)
 
 
-def test_a_canvas_of_pins_alone_is_done_at_once(made: Model) -> None:
+def test_a_canvas_of_pins_finishes_immediately(made: Model) -> None:
     made.new_loop()
     run = ask(made, {"pins": tuple(range(700, 716))}, steps=6)
     made.generate(run)
@@ -203,7 +203,7 @@ def test_a_canvas_of_pins_alone_is_done_at_once(made: Model) -> None:
 
 
 @pytest.mark.parametrize("strength", [0.0, 0.3, 1.0])
-def test_strength_is_the_share_that_is_drawn_anew(made: Model, strength: float) -> None:
+def test_strength_is_the_share_of_resampled_tokens(made: Model, strength: float) -> None:
     """Counted over many canvases before their first step. Pins stay whatever it is."""
     loop = made.new_loop(batch=Watched)
     watched = made.batch
@@ -220,7 +220,7 @@ def test_strength_is_the_share_that_is_drawn_anew(made: Model, strength: float) 
     assert abs(anew - strength) < 4 * math.sqrt(strength * (1 - strength) / 540) + 0.005
 
 
-def test_an_edit_begins_late_in_the_schedule(made: Model) -> None:
+def test_an_edit_starts_late_in_the_schedule(made: Model) -> None:
     made.new_loop()
     run = ask(made, {"initial": START, "strength": 0.3}, canvases=2, steps=10, confidence=1e-9)
     drafts = []
@@ -242,7 +242,7 @@ def test_a_row_does_not_change_after_its_end(made: Model) -> None:
     assert all(map(torch.equal, state, batch.save(0)))
 
 
-def test_truncated_self_conditioning_over_everything_is_the_whole(made: Model) -> None:
+def test_untruncated_self_conditioning_equals_the_full_one(made: Model) -> None:
     class Truncated(ModelRunner):
         def __init__(self, model: Any, body: Any) -> None:
             super().__init__(model, body, top_k=1024)
@@ -265,7 +265,7 @@ class Uncaptured(CUDAGraphs):
         work()
 
 
-def test_passes_in_buckets_are_like_others(made: Model) -> None:
+def test_bucketed_passes_equal_others(made: Model) -> None:
     """With rows and places beyond those in use, of requests that have left or were never there."""
 
     def runs() -> list[Sequence]:
@@ -298,7 +298,7 @@ def test_equal_masks_share_a_row() -> None:
     assert masks.rows[0].all() and masks.rows[first].nonzero().tolist() == [[1]]
 
 
-def test_many_masks_find_place_without_moving_others() -> None:
+def test_many_masks_are_stored_without_moving_others() -> None:
     masks = TokenMasks(100, CPU)
     rows = [masks.register(bytes([0] * number + [1])) for number in range(40)]
     assert rows == list(range(1, 41))

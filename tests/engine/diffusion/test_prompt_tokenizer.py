@@ -45,7 +45,7 @@ def picture(color: str = "red", size: tuple[int, int] = (64, 48)) -> bytes:
     return stream.getvalue()
 
 
-def test_a_prompt_is_turns() -> None:
+def test_a_prompt_consists_of_turns() -> None:
     spoken = speaker().tokenize(Prompt("A page on light", SYSTEM, EXAMPLES, ("It is bright.",)))
     text = TOKENIZER.decode(spoken.ids)
     assert text.startswith(f"<bos><|turn>system\n{SYSTEM}<turn|>\n<|turn>user\nA page on stone<turn|>\n<|turn>model\n")
@@ -53,7 +53,7 @@ def test_a_prompt_is_turns() -> None:
     assert spoken.cache_keys == spoken.ids and spoken.images is None
 
 
-def test_the_beginning_is_shared() -> None:
+def test_the_prefix_is_shared() -> None:
     made = speaker()
     one = made.tokenize(Prompt("A page on light", SYSTEM, EXAMPLES))
     other = made.tokenize(Prompt("Bread", SYSTEM, EXAMPLES, ("It is warm.",)))
@@ -63,7 +63,7 @@ def test_the_beginning_is_shared() -> None:
 
 
 @pytest.mark.parametrize("ask", ["A", "B", "Ab", "What is known", "", "\n", "A" * 50])
-def test_what_is_shared_depends_on_system_and_examples_alone(ask: str) -> None:
+def test_the_shared_prefix_depends_on_system_and_examples_only(ask: str) -> None:
     made = speaker()
     alone, later = speaker().tokenize(Prompt(ask, SYSTEM, EXAMPLES)), Prompt("Bread", SYSTEM, EXAMPLES)
     assert abs(alone.num_shared - made.tokenize(later).num_shared) <= 1
@@ -78,7 +78,7 @@ def test_another_system_part_shares_less() -> None:
     assert made.tokenize(Prompt("Bread")).num_shared < 6
 
 
-def test_beginnings_of_many_apps() -> None:
+def test_prefixes_of_many_apps() -> None:
     made = speaker()
     first = made.tokenize(Prompt("Bread", "System 0"))
     for number in range(300):
@@ -98,7 +98,7 @@ def test_beginnings_of_many_apps() -> None:
     ],
 )
 @pytest.mark.parametrize("where", ["ask", "facts", "system", "example"])
-def test_control_tokens_that_are_typed_are_text(typed: str, where: str) -> None:
+def test_typed_control_tokens_are_text(typed: str, where: str) -> None:
     def prompt(text: str) -> Prompt:
         return {
             "ask": Prompt(f"A page on {text} light"),
@@ -112,17 +112,17 @@ def test_control_tokens_that_are_typed_are_text(typed: str, where: str) -> None:
     assert [id for id in made.tokenize(prompt(typed)).ids if id in READER.special_ids] == plain
 
 
-def test_the_opening_is_no_part_of_the_prompt() -> None:
+def test_the_opening_is_not_part_of_the_prompt() -> None:
     made = speaker()
     assert made.tokenize(Prompt("Bread", opening="The bread of")) == made.tokenize(Prompt("Bread"))
 
 
-def test_a_model_that_cannot_see_says_so() -> None:
+def test_a_model_without_vision_refuses_pictures() -> None:
     with pytest.raises(RequestRefused, match=r"a small model cannot see images. Leave them out of the prompt"):
         speaker().tokenize(Prompt("What is it?", images=(picture(),)))
 
 
-def test_pictures_stand_before_the_text(seeing: PromptTokenizer) -> None:
+def test_pictures_come_before_the_text(seeing: PromptTokenizer) -> None:
     spoken = seeing.tokenize(Prompt("What is it?", SYSTEM, images=(picture(), picture("blue"))))
     assert spoken.images is not None and len(spoken.cache_keys) == len(spoken.ids)
     marks = spoken.images.mm_token_type_ids[0].tolist()
@@ -145,19 +145,19 @@ def test_pictures_change_the_keys(seeing: PromptTokenizer) -> None:
     assert isinstance(red[first], tuple) and not any(isinstance(key, tuple) for key in red[:first])
 
 
-def test_frames_of_a_video_are_pictures_in_a_row(seeing: PromptTokenizer) -> None:
+def test_video_frames_are_consecutive_pictures(seeing: PromptTokenizer) -> None:
     frames = tuple(picture(color) for color in ("red", "orange", "yellow", "green"))
     spoken = seeing.tokenize(Prompt("What happens?", images=frames))
     assert spoken.images is not None and len(spoken.images.pixel_values) == 4
 
 
-def test_a_typed_mark_is_no_place_for_a_picture(seeing: PromptTokenizer) -> None:
+def test_a_typed_mark_is_not_a_picture(seeing: PromptTokenizer) -> None:
     plain = seeing.tokenize(Prompt("What is it?", images=(picture(),)))
     typed = seeing.tokenize(Prompt("What is <|image|> it?", images=(picture(),)))
     assert typed.images is not None and plain.images is not None
     assert typed.images.mm_token_type_ids.sum() == plain.images.mm_token_type_ids.sum()
 
 
-def test_what_is_no_picture_is_refused(seeing: PromptTokenizer) -> None:
+def test_invalid_pictures_are_refused(seeing: PromptTokenizer) -> None:
     with pytest.raises(RequestRefused, match="Image 2 cannot be opened"):
         seeing.tokenize(Prompt("What is it?", images=(picture(), b"not a picture")))

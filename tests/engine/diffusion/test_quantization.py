@@ -69,7 +69,7 @@ def away(found: Tensor, wanted: Tensor) -> float:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_experts_are_near_the_originals(kind: str) -> None:
+def test_experts_are_close_to_the_originals(kind: str) -> None:
     states, index, weights = routed(20)
     found = packed(kind)(states, index, weights)
     assert away(found, plainly(packed(kind), states, index, weights)) < 1e-5  # the sums are right
@@ -78,7 +78,7 @@ def test_experts_are_near_the_originals(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("group", [1, 3, EXPERTS])
-def test_the_way_of_the_gpu_gives_what_the_way_of_the_cpu_gives(kind: str, group: int) -> None:
+def test_gpu_and_cpu_implementations_agree(kind: str, group: int) -> None:
     experts = packed(kind, group_bytes=group * 3 * HIDDEN * INNER * 4)
     assert experts.experts_per_group(torch.float32) == group
     states, index, _ = routed(24)
@@ -89,7 +89,7 @@ def test_the_way_of_the_gpu_gives_what_the_way_of_the_cpu_gives(kind: str, group
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_experts_that_nobody_chose_do_no_harm(kind: str) -> None:
+def test_unselected_experts_have_no_effect(kind: str) -> None:
     experts = packed(kind, group_bytes=2 * 3 * HIDDEN * INNER * 4)
     states, _, _ = routed(5)
     for chosen in (0, 4, EXPERTS - 1):
@@ -99,7 +99,7 @@ def test_experts_that_nobody_chose_do_no_harm(kind: str) -> None:
         assert torch.allclose(experts._grouped(states, index), wanted, atol=1e-5)
 
 
-def test_what_a_product_leaves_behind_its_rows_is_not_read() -> None:
+def test_padding_after_the_rows_of_a_product_is_not_read() -> None:
     def careless(rows: Tensor, matrices: Tensor, *, offs: Tensor) -> Tensor:
         out = F.grouped_mm(rows, matrices, offs=offs)
         out[int(offs[-1]) :] = float("nan")  # as memory that nobody wrote
@@ -112,7 +112,7 @@ def test_what_a_product_leaves_behind_its_rows_is_not_read() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_token_does_not_depend_on_its_neighbours(kind: str) -> None:
+def test_tokens_are_independent_of_each_other(kind: str) -> None:
     states, index, weights = routed(20)
     experts = packed(kind)
     alone = torch.cat([experts(states[at : at + 1], index[at : at + 1], weights[at : at + 1]) for at in range(20)])
@@ -120,7 +120,7 @@ def test_a_token_does_not_depend_on_its_neighbours(kind: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_linear_layers_are_near_the_originals(dtype: torch.dtype) -> None:
+def test_linear_layers_are_close_to_the_originals(dtype: torch.dtype) -> None:
     inputs = (numbers(2, 7, HIDDEN, seed=5) * HIDDEN**0.5).to(dtype)
     wanted = inputs.float() @ GATE_UP[0].T
     for kind, most in (("int8", 0.02), ("nf4", 0.15)):
@@ -130,7 +130,7 @@ def test_linear_layers_are_near_the_originals(dtype: torch.dtype) -> None:
         assert 0 < away(found.float(), wanted) < most
 
 
-def test_sizes_are_what_they_should_be() -> None:
+def test_quantized_sizes_are_as_expected() -> None:
     codes, scales = pack_nf4(DOWN[0])
     assert codes.numel() * 2 == DOWN[0].numel()
     assert (scales.numel() * 64, scales.dtype) == (DOWN[0].numel(), torch.bfloat16)
@@ -139,7 +139,7 @@ def test_sizes_are_what_they_should_be() -> None:
     assert (whole.dtype, whole.shape, rows.shape) == (torch.int8, DOWN.shape, DOWN.shape[:2])
 
 
-def test_scales_in_16_bits_cost_next_to_nothing() -> None:
+def test_scales_in_16_bits_cost_little_accuracy() -> None:
     from bitsandbytes import functional as bits
 
     weight = numbers(512, 256)
@@ -155,7 +155,7 @@ def test_int8_is_exact_at_the_largest_and_survives_zeros() -> None:
     assert (codes * scales[:, None])[1, 1] == -2.0
 
 
-def test_rows_without_whole_blocks_are_left_alone_in_4_bits() -> None:
+def test_rows_without_whole_blocks_are_not_quantized_to_4_bits() -> None:
     assert [can_pack(2816, "nf4"), can_pack(704, "nf4"), can_pack(100, "nf4"), can_pack(100, "int8")] == [
         True,
         True,
@@ -164,7 +164,7 @@ def test_rows_without_whole_blocks_are_left_alone_in_4_bits() -> None:
     ]
 
 
-def test_differences_are_told() -> None:
+def test_differences_are_reported() -> None:
     logits = numbers(4, 10)
     assert compare(logits, logits).agreement == 1
     assert compare(logits, logits).error == 0

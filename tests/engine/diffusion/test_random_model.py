@@ -18,12 +18,12 @@ def tokenizer() -> Any:
     return make_tokenizer(1024)
 
 
-def test_every_id_has_a_piece_of_its_own(tokenizer: Any) -> None:
+def test_every_id_has_its_own_piece(tokenizer: Any) -> None:
     assert len(tokenizer) == 1024
     assert len(set(tokenizer.convert_ids_to_tokens(range(1024)))) == 1024
 
 
-def test_control_tokens_have_the_ids_of_the_real_ones() -> None:
+def test_control_tokens_have_the_real_ids() -> None:
     for vocabulary in (MIN_VOCAB_SIZE, 262_144):
         ids = control_ids(vocabulary)
         assert [ids[name] for name in ("<pad>", "<eos>", "<bos>", "<unk>", "<|turn>", "<turn|>")] == [
@@ -38,7 +38,7 @@ def test_control_tokens_have_the_ids_of_the_real_ones() -> None:
     assert [ids[name] for name in ("<|image>", "<|image|>", "<image|>")] == [255_999, 258_880, 258_882]
 
 
-def test_any_text_survives_the_tokenizer(tokenizer: Any) -> None:
+def test_the_tokenizer_round_trips_any_text(tokenizer: Any) -> None:
     for text in ("the city of water", "wörld, été 😀\n\n  two", '{"a": [1, 2.5, null]}', "\ttab  and   spaces "):
         ids = tokenizer(text, add_special_tokens=False)["input_ids"]
         assert tokenizer.decode(ids) == text
@@ -57,7 +57,7 @@ def test_the_chat_format_is_that_of_gemma_4(tokenizer: Any) -> None:
     assert tokenizer.apply_chat_template(more, tokenize=False).endswith("<|turn>model\nDone.<turn|>\n")
 
 
-def test_thinking_is_asked_for_in_the_system_part(tokenizer: Any) -> None:
+def test_thinking_is_requested_in_the_system_prompt(tokenizer: Any) -> None:
     options: dict[str, Any] = {"tokenize": False, "enable_thinking": True}
     user = {"role": "user", "content": "Now."}
     alone = tokenizer.apply_chat_template([user], **options)
@@ -78,7 +78,7 @@ def test_a_vocabulary_that_is_too_small_is_refused() -> None:
         make_tokenizer(512)
 
 
-def test_the_same_seed_gives_the_same_model_and_leaves_the_callers_numbers_alone() -> None:
+def test_a_seed_gives_the_same_model_and_keeps_the_global_generator() -> None:
     torch.manual_seed(7)
     before = torch.get_rng_state()
     one, _ = random_model(layers=2, seed=3)
@@ -90,12 +90,12 @@ def test_the_same_seed_gives_the_same_model_and_leaves_the_callers_numbers_alone
     assert not torch.equal(one.get_parameter(weight), other.get_parameter(weight))
 
 
-def test_layers_alternate_and_the_last_sees_everything() -> None:
+def test_layers_alternate_and_the_last_has_full_attention() -> None:
     types = random_config(layers=8).text_config.layer_types
     assert [at for at, kind in enumerate(types) if kind == "full_attention"] == [5, 7]
 
 
-def test_the_spread_is_that_of_the_logits() -> None:
+def test_logits_have_the_requested_spread() -> None:
     for spread in (0.5, 4.0):
         model, _ = random_model(spread=spread, layers=2)
         with torch.no_grad():
@@ -116,14 +116,14 @@ def test_a_folder_is_a_whole_checkpoint(tmp_path: Path) -> None:
     assert not inspect_checkpoint(folder).vision
 
 
-def test_a_model_of_many_layers_is_a_checkpoint_too(tmp_path: Path) -> None:
+def test_a_deep_model_is_a_checkpoint(tmp_path: Path) -> None:
     found = inspect_checkpoint(write_checkpoint(tmp_path, layers=12, vocabulary=MIN_VOCAB_SIZE, hidden=32))
     assert [
         at for at, layer in enumerate(found.model_config.layers) if layer.full_attention and layer.head_dim == 16
     ] == [5, 11]
 
 
-def test_shards_are_written_when_asked_for(tmp_path: Path) -> None:
+def test_shards_are_written_on_request(tmp_path: Path) -> None:
     folder = write_checkpoint(tmp_path, layers=2, shard_bytes=300_000)
     files = sorted(folder.glob("model-*.safetensors"))
     assert len(files) > 1
@@ -136,7 +136,7 @@ def test_vision_is_a_tower_and_its_processor(tmp_path: Path) -> None:
     assert found.counts.vision > inspect_checkpoint(write_checkpoint(tmp_path / "blind", layers=2)).counts.vision
 
 
-def test_the_real_vocabulary_is_made_in_seconds() -> None:
+def test_the_real_vocabulary_is_built_in_seconds() -> None:
     begin = time.process_time()
     model, tokenizer = random_model(vocabulary=262_144, layers=1)
     assert time.process_time() - begin < 20  # 5 on an idle machine
@@ -146,7 +146,7 @@ def test_the_real_vocabulary_is_made_in_seconds() -> None:
     assert 5 < words.count(" ") < 40
 
 
-def test_a_model_that_prefers_words_writes_nothing_else() -> None:
+def test_a_model_that_prefers_words_writes_only_words() -> None:
     model, tokenizer = random_model(words=True, layers=2, vocabulary=2048)
     with torch.no_grad():
         canvas = torch.arange(32)[None] + 500

@@ -25,7 +25,7 @@ def chi_square(counts: Tensor) -> float:
 
 
 @pytest.mark.parametrize("stream", RequestRandom)
-def test_numbers_are_even(stream: RequestRandom) -> None:
+def test_numbers_are_uniform(stream: RequestRandom) -> None:
     seeds = torch.arange(64)
     drawn = uniform(seeds, torch.zeros_like(seeds), torch.ones_like(seeds), stream, 4096)
     assert drawn.dtype == torch.float32 and drawn.shape == (64, 4096)
@@ -42,7 +42,7 @@ def test_the_largest_number_is_below_one() -> None:
 
 
 @pytest.mark.parametrize("vocabulary", [1000, 1024, 262_144])
-def test_tokens_are_even_and_in_the_vocabulary(vocabulary: int) -> None:
+def test_tokens_are_uniform_and_in_the_vocabulary(vocabulary: int) -> None:
     seeds = torch.arange(100)
     drawn = random_tokens(seeds, seeds * 0, seeds * 0, RequestRandom.CANVAS, 4096, vocabulary)
     assert drawn.dtype == torch.int64
@@ -54,7 +54,7 @@ def test_tokens_are_even_and_in_the_vocabulary(vocabulary: int) -> None:
         assert len(counts) == vocabulary and counts.min() > 0 and abs(chi_square(counts.float())) < 4
 
 
-def test_every_coordinate_counts() -> None:
+def test_every_coordinate_changes_the_number() -> None:
     """Neighbours in any coordinate are no more alike than chance."""
     lines = [line(*place) for place in [(5, 0, 1), (6, 0, 1), (5, 1, 1), (5, 0, 2), (5, 1, 0), (0, 5, 1), (1, 0, 5)]]
     lines += [line(5, 0, 1, stream) for stream in RequestRandom if stream is not RequestRandom.CHOICE]
@@ -65,7 +65,7 @@ def test_every_coordinate_counts() -> None:
         assert (one == other).float().mean() < 0.002
 
 
-def test_bits_change_by_half() -> None:
+def test_half_of_the_bits_change() -> None:
     """Changing one bit of any coordinate changes half of the bits of the hash."""
     base = [1234, 3, 17]
     for place in range(3):
@@ -80,7 +80,7 @@ def test_bits_change_by_half() -> None:
             assert abs(flipped - 0.5) < 0.02
 
 
-def test_numbers_are_the_same_alone_and_in_a_batch() -> None:
+def test_numbers_are_equal_alone_and_in_a_batch() -> None:
     seeds, canvases, steps = at(1, 2**32 - 1, 7), at(0, 4, 2), at(3, 0, 48)
     together = uniform(seeds, canvases, steps, RequestRandom.RENOISE, 100)
     for row in range(3):
@@ -88,5 +88,5 @@ def test_numbers_are_the_same_alone_and_in_a_batch() -> None:
         assert torch.equal(together[row], alone)
 
 
-def test_longer_lines_begin_like_shorter_ones() -> None:
+def test_longer_rows_start_like_shorter_ones() -> None:
     assert torch.equal(line(9, 1, 1, length=10), line(9, 1, 1, length=300)[:10])

@@ -70,7 +70,7 @@ def check(found: SamplerOutput, wanted: SamplerOutput, *, near: float = 1e-4) ->
 
 @pytest.mark.parametrize(("vocabulary", "chunk"), VOCABULARIES)
 @pytest.mark.parametrize("spread", [0.05, 1.0, 4.0])
-def test_one_pass_is_the_plain_way(vocabulary: int, chunk: int | None, spread: float) -> None:
+def test_one_pass_equals_the_reference(vocabulary: int, chunk: int | None, spread: float) -> None:
     given = (states(), head(vocabulary, spread=spread), temperatures(), chances())
     check(sample(*given, chunk=chunk), plain(*given))
 
@@ -90,13 +90,13 @@ def test_bfloat16_weights_differ_by_their_rounding() -> None:
 
 
 @pytest.mark.parametrize("chunk", [64, 256, 2048])
-def test_all_of_the_likeliest_are_the_whole_distribution(chunk: int) -> None:
+def test_top_k_of_everything_is_the_whole_distribution(chunk: int) -> None:
     given = (states(), head(1000), temperatures(), chances())
     check(sample(*given, top_k=1000, chunk=chunk), plain(*given))
 
 
 @pytest.mark.parametrize("top", [1, 7, 64, 300])
-def test_the_likeliest_tokens_carry_the_mean(top: int) -> None:
+def test_the_likeliest_tokens_approximate_the_mean(top: int) -> None:
     given = (states(), head(1000), temperatures(), chances())
     check(sample(*given, top_k=top, chunk=128), plain(*given, top=top))
 
@@ -133,14 +133,14 @@ def test_only_allowed_tokens_are_drawn(vocabulary: int, chunk: int | None) -> No
     assert (found.sampled[limits.mask_ids == 2] == vocabulary - 1).all()
 
 
-def test_many_positions_are_taken_in_tiles() -> None:
+def test_many_positions_are_processed_in_tiles() -> None:
     count, table = 2 * TILE + 5, head(700)
     given = (states(count), table, temperatures(count), chances(count))
     limits = some_limits(700, count)
     check(sample(*given, constraints=limits), plain(*given, limits=limits))
 
 
-def test_limits_hold_for_every_chance() -> None:
+def test_sampling_limits_hold_for_every_probability() -> None:
     chance = torch.cat([torch.linspace(0, 1 - 2**-24, 997), torch.tensor([0.0, 2**-24, 1 - 2**-24])])
     hidden = states(1).expand(1000, -1).contiguous()
     limits = TokenConstraints(torch.arange(1000) % 4, some_limits(1000).masks)
@@ -149,7 +149,7 @@ def test_limits_hold_for_every_chance() -> None:
     assert found.sampled.max() < 1000
 
 
-def test_limits_and_truncation_go_together() -> None:
+def test_limits_and_truncation_combine() -> None:
     given, limits = (states(), head(1000), temperatures(), chances()), some_limits(1000)
     found = sample(*given, constraints=limits, top_k=5, chunk=128)
     only = limits.mask_ids == 2
@@ -183,7 +183,7 @@ def test_extreme_logits_stop_at_the_cap() -> None:
     assert (logits.gather(1, found.best[:, None])[:, 0] >= 30 / 0.4 - 1e-3).all()
 
 
-def test_one_token_can_have_everything() -> None:
+def test_one_token_may_have_all_probability() -> None:
     table = head(1000)
     hidden = table.weight[700:701].clone()
     given = (hidden, table, torch.tensor([0.05]), torch.tensor([0.999]))
@@ -193,7 +193,7 @@ def test_one_token_can_have_everything() -> None:
     torch.testing.assert_close(found.soft_embeddings[0], table.embeddings[700] * table.scale, atol=1e-3, rtol=1e-3)
 
 
-def test_the_first_of_equals_is_best() -> None:
+def test_ties_choose_the_first() -> None:
     weight = torch.ones(300, HIDDEN)
     table = OutputHead(weight, weight, 1.0, 30.0)
     found = sample(torch.ones(1, HIDDEN), table, torch.ones(1), torch.tensor([0.5]), chunk=64)
@@ -214,14 +214,14 @@ def published_rule(entropy: list[float], bound: float) -> list[bool]:
 
 
 @pytest.mark.parametrize("bound", [1e-6, 0.1, 3.0, 1e6])
-def test_accepted_is_the_published_rule(bound: float) -> None:
+def test_acceptance_follows_the_published_rule(bound: float) -> None:
     entropy = torch.rand(20, 32, generator=torch.Generator().manual_seed(3), dtype=torch.float64) ** 4 * 4
     found = accept_tokens(entropy, torch.full((20,), bound, dtype=torch.float64))
     assert found.tolist() == [published_rule(row, bound) for row in entropy.tolist()]
     assert found.any(-1).all()
 
 
-def test_each_row_has_its_own_bound() -> None:
+def test_each_row_has_its_own_threshold() -> None:
     entropy = torch.tensor([[1.0, 0.2, 0.3], [1.0, 0.2, 0.3]])
     found = accept_tokens(entropy, torch.tensor([0.1, 0.25]))
     assert found.tolist() == [[False, True, False], [False, True, True]]

@@ -18,7 +18,7 @@ from unwritten_engine.errors import BadOption, UnknownOption
 BASE = SamplingParams()
 
 
-def test_nothing_given_is_the_published_dial() -> None:
+def test_defaults_are_the_published_settings() -> None:
     assert sampling_params({}, BASE) == BASE == SamplingParams(48, 0.1, 0.8, 0.4, 1, 0.005)
 
 
@@ -32,16 +32,16 @@ def test_quality_is_a_share_of_the_checkpoints_own_steps() -> None:
     assert sampling_params({"quality": 0.5}, SamplingParams(steps=16)).steps == 10
 
 
-def test_steps_go_before_quality() -> None:
+def test_steps_override_quality() -> None:
     assert sampling_params({"quality": 0, "steps": 100}, BASE).steps == 100
 
 
-def test_everything_can_be_set() -> None:
+def test_every_parameter_can_be_set() -> None:
     given = {"entropy_bound": 2, "t_max": 1, "t_min": 0.2, "stability": 0, "confidence": 0.5, "steps": 9}
     assert sampling_params(given, BASE) == SamplingParams(9, 2.0, 1.0, 0.2, 0, 0.5)
 
 
-def test_none_leaves_it_to_the_checkpoint() -> None:
+def test_none_means_the_checkpoints_value() -> None:
     base = SamplingParams(7, 0.3, 0.9, 0.1, 3, 0.2)
     assert sampling_params({option.name: None for option in SAMPLING if option.name != "quality"}, base) == base
 
@@ -62,7 +62,7 @@ def test_none_leaves_it_to_the_checkpoint() -> None:
         ({"t_min": 0.9}, "t_max=0.8 is below t_min=0.9"),
     ],
 )
-def test_values_that_there_are_not(options: dict[str, Any], message: str) -> None:
+def test_invalid_values_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(BadOption) as raised:
         sampling_params(options, BASE)
     assert message in str(raised.value) and "The diffusion engine" in str(raised.value)
@@ -74,7 +74,7 @@ def test_unknown_names_are_errors(name: str, near: str) -> None:
         sampling_params({name: 1}, BASE)
 
 
-def test_a_checkpoint_brings_its_own_dial() -> None:
+def test_a_checkpoint_has_its_own_settings() -> None:
     config = SimpleNamespace(
         max_denoising_steps=20,
         sampler_config=SimpleNamespace(entropy_bound=0.7),
@@ -96,7 +96,7 @@ def test_transformers_own_config_is_read() -> None:
     assert default_params(make()) == BASE
 
 
-def test_options_of_the_engine() -> None:
+def test_engine_options_are_parsed() -> None:
     found = engine_options({"threads": 1, "memory_gb": 2})
     assert found["threads"] == 1 and found["memory_gb"] == 2.0 and found["device"] is None
     assert set(found) == {option.name for option in OPTIONS}
@@ -108,5 +108,5 @@ def test_options_of_the_engine() -> None:
         engine_options({"cuda_graphs": 1})
 
 
-def test_every_option_has_a_line_of_help() -> None:
+def test_every_option_has_help() -> None:
     assert all(len(option.help) > 15 for option in (*OPTIONS, *SAMPLING))

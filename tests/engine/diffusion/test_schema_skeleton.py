@@ -43,7 +43,7 @@ def judged(reading: DecodedText) -> Any:
 
 @pytest.mark.parametrize("name", READERS)
 @pytest.mark.parametrize("model", [Facts, Tree, Part])
-def test_whatever_stands_in_the_slots_is_valid(model: type[BaseModel], name: str) -> None:
+def test_any_slot_content_is_valid(model: type[BaseModel], name: str) -> None:
     made = build_skeleton(model.model_json_schema(), READERS[name], canvases=4, canvas_length=256)
     rng = random.Random(1)
     for _ in range(4):
@@ -93,7 +93,7 @@ class Small(BaseModel):
     tags: list[str]
 
 
-def test_what_is_written_in_the_slots_is_read() -> None:
+def test_slot_contents_are_read() -> None:
     made = shape(Small)
     ids = written(made, {0: "river", 1: 'Old "the rest', 2: "12", 3: "one ", 5: "two\\n"})
     reading = made.decode(ids, [False] * len(ids))
@@ -103,7 +103,7 @@ def test_what_is_written_in_the_slots_is_read() -> None:
     assert json.loads(empty) == {"kind": "town", "title": "", "count": None, "tags": []}
 
 
-def test_values_in_flux_are_unsettled_and_the_rest_is_not() -> None:
+def test_only_changing_values_are_unsettled() -> None:
     made = shape(Small)
     ids = written(made, {0: "river", 1: "Old", 2: "12", 3: "one"})
     reading = made.decode(ids, [pin < 0 for pin in made.pins])
@@ -130,7 +130,7 @@ def test_numbers_stay_in_their_bounds() -> None:
         assert json.loads(made.decode(ids, [False] * 64).text) == expected
 
 
-def test_a_union_of_leaves_is_decided_by_its_slot() -> None:
+def test_a_union_of_scalars_is_decided_by_its_slot() -> None:
     made = shape(int | str | None)
     for text, expected in (("12", 12), ("a word", "a word"), ('"12"', "12"), ("", None)):
         assert json.loads(made.decode(written(made, {0: text}), [False] * 256).text) == expected
@@ -147,7 +147,7 @@ class Dog(BaseModel):
 
 
 @pytest.mark.parametrize("model", [Cat | Dog, list[Cat | Dog], int | list[int], Cat | Dog | None])
-def test_one_of_several_shapes_is_always_whole(model: Any) -> None:
+def test_one_of_several_schemas_is_always_complete(model: Any) -> None:
     made = shape(model, canvases=2)
     rng = random.Random(4)
     for padding in (0.0, 0.3, 0.8, 1.0):
@@ -155,7 +155,7 @@ def test_one_of_several_shapes_is_always_whole(model: Any) -> None:
         TypeAdapter(model).validate_python(judged(made.decode(ids, flags)))
 
 
-def test_the_slot_before_several_shapes_says_which_one_is_meant() -> None:
+def test_the_slot_before_several_schemas_selects_one() -> None:
     made = shape(Cat | Dog)
     for name, expected in (("cat", {"kind": "cat", "lives": 9}), ("dog", {"kind": "dog", "tricks": ["sit"]})):
         ids = written(made, {0: name, 1: "9", 2: "sit"})
@@ -190,7 +190,7 @@ def test_slots_shrink_to_the_budget_and_refuse_what_never_fits() -> None:
         ({"type": "array", "prefixItems": [{"type": "null"}], "minItems": 0}, "open length"),
     ],
 )
-def test_what_it_cannot_hold_is_refused_with_its_place(schema: dict[str, Any], message: str) -> None:
+def test_unsupported_schemas_are_refused_with_their_place(schema: dict[str, Any], message: str) -> None:
     with pytest.raises(RequestRefused, match=message):
         build_skeleton(schema, READER, canvases=1, canvas_length=256)
 
@@ -228,7 +228,7 @@ def test_escapes_in_a_text_are_read(slot: str, expected: str) -> None:
     assert [reading.text[a:b] for a, b in reading.unsettled] == [reading.text[1:-1]]
 
 
-def test_only_the_characters_in_flux_are_marked() -> None:
+def test_only_changing_characters_are_unsettled() -> None:
     made = shape(str)
     ids = written(made, {0: 'a\\"b c'})
     start = made.pins.index(-1)
@@ -238,19 +238,19 @@ def test_only_the_characters_in_flux_are_marked() -> None:
     assert [reading.text[a:b].strip() for a, b in reading.unsettled] == ["c"]
 
 
-def test_lengths_are_cut_and_filled() -> None:
+def test_lengths_are_truncated_and_padded() -> None:
     made = build_skeleton({"type": "string", "minLength": 3, "maxLength": 4}, READER, canvases=1, canvas_length=64)
     for text, expected in (("a", "a.."), ("", "..."), ("abcde"[:2], "ab.")):
         assert json.loads(made.decode(written(made, {0: text}), [False] * 64).text) == expected
 
 
-def test_a_date_is_made_of_digits() -> None:
+def test_a_date_consists_of_digits() -> None:
     made = build_skeleton({"type": "string", "format": "date"}, READER, canvases=1, canvas_length=64)
     ids = written(made, {0: "1987", 1: "13", 2: "31"})
     assert json.loads(made.decode(ids, [False] * 64).text) == "1987-12-28"
 
 
-def test_names_in_a_map_come_once() -> None:
+def test_map_keys_are_unique() -> None:
     made = shape(dict[str, int])
     ids = written(made, {0: "a", 1: "1", 2: "a", 3: "2", 4: "b", 5: "3"})
     assert made.decode(ids, [False] * 256).text == '{"a":1,"b":3}'
@@ -278,7 +278,7 @@ class Mixed(BaseModel):
 
 
 @pytest.mark.parametrize("canvases", [1, 2, 4])
-def test_shapes_inside_themselves_end(canvases: int) -> None:
+def test_recursive_schemas_end(canvases: int) -> None:
     made = build_skeleton(Mixed.model_json_schema(), READER, canvases=canvases, canvas_length=384)
     rng = random.Random(2)
     for padding in (0.0, 0.3, 0.8, 1.0):

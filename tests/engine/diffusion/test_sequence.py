@@ -134,7 +134,7 @@ def test_a_draft_is_a_frame() -> None:
         ({"opening": "A river", "stop": ("river",)}, [filled("A river", TURN)], "A river", "end"),
     ],
 )
-def test_texts_and_why_they_end(given: dict[str, Any], canvases: list[Any], text: str, reason: str) -> None:
+def test_texts_have_an_end_reason(given: dict[str, Any], canvases: list[Any], text: str, reason: str) -> None:
     run = asked(**given)
     frames = write(run, canvases, random.Random(1))
     check(frames, run)
@@ -145,13 +145,13 @@ def test_texts_and_why_they_end(given: dict[str, Any], canvases: list[Any], text
     assert usage.seconds >= 0 and usage.queued_seconds >= 0
 
 
-def test_tokens_that_are_text_are_counted() -> None:
+def test_text_tokens_are_counted() -> None:
     run = asked(canvases=2)
     write(run, [[100, 101, *READER.encode(" light" * 14)], filled(" light light", TURN)], random.Random(1))
     assert run.usage is not None and run.usage.tokens == 16
 
 
-def test_a_stop_string_across_two_canvases_takes_back_nothing_that_was_fixed() -> None:
+def test_a_stop_string_across_canvases_keeps_fixed_text() -> None:
     run = asked(canvases=3, stop=("river",))
     first = [*READER.encode(" light" * 13), *READER.encode(" "), *READER.encode("ri")]
     first = [*READER.encode(" light") * (SIZE - len(first) + 13), *first[13:]]
@@ -164,7 +164,7 @@ def test_a_stop_string_across_two_canvases_takes_back_nothing_that_was_fixed() -
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_fixed_text_stays_whatever_is_written(seed: int) -> None:
+def test_fixed_text_stays(seed: int) -> None:
     """Canvases of anything: ends, thoughts, halves of characters, blanks, stop strings."""
     noise = random.Random(seed)
     halves = (238 + 0xC3, 238 + 0xA9)
@@ -194,7 +194,7 @@ def test_fixed_text_stays_whatever_is_written(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_shapes_parse_at_every_step(seed: int) -> None:
+def test_schemas_parse_at_every_step(seed: int) -> None:
     noise = random.Random(seed)
     run = asked(canvases=6, schema=SCHEMA)
     canvases = [[noise.randrange(1024) for _ in range(SIZE)] for _ in range(run.plan.canvases)]
@@ -223,7 +223,7 @@ def test_frames_of_a_model() -> None:
         assert steps == sorted(set(steps)) and steps[0] == (0, 1)
 
 
-def test_time_in_the_queue_is_counted_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_queue_time_is_counted_separately(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
     monkeypatch.setattr("time.monotonic", lambda: now)
     run = asked()

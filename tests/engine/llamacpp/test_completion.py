@@ -64,14 +64,14 @@ async def test_a_slow_reader_gets_the_newest_frame_and_the_last() -> None:
     await asyncio.to_thread(job.join)
 
 
-async def test_the_budget_may_run_out() -> None:
+async def test_a_text_may_end_at_its_budget() -> None:
     job = a_job(sends(token("a", 1), token("", 1, "length")))
     await asyncio.to_thread(job.join)
     last = await job.next_frame()
     assert last.usage is not None and (last.usage.reason, last.usage.tokens) == ("length", 1)
 
 
-async def test_a_stop_string_ends_the_work() -> None:
+async def test_a_stop_string_ends_generation() -> None:
     answers: list[bool] = []
     job = a_job(lambda job: answers.extend([job.on_chunk(token("a", 1)), job.on_chunk(token(" stop", 2))]), ("stop",))
     await asyncio.to_thread(job.join)
@@ -80,7 +80,7 @@ async def test_a_stop_string_ends_the_work() -> None:
     assert last.usage is not None and last.usage.reason == "stop" and last.text == "a"
 
 
-async def test_stopping_ends_the_work_with_the_next_token() -> None:
+async def test_stopping_takes_effect_at_the_next_token() -> None:
     begun, stopped, answers = threading.Event(), threading.Event(), []
 
     def work(job: Completion) -> None:
@@ -106,7 +106,7 @@ async def test_stopping_ends_the_work_with_the_next_token() -> None:
         ("what?", GenerationFailed, "what"),
     ],
 )
-async def test_errors_of_the_runtime_become_ours(error: Any, kind: type[EngineError], message: str) -> None:
+async def test_runtime_errors_become_engine_errors(error: Any, kind: type[EngineError], message: str) -> None:
     job = a_job(sends({"error": error}))
     with pytest.raises(kind, match=message):
         await job.next_frame()
@@ -128,7 +128,7 @@ async def test_a_prompt_that_is_too_long_is_refused_before_it_is_evaluated() -> 
     assert answers == [True]
 
 
-async def test_a_call_that_ends_without_a_word_is_a_failure() -> None:
+async def test_an_empty_completion_is_a_failure() -> None:
     job = a_job(sends())
     with pytest.raises(GenerationFailed, match="without a reason"):
         await job.next_frame()

@@ -55,7 +55,7 @@ async def idle(engine: Engine) -> None:
             await asyncio.sleep(0.002)
 
 
-async def test_it_says_what_it_is(embedded: Engine) -> None:
+async def test_about_describes_the_model(embedded: Engine) -> None:
     about = embedded.about
     assert (about.engine, about.model, about.quantization) == ("embedded", "Gemma 3 270M (base, Q4_K_M)", "Q4_K_M")
     assert "https://ai.google.dev/gemma/terms" in about.licence
@@ -66,7 +66,7 @@ async def test_it_says_what_it_is(embedded: Engine) -> None:
     assert any("needs no download" in reason for reason in about.reasons)
 
 
-async def test_frames_are_cumulative_and_what_is_fixed_stays(embedded: Engine) -> None:
+async def test_frames_are_cumulative_and_fixed_text_stays(embedded: Engine) -> None:
     frames = await frames_of(embedded, Request(PROMPT, max_tokens=40, seed=3))
     assert len(frames) > 3
     for frame, later in itertools.pairwise(frames):
@@ -92,12 +92,12 @@ async def test_the_same_seed_gives_the_same_text(embedded: Engine) -> None:
     assert one.text == again.text != other.text
 
 
-async def test_a_seed_is_drawn_and_told(embedded: Engine) -> None:
+async def test_a_random_seed_is_drawn_and_reported(embedded: Engine) -> None:
     seeds = [(await last_of(embedded, Request(PROMPT, max_tokens=1))).usage.seed for _ in range(3)]  # type: ignore[union-attr]
     assert len(set(seeds)) == 3
 
 
-async def test_the_beginning_is_evaluated_once(embedded: Engine) -> None:
+async def test_a_common_prefix_is_evaluated_once(embedded: Engine) -> None:
     prompt = replace(PROMPT, system="Another system part, which no other test has. " * 8)
     await embedded.warm([prompt, prompt])
     last = await last_of(embedded, Request(replace(prompt, ask="An encyclopedia article about tea."), max_tokens=2))
@@ -106,7 +106,7 @@ async def test_the_beginning_is_evaluated_once(embedded: Engine) -> None:
     assert last.usage.prompt_tokens - last.usage.cached_tokens < 20
 
 
-async def test_two_beginnings_keep_a_slot_each(embedded: Engine) -> None:
+async def test_two_prefixes_keep_their_own_slots(embedded: Engine) -> None:
     lead, facts = (replace(PROMPT, system=f"The {part} part. " * 20) for part in ("leading", "factual"))
     await embedded.warm([lead, facts])
     for prompt in (lead, facts, lead, facts):
@@ -118,7 +118,7 @@ async def test_warming_never_raises(embedded: Engine) -> None:
     await embedded.warm([replace(PROMPT, system="word " * 5000)])
 
 
-async def test_a_stop_string_is_no_part_of_the_text(embedded: Engine) -> None:
+async def test_a_stop_string_is_not_part_of_the_text(embedded: Engine) -> None:
     request = Request(PROMPT, max_tokens=60, stop=("bc",), options={"grammar": 'root ::= "aaaa bbb bcd" [a-z ]+'})
     frames = await frames_of(embedded, request)
     last = frames[-1]
@@ -142,7 +142,7 @@ async def test_a_slow_reader_skips_frames_and_gets_the_last(embedded: Engine) ->
     assert frames[-1].done and len(frames) < 30
 
 
-async def test_closing_the_iterator_stops_the_work(embedded: Engine) -> None:
+async def test_closing_the_iterator_stops_generation(embedded: Engine) -> None:
     running = embedded.generate(Request(PROMPT, canvases=4, options=FREE))
     for _ in range(3):
         await anext(running)
@@ -163,7 +163,7 @@ async def test_a_long_prompt_can_be_stopped_before_it_is_evaluated(embedded: Eng
     assert time.process_time() - before < 3  # all of it takes more than ten
 
 
-async def test_a_long_prompt_does_not_hold_up_the_others(embedded: Engine) -> None:
+async def test_a_long_prompt_does_not_delay_others(embedded: Engine) -> None:
     running = embedded.generate(Request(PROMPT, canvases=4, options=FREE))
     await anext(running)
     long = asyncio.ensure_future(last_of(embedded, Request(Prompt("some words " * 400), max_tokens=1)))
@@ -175,7 +175,7 @@ async def test_a_long_prompt_does_not_hold_up_the_others(embedded: Engine) -> No
     assert frames > 4
 
 
-async def test_cancelling_the_task_stops_the_work(embedded: Engine) -> None:
+async def test_cancelling_the_task_stops_generation(embedded: Engine) -> None:
     task = asyncio.ensure_future(last_of(embedded, Request(PROMPT, canvases=4, options=FREE)))
     await asyncio.sleep(0.3)
     task.cancel()
@@ -184,7 +184,7 @@ async def test_cancelling_the_task_stops_the_work(embedded: Engine) -> None:
     await idle(embedded)
 
 
-async def test_more_requests_than_places_all_come_to_their_end(embedded: Engine) -> None:
+async def test_more_requests_than_slots_all_finish(embedded: Engine) -> None:
     async def write(subject: str, priority: Priority) -> Frame:
         prompt = replace(PROMPT, ask=f"An encyclopedia article about {subject}.")
         return await last_of(embedded, Request(prompt, max_tokens=12, priority=priority))
@@ -197,7 +197,7 @@ async def test_more_requests_than_places_all_come_to_their_end(embedded: Engine)
     assert max(f.usage.queued_seconds for f in frames if f.usage) > 0.05
 
 
-async def test_many_requests_leave_nothing_behind(embedded: Engine) -> None:
+async def test_many_requests_leak_nothing(embedded: Engine) -> None:
     def resident() -> int:
         return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 
@@ -229,7 +229,7 @@ class Facts(BaseModel):
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-async def test_a_shape_holds(embedded: Engine, seed: int) -> None:
+async def test_a_schema_is_followed(embedded: Engine, seed: int) -> None:
     request = Request(Prompt("Facts about Paris."), canvases=2, seed=seed, schema=Facts.model_json_schema())
     last = await last_of(embedded, request)
     assert last.usage is not None and last.usage.reason == "end"
@@ -237,7 +237,7 @@ async def test_a_shape_holds(embedded: Engine, seed: int) -> None:
     Facts.model_validate_json(last.text)
 
 
-async def test_a_budget_that_is_too_small_for_the_shape_is_said(embedded: Engine) -> None:
+async def test_a_budget_too_small_for_the_schema_is_reported(embedded: Engine) -> None:
     request = Request(Prompt("Facts about Paris."), max_tokens=6, schema=Facts.model_json_schema())
     last = await last_of(embedded, request)
     assert last.usage is not None and last.usage.reason == "length"
@@ -277,7 +277,7 @@ async def test_control_tokens_in_a_prompt_are_read_as_text(embedded: Engine, tex
         ({"schema": {"type": "null"}, "options": FREE}, RequestRefused, "not both"),
     ],
 )
-async def test_what_it_cannot_do_is_refused_before_the_first_frame(
+async def test_unsupported_requests_are_refused_before_the_first_frame(
     embedded: Engine, wrong: dict[str, Any], kind: type[EngineError], message: str
 ) -> None:
     with pytest.raises(kind) as raised:
@@ -298,7 +298,7 @@ async def another(**options: Any) -> AsyncIterator[Engine]:
     await engine.close()
 
 
-async def test_closing_the_engine_ends_all_that_runs_and_waits() -> None:
+async def test_closing_the_engine_ends_running_and_waiting_requests() -> None:
     async with another(parallel=2) as engine:
         tasks = [asyncio.ensure_future(last_of(engine, Request(PROMPT, options=FREE))) for _ in range(4)]
         await asyncio.sleep(0.3)
@@ -310,7 +310,7 @@ async def test_closing_the_engine_ends_all_that_runs_and_waits() -> None:
         await engine.close()
 
 
-async def test_a_model_that_is_said_to_be_instruct_gets_a_chat() -> None:
+async def test_a_model_declared_instruct_gets_a_chat() -> None:
     async with another(parallel=1, instruct=True) as engine:
         assert engine.about.abilities.instruct
         prompt = replace(PROMPT, opening="A lighthouse")

@@ -20,11 +20,11 @@ SHAPE = {"type": "object"}
         ("Bad Request", {"json_schema"}),
     ],
 )
-def test_what_a_refusal_means(said: str, left_out: set[str]) -> None:
+def test_refusals_are_interpreted(said: str, left_out: set[str]) -> None:
     assert without_unsupported(said, build_body(BODY, SHAPE, frozenset()), frozenset()) == frozenset(left_out)
 
 
-def test_everything_that_can_be_left_out_is_in_the_end() -> None:
+def test_all_optional_fields_are_dropped_in_the_end() -> None:
     lacks: frozenset[str] = frozenset()
     body = build_body(BODY, SHAPE, lacks)
     for _ in range(10):
@@ -39,7 +39,7 @@ def test_everything_that_can_be_left_out_is_in_the_end() -> None:
     assert BODY["messages"] == [{"role": "user", "content": "Ask."}], "the request itself is left alone"
 
 
-def test_fields_that_somebody_added_stay() -> None:
+def test_added_fields_stay() -> None:
     added = {"chat_template_kwargs": {"enable_thinking": True}, "response_format": {"type": "regex"}}
     assert build_body({**BODY, **added}, SHAPE, frozenset()).items() >= added.items()
 
@@ -50,7 +50,7 @@ def test_images_keep_their_place() -> None:
     assert body["messages"][0]["content"][:2] == parts and "JSON schema" in body["messages"][0]["content"][2]["text"]
 
 
-def test_what_was_learnt_is_said() -> None:
+def test_learned_limits_are_reported() -> None:
     dialect = ServerCapabilities()
     assert not dialect.reasons
     dialect.learn(frozenset({"seed", "json_schema"}), {})

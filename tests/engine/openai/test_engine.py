@@ -90,7 +90,7 @@ async def engine(real: str) -> AsyncIterator[OpenAIEngine]:
 
 
 @pytest.mark.model
-async def test_a_real_server_says_what_it_is(engine: OpenAIEngine, real: str) -> None:
+async def test_a_real_server_is_described(engine: OpenAIEngine, real: str) -> None:
     about = engine.about
     assert (about.engine, about.device, about.parallel) == ("openai", real, 2)
     assert "gemma" in about.model
@@ -114,14 +114,14 @@ async def test_a_real_server_streams_frames(engine: OpenAIEngine) -> None:
 
 
 @pytest.mark.model
-async def test_a_real_server_repeats_itself_for_a_seed(engine: OpenAIEngine) -> None:
+async def test_a_real_server_repeats_with_a_seed(engine: OpenAIEngine) -> None:
     request = Request(Prompt("Rain."), max_tokens=16, seed=5, options={"temperature": 1.0})
     texts = [(await frames_of(engine, request))[-1].text for _ in range(2)]
     assert texts[0] == texts[1] != ""
 
 
 @pytest.mark.model
-async def test_a_real_server_holds_a_shape(engine: OpenAIEngine) -> None:
+async def test_a_real_server_follows_a_schema(engine: OpenAIEngine) -> None:
     request = Request(Prompt("A keeper."), max_tokens=200, schema=SCHEMA, seed=1)
     last = (await frames_of(clean_engine(engine), request))[-1]
     value = json.loads(last.text)
@@ -131,7 +131,7 @@ async def test_a_real_server_holds_a_shape(engine: OpenAIEngine) -> None:
 
 
 @pytest.mark.model
-async def test_a_real_server_takes_opening_and_stop(engine: OpenAIEngine) -> None:
+async def test_a_real_server_applies_opening_and_stop(engine: OpenAIEngine) -> None:
     prompt = Prompt("Lighthouses.", opening="A lighthouse is")
     frames = await frames_of(clean_engine(engine), Request(prompt, max_tokens=24, stop=("e",)))
     assert all(frame.text.startswith("A lighthouse is") for frame in frames)
@@ -139,7 +139,7 @@ async def test_a_real_server_takes_opening_and_stop(engine: OpenAIEngine) -> Non
 
 
 @pytest.mark.model
-async def test_closing_ends_the_work_of_a_real_server(engine: OpenAIEngine) -> None:
+async def test_closing_stops_a_real_server(engine: OpenAIEngine) -> None:
     # One token at a time takes seconds for all of these; they can only be closed in time if each is stopped.
     begun = time.monotonic()
     for _ in range(6):
@@ -159,7 +159,7 @@ async def test_a_real_server_refuses_too_long_a_prompt(engine: OpenAIEngine) -> 
 
 
 @pytest.mark.model
-async def test_a_real_server_wants_its_key(real: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_real_server_requires_its_key(real: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("UNWRITTEN_API_KEY", "OPENAI_API_KEY"):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(BadOption, match=r"rejects the API key \(401.*UNWRITTEN_API_KEY \(or OPENAI_API_KEY\)"):
@@ -171,7 +171,7 @@ async def test_a_real_server_wants_its_key(real: str, monkeypatch: pytest.Monkey
     await engine.close()
 
 
-def test_a_key_for_other_programs_stays_off_open_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_keys_of_other_programs_are_not_sent_to_other_machines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("UNWRITTEN_API_KEY", raising=False)
     monkeypatch.setenv("OPENAI_API_KEY", "theirs")
     keys = [
@@ -185,7 +185,7 @@ def test_a_key_for_other_programs_stays_off_open_networks(monkeypatch: pytest.Mo
 # -- what is sent -----------------------------------------------------------------------------------------
 
 
-async def test_what_is_sent(server: ModelServer) -> None:
+async def test_requests_have_the_expected_body(server: ModelServer) -> None:
     prompt = Prompt("Tea.", system="You write.", examples=(Example("Rain.", "Water."),), facts=("It is hot.",))
     request = Request(prompt, canvases=2, seed=7, stop=("END",), options={"temperature": 0.5, "extra": {"top_k": 3}})
     async with opened(server, key="secret", extra='{"user": "me", "top_k": 9}') as engine:
@@ -200,13 +200,13 @@ async def test_what_is_sent(server: ModelServer) -> None:
     assert {headers["authorization"] for headers in server.headers} == {"Bearer secret"}
 
 
-async def test_a_seed_is_drawn_and_told(server: ModelServer) -> None:
+async def test_a_random_seed_is_drawn_and_reported(server: ModelServer) -> None:
     async with opened(server) as engine:
         seeds = [(await frames_of(engine))[-1].usage.seed for _ in range(2)]  # type: ignore[union-attr]
     assert seeds == [body["seed"] for body in server.bodies] and seeds[0] != seeds[1]
 
 
-async def test_images_are_sent_with_the_ask(server: ModelServer) -> None:
+async def test_images_are_sent_with_the_prompt(server: ModelServer) -> None:
     image = b"\x89PNG\r\n\x1a\n1234"
     request = Request(Prompt("What is this?", images=(image,)))
     async with opened(server, images=True) as engine:
@@ -232,7 +232,7 @@ async def test_images_are_sent_with_the_ask(server: ModelServer) -> None:
         (Request(Prompt("A."), canvases=16), PromptTooLong, "4,096 tokens of text do not fit"),
     ],
 )
-async def test_what_cannot_be_fulfilled_is_refused_before_it_is_sent(
+async def test_unsupported_requests_are_refused_before_sending(
     server: ModelServer, request_: Request, kind: type[EngineError], message: str
 ) -> None:
     async with opened(server) as engine:
@@ -246,7 +246,7 @@ async def test_what_cannot_be_fulfilled_is_refused_before_it_is_sent(
 # -- which server, which model ----------------------------------------------------------------------------
 
 
-async def test_v1_is_added_if_the_server_answers_there(server: ModelServer) -> None:
+async def test_v1_is_added_if_the_server_responds_there(server: ModelServer) -> None:
     for address in (server.url, f"{server.url}/", f"{server.url}/v1/", f"{server.url}/v1/chat/completions"):
         engine = await asyncio.to_thread(open_engine, address)
         assert engine.about.device == f"{server.url}/v1"
@@ -267,7 +267,7 @@ async def test_v1_is_added_if_the_server_answers_there(server: ModelServer) -> N
         ([1, 2], 200, {}, UnknownEngine, "without a list of models"),
     ],
 )
-def test_what_is_wrong_with_a_server(
+def test_faulty_servers_are_explained(
     server: ModelServer, models: Any, status: int, options: dict[str, Any], kind: type[EngineError], message: str
 ) -> None:
     server.models, server.models_status = models, status
@@ -275,7 +275,7 @@ def test_what_is_wrong_with_a_server(
         open_engine(f"{server.url}/v1", **options)
 
 
-async def test_names_without_their_tag_and_aliases(server: ModelServer) -> None:
+async def test_models_match_without_tags_and_by_alias(server: ModelServer) -> None:
     server.models = {
         "data": [{"id": "gemma:latest"}, {"id": "/x/y.gguf", "aliases": ["small"], "meta": {"n_ctx": 512}}]
     }
@@ -285,26 +285,26 @@ async def test_names_without_their_tag_and_aliases(server: ModelServer) -> None:
         assert engine.about.model == "y.gguf" and engine.about.context == 512
 
 
-async def test_a_server_without_a_list_is_asked_for_the_model_that_is_named(server: ModelServer) -> None:
+async def test_a_server_without_a_model_list_uses_the_named_model(server: ModelServer) -> None:
     server.models, server.models_status = {"error": "no such page"}, 404
     async with opened(server, model="hidden") as engine:
         await frames_of(engine)
     assert server.bodies[0]["model"] == "hidden"
 
 
-def test_which_addresses_are_of_this_machine() -> None:
+def test_local_hosts_are_recognized() -> None:
     here = ["http://localhost:8000/v1", "http://127.0.0.1", "http://127.1.2.3:1", "http://[::1]:8000"]
     elsewhere = ["http://10.0.0.1", "https://api.openai.com/v1", "http://localhost.example", "http://127.0.0.1.example"]
     assert [is_local(address) for address in here + elsewhere] == [True] * 4 + [False] * 4
 
 
 @pytest.mark.parametrize("address", ["http://127.0.0.1:1/v1", "http://localhost:1"])
-def test_nobody_there(address: str) -> None:
+def test_a_refused_connection_is_reported(address: str) -> None:
     with pytest.raises(UnknownEngine, match="cannot be reached"):
         open_engine(address)
 
 
-async def test_a_model_that_is_gone(server: ModelServer) -> None:
+async def test_a_missing_model_is_explained(server: ModelServer) -> None:
     server.answers = [refuses(404, "The model `tiny` does not exist.", code="model_not_found")]
     with pytest.raises(ModelNotFound, match=r"404 for the model 'tiny'.*does not exist.* It has tiny\."):
         await text_of(server)
@@ -359,7 +359,7 @@ async def test_usage_of_the_last_event_counts(server: ModelServer) -> None:
         ((), "stop", "", "end"),
     ],
 )
-async def test_how_a_text_ends(
+async def test_end_reasons_are_read(
     server: ModelServer, pieces: tuple[str, ...], finish: str, text: str, reason: str
 ) -> None:
     server.answers = [says(*pieces, finish=finish)]
@@ -369,7 +369,7 @@ async def test_how_a_text_ends(
 
 
 @pytest.mark.parametrize("pieces", [("A lighthouse", " is tall."), ("**A lighthouse** is tall.",), ("is tall.",)])
-async def test_the_opening_comes_once(server: ModelServer, pieces: tuple[str, ...]) -> None:
+async def test_the_opening_occurs_once(server: ModelServer, pieces: tuple[str, ...]) -> None:
     server.answers = [says(*pieces)]
     request = Request(Prompt("Lighthouses.", opening="A lighthouse"))
     async with opened(server) as engine:
@@ -379,7 +379,7 @@ async def test_the_opening_comes_once(server: ModelServer, pieces: tuple[str, ..
     assert "Begin the answer with exactly this: A lighthouse" in server.bodies[0]["messages"][-1]["content"]
 
 
-async def test_an_answer_that_is_not_streamed(server: ModelServer) -> None:
+async def test_a_response_without_streaming_is_accepted(server: ModelServer) -> None:
     async def whole(request: WebRequest, body: dict[str, Any]) -> Response:
         return JSONResponse({"choices": [{"message": {"content": "At once."}, "finish_reason": "stop"}]})
 
@@ -404,7 +404,7 @@ async def test_thoughts_never_reach_the_text(server: ModelServer) -> None:
     assert frames[-1].text == "Tall towers."
 
 
-async def test_a_model_that_only_thinks(server: ModelServer) -> None:
+async def test_a_model_that_only_thinks_is_reported(server: ModelServer) -> None:
     async def chunks() -> AsyncIterator[bytes]:
         yield event({"choices": [{"delta": {"reasoning": "Let me think."}}]})
         yield event({"choices": [{"delta": {}, "finish_reason": "length"}]})

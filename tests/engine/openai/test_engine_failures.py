@@ -56,7 +56,7 @@ def server(started: ModelServer, monkeypatch: pytest.MonkeyPatch) -> ModelServer
 # -- what servers do not understand -----------------------------------------------------------------------
 
 
-async def test_a_server_that_does_not_know_thinking(server: ModelServer) -> None:
+async def test_a_server_without_thinking_is_supported(server: ModelServer) -> None:
     server.answers = [unless("chat_template_kwargs", "Unrecognized request argument: chat_template_kwargs", says("A."))]
     async with opened(server) as engine:
         for _ in range(2):
@@ -65,7 +65,7 @@ async def test_a_server_that_does_not_know_thinking(server: ModelServer) -> None
     assert ["chat_template_kwargs" in body for body in server.bodies] == [True, False, False], "it is remembered"
 
 
-async def test_a_server_that_says_422_and_not_what_it_means(server: ModelServer) -> None:
+async def test_an_unexplained_422_is_handled(server: ModelServer) -> None:
     server.answers = [unless("chat_template_kwargs", "Unprocessable", says("A."), status=422)]
     async with opened(server) as engine:
         for _ in range(2):
@@ -73,7 +73,7 @@ async def test_a_server_that_says_422_and_not_what_it_means(server: ModelServer)
     assert ["chat_template_kwargs" in body for body in server.bodies] == [True, False, False]
 
 
-async def test_a_server_that_takes_no_schema(server: ModelServer) -> None:
+async def test_a_server_without_schemas_is_supported(server: ModelServer) -> None:
     answer = says('```json\n{ "name": "A b",', ' "age": 3 }\n```')
     server.answers = [unless("response_format", "json_schema is not supported", answer, kind="json_schema")]
     async with opened(server) as engine:
@@ -85,7 +85,7 @@ async def test_a_server_that_takes_no_schema(server: ModelServer) -> None:
     assert '"required":["name","age"]' in server.bodies[-1]["messages"][-1]["content"]
 
 
-async def test_a_server_that_holds_nothing_to_a_shape(server: ModelServer) -> None:
+async def test_a_server_that_ignores_schemas_is_detected(server: ModelServer) -> None:
     # vLLM with DiffusionGemma answers 400 to all of it, and does not say what it means.
     server.answers = [unless("response_format", "Bad Request", says('Here it is: {"name": "A", "age": 3}. Bye.'))]
     request = Request(Prompt("A keeper."), schema=SCHEMA)
@@ -103,7 +103,7 @@ async def test_a_server_that_holds_nothing_to_a_shape(server: ModelServer) -> No
         "{ 'name': ",
     ],
 )
-async def test_what_is_not_json_in_the_end_is_given_as_it_was_written(server: ModelServer, answer: str) -> None:
+async def test_invalid_json_is_returned_unchanged(server: ModelServer, answer: str) -> None:
     server.answers = [says(*answer)]
     async with opened(server) as engine:
         frames = await frames_of(engine, Request(Prompt("A keeper."), schema=SCHEMA))
@@ -111,7 +111,7 @@ async def test_what_is_not_json_in_the_end_is_given_as_it_was_written(server: Mo
     assert all(frame.fixed == 0 for frame in frames[:-1]), "earlier frames promise nothing"
 
 
-async def test_one_odd_schema_does_not_cost_the_others(server: ModelServer) -> None:
+async def test_one_rejected_schema_does_not_affect_others(server: ModelServer) -> None:
     async with opened(server) as engine:
         server.answers = [says('{"name":"A","age":3}')]
         await frames_of(engine, Request(Prompt("A."), schema=SCHEMA))
@@ -126,13 +126,13 @@ async def test_one_odd_schema_does_not_cost_the_others(server: ModelServer) -> N
     ]
 
 
-async def test_max_tokens_by_its_newer_name(server: ModelServer) -> None:
+async def test_the_newer_name_of_max_tokens_is_used(server: ModelServer) -> None:
     server.answers = [unless("max_tokens", "Unsupported: 'max_tokens'. Use 'max_completion_tokens'.", says("A."))]
     await text_of(server)
     assert server.bodies[-1]["max_completion_tokens"] == 40 and "max_tokens" not in server.bodies[-1]
 
 
-async def test_a_real_refusal_is_not_asked_for_ever(server: ModelServer) -> None:
+async def test_a_permanent_refusal_is_not_retried(server: ModelServer) -> None:
     server.answers = [refuses(400, "The image is broken.")]
     with pytest.raises(RequestRefused, match=r"refused the request \(400: The image is broken"):
         await text_of(server)
@@ -142,7 +142,7 @@ async def test_a_real_refusal_is_not_asked_for_ever(server: ModelServer) -> None
 # -- what goes wrong --------------------------------------------------------------------------------------
 
 
-async def test_a_server_that_is_busy_is_asked_again(server: ModelServer) -> None:
+async def test_a_busy_server_is_retried(server: ModelServer) -> None:
     server.answers = [refuses(429, "Slow down.", headers={"retry-after": "0.3"}), refuses(503, "Busy."), says("Here.")]
     begun = time.monotonic()
     assert await text_of(server) == "Here."
@@ -162,7 +162,7 @@ async def test_a_server_that_is_busy_is_asked_again(server: ModelServer) -> None
         (says(finish=None, done=False), {"retries": 1}, 2, "cut the text off"),
     ],
 )
-async def test_what_goes_wrong_is_said(
+async def test_failures_are_explained(
     server: ModelServer, answer: Any, options: dict[str, Any], requests: int, message: str
 ) -> None:
     server.answers = [answer]
@@ -225,7 +225,7 @@ async def test_an_error_after_the_end_of_the_text_is_ignored(server: ModelServer
     assert await text_of(server) == "A text."
 
 
-async def test_text_is_never_repeated(server: ModelServer) -> None:
+async def test_a_started_text_is_never_retried(server: ModelServer) -> None:
     async def cut() -> AsyncIterator[bytes]:
         yield event(piece("Half a sentence "))
         await asyncio.sleep(0.05)
@@ -240,7 +240,7 @@ async def test_text_is_never_repeated(server: ModelServer) -> None:
     assert [frame.text for frame in frames] == ["Half a sentence "] and len(server.bodies) == 1
 
 
-async def test_a_stream_that_is_cut_before_its_first_text_is_asked_again(server: ModelServer) -> None:
+async def test_a_stream_cut_before_its_first_text_is_retried(server: ModelServer) -> None:
     async def cut() -> AsyncIterator[bytes]:
         yield event(piece(""))
         raise ConnectionResetError
@@ -262,7 +262,7 @@ async def test_a_stream_that_is_cut_before_its_first_text_is_asked_again(server:
         b"data: " + b"x" * (5 << 20),
     ],
 )
-async def test_garbage(server: ModelServer, garbage: bytes) -> None:
+async def test_invalid_responses_are_reported(server: ModelServer, garbage: bytes) -> None:
     async def chunks() -> AsyncIterator[bytes]:
         yield garbage
 
@@ -271,7 +271,7 @@ async def test_garbage(server: ModelServer, garbage: bytes) -> None:
         await text_of(server)
 
 
-async def test_a_web_page_instead_of_a_stream(server: ModelServer) -> None:
+async def test_a_web_page_instead_of_a_stream_is_reported(server: ModelServer) -> None:
     async def page(request: WebRequest, body: dict[str, Any]) -> Response:
         return HTMLResponse("<h1>Welcome</h1>")
 
@@ -280,7 +280,7 @@ async def test_a_web_page_instead_of_a_stream(server: ModelServer) -> None:
         await text_of(server)
 
 
-async def test_an_error_in_the_stream(server: ModelServer) -> None:
+async def test_an_error_in_the_stream_is_raised(server: ModelServer) -> None:
     async def chunks() -> AsyncIterator[bytes]:
         yield event(piece("One "))
         yield event({"error": {"message": "Out of memory.", "code": 500}})
@@ -322,7 +322,7 @@ async def test_a_cancelled_reader_closes_the_connection(server: ModelServer) -> 
         await gone(server, 1)
 
 
-async def test_closing_the_engine_stops_everyone(server: ModelServer) -> None:
+async def test_closing_the_engine_stops_all_requests(server: ModelServer) -> None:
     server.answers = [says(*["word "] * 1000, pause=0.02)]
     async with opened(server, parallel=1) as engine:
         tasks = [asyncio.create_task(frames_of(engine)) for _ in range(3)]
@@ -335,7 +335,7 @@ async def test_closing_the_engine_stops_everyone(server: ModelServer) -> None:
         await gone(server, 1)
 
 
-async def test_clicks_go_before_what_is_written_ahead(server: ModelServer) -> None:
+async def test_clicks_go_before_prefetches(server: ModelServer) -> None:
     server.answers = [says("A", " b", pause=0.1)]
     async with opened(server, parallel=1) as engine:
         order: list[str] = []
@@ -349,7 +349,7 @@ async def test_clicks_go_before_what_is_written_ahead(server: ModelServer) -> No
     assert order == ["first", "click", "ahead"]
 
 
-async def test_warming_asks_a_server_on_this_machine_once_for_each_beginning(server: ModelServer) -> None:
+async def test_warming_calls_a_local_server_once_per_prefix(server: ModelServer) -> None:
     async with opened(server) as engine:
         await engine.warm([Prompt("A.", system="S"), Prompt("B.", system="S"), Prompt("C.", system="T")])
         assert [body["max_tokens"] for body in server.bodies] == [1, 1]

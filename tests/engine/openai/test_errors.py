@@ -28,12 +28,12 @@ from unwritten_engine.openai.errors import ServerError, list_models, parse_error
         ('"no"', "no", ""),
     ],
 )
-def test_the_ways_in_which_servers_say_no(body: str, said: str, kind: str) -> None:
+def test_error_formats_of_servers_are_parsed(body: str, said: str, kind: str) -> None:
     refusal = read_error(400, body)
     assert (refusal.status, refusal.message, refusal.kind) == (400, said, kind)
 
 
-def test_a_status_inside_counts_if_there_is_none_outside() -> None:
+def test_a_status_in_the_body_counts_without_an_http_error() -> None:
     assert parse_error({"error": {"code": 503, "message": "Busy"}}).status == 503
     assert parse_error({"error": {"code": 503, "message": "Busy"}}, 500).status == 500
     assert parse_error({"error": {"code": True, "message": "Busy"}}).status == 0
@@ -54,19 +54,19 @@ def test_a_status_inside_counts_if_there_is_none_outside() -> None:
         (ServerError(0, "oops"), GenerationFailed, "answers with an error: oops"),
     ],
 )
-def test_each_becomes_an_error_that_says_what_to_do(refusal: ServerError, kind: type[Exception], message: str) -> None:
+def test_each_error_says_what_to_do(refusal: ServerError, kind: type[Exception], message: str) -> None:
     error = refusal.to_engine_error("http://host", "m", ["m", "n"], 7)
     assert type(error) is kind
     with pytest.raises(kind, match=message):
         raise error
 
 
-def test_what_may_pass() -> None:
+def test_transient_errors_are_recognized() -> None:
     assert [ServerError(status, "").transient for status in (429, 500, 503, 400, 401, 404)] == [True] * 3 + [False] * 3
     assert not ServerError(429, "", "insufficient_quota").transient
 
 
-def test_how_long_to_wait() -> None:
+def test_retry_delays_are_read() -> None:
     assert (parse_retry_after("3"), parse_retry_after("0.5"), parse_retry_after(""), parse_retry_after("soon")) == (
         3,
         0.5,

@@ -23,7 +23,7 @@ STREAM = (
 DATA = [("message", '{"a": "é"}'), ("message", "one\ntwo"), ("message", "[DONE]"), ("incomplete", "cut")]
 
 
-async def test_events_however_they_are_cut() -> None:
+async def test_events_may_be_split_anywhere() -> None:
     assert await read(STREAM) == DATA
     assert await read(*(STREAM[at : at + 1] for at in range(len(STREAM)))) == DATA
     assert await read(STREAM.replace(b"\n", b"\r\n").replace(b"\r\r", b"\r")) == DATA
@@ -37,7 +37,7 @@ async def test_what_failing_servers_send() -> None:
     assert await read(*(stream[at : at + 1] for at in range(len(stream)))) == events
 
 
-async def test_what_is_no_stream_of_events() -> None:
+async def test_invalid_event_streams_are_refused() -> None:
     with pytest.raises(InvalidEventStream, match="not UTF-8"):
         await read(b"data: \xff\n\n")
     with pytest.raises(InvalidEventStream, match="no end"):

@@ -40,7 +40,7 @@ FACTS = PagePrompt(Prompt("Quick facts about Tea.", "A calm book."), "Tea", "wik
         ("Water", "In rivers, other things are found.", ""),
     ],
 )
-def test_articles_begin_with_their_title(title: str, text: str, begins: str) -> None:
+def test_articles_start_with_their_title(title: str, text: str, begins: str) -> None:
     assert lead(Entry(title, text, "wikipedia", "article")) == begins
 
 
@@ -55,11 +55,11 @@ def test_articles_begin_with_their_title(title: str, text: str, begins: str) -> 
         ("A.B.C.", ""),
     ],
 )
-def test_definitions_of_things_become_beginnings(text: str, begins: str) -> None:
+def test_definitions_become_openings(text: str, begins: str) -> None:
     assert lead(Entry("Crapnel", text, "gcide")) == begins
 
 
-def test_links_are_few_and_stand_at_first_mentions() -> None:
+def test_links_are_few_and_at_first_mentions() -> None:
     linker = EntryLinker(["River", "Fresh water", "Otter", "Polish language", "Lake", "Mud"], [])
     text = (
         "**Otter** lives by rivers and lakes, and an otter loves fresh water. It never leaves the river or Lake Como."
@@ -71,7 +71,7 @@ def test_links_are_few_and_stand_at_first_mentions() -> None:
     assert linker.link("It has mud pies.", "Otter", ("mud pie",), random.Random(1)) == "It has [[mud pies]]."
 
 
-def test_words_of_everyday_are_not_linked() -> None:
+def test_everyday_words_are_not_linked() -> None:
     texts = [f"Thing {number} is in a city." for number in range(600)] + ["A heron."]
     linker = EntryLinker(["City", "Heron"], texts)
     assert linker.link("In a city lives a heron.", "X", (), random.Random(0)) == "In a city lives a [[heron]]."
@@ -107,11 +107,11 @@ def test_words_of_everyday_are_not_linked() -> None:
         ("Slavery is an old evil.", ""),
     ],
 )  # fmt: skip
-def test_what_must_not_be_learned(text: str, why: str) -> None:
+def test_unsuitable_texts_are_rejected(text: str, why: str) -> None:
     assert find_fault(text) == why
 
 
-def test_texts_of_models_are_looked_at_with_more_care() -> None:
+def test_generated_texts_are_checked_more_strictly() -> None:
     assert find_fault("Slavery is an old evil.", care=True) == "words that call for care"
     assert find_fault("Scoops of tea are drapes of joy.", care=True) == ""
 
@@ -136,11 +136,11 @@ def test_texts_of_models_are_looked_at_with_more_care() -> None:
         ('{"kind":"murder"}', "words that call for care"),
     ],
 )
-def test_records_that_must_not_be_learned(text: str, why: str) -> None:
+def test_unsuitable_records_are_rejected(text: str, why: str) -> None:
     assert find_record_fault(text, title="Tea", care=True) == why
 
 
-def test_forms_are_the_prompts_of_beginnings_without_their_title() -> None:
+def test_forms_are_prompts_without_their_title() -> None:
     facts = PagePrompt(Prompt("About Tea.", opening="**Tea**", facts=("Hot.",)), "Tea")
     other = PagePrompt(Prompt("About Tea.", opening="Tea is"), "Tea")
     assert extract_forms([LEAD, FACTS, facts, other, PagePrompt(Prompt("Say."))]) == [
@@ -176,7 +176,7 @@ def pages_of(given: list[Entry], seed: int) -> list[TrainingPage]:
     return [page for entry in given for page in writer.pages(entry)]
 
 
-def test_entries_are_asked_for_in_many_ways_and_always_the_same() -> None:
+def test_prompts_of_entries_vary_and_are_reproducible() -> None:
     things = entries(150)
     held = [entry.title for entry in things if is_held_out(entry.title)]
     pages, again, other = (pages_of(things, seed) for seed in (0, 0, 1))
@@ -198,7 +198,7 @@ def test_entries_are_asked_for_in_many_ways_and_always_the_same() -> None:
     assert max(len(page.text) for page in pages) <= LONGEST
 
 
-def test_files_are_made_whole_and_the_same_each_time(tmp_path: Path) -> None:
+def test_files_are_complete_and_reproducible(tmp_path: Path) -> None:
     packages = all_packages(tmp_path)
     write_prompts(tmp_path / "forms.jsonl", [LEAD, FACTS])
     written = [
@@ -229,7 +229,7 @@ def test_files_are_made_whole_and_the_same_each_time(tmp_path: Path) -> None:
     assert "Otter" in titles and "Grace Hopper" not in titles and "Harbour" in titles
 
 
-def test_held_out_titles_are_never_in_the_files_for_training(tmp_path: Path) -> None:
+def test_held_out_titles_are_not_in_training_files(tmp_path: Path) -> None:
     title = next(f"Thing {number}" for number in range(1000) if is_held_out(f"Thing {number}"))
     pages = [
         TrainingPage(Prompt("Say."), f"{title} is a tool of the harbour.", title, "article", "x"),
@@ -242,7 +242,7 @@ def test_held_out_titles_are_never_in_the_files_for_training(tmp_path: Path) -> 
     assert (tmp_path / "out" / "titles.txt").read_text(encoding="utf-8") == ""
 
 
-def test_the_command_makes_the_files_and_tells_mistakes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_writes_files_and_reports_errors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     packages = all_packages(tmp_path)
     out = tmp_path / "out"
     assert main(["make", "--out", str(out), "--packages", str(packages), "--without", "gcide"]) == 0

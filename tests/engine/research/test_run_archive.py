@@ -18,7 +18,7 @@ from unwritten_engine.training.trainer import Trainer
 pytestmark = pytest.mark.timeout(120)
 
 
-def test_packed_weights_come_back_as_bfloat16_has_them(tmp_path: Path) -> None:
+def test_packed_weights_are_restored_as_bfloat16(tmp_path: Path) -> None:
     generator = torch.Generator().manual_seed(0)
     given = {
         "matrix": 0.02 * torch.randn(300, 200, generator=generator),
@@ -40,7 +40,7 @@ def test_packed_weights_come_back_as_bfloat16_has_them(tmp_path: Path) -> None:
     assert (tmp_path / "packed").stat().st_size < 1_000_000 * 12.5 / 8
 
 
-def test_a_carried_run_goes_on_nearly_as_it_would_have(tmp_path: Path) -> None:
+def test_an_archived_run_continues_nearly_as_before(tmp_path: Path) -> None:
     whole = Trainer(run(tmp_path / "whole"), device="cpu", threads=1)
     whole.train()
     here = run(tmp_path / "here")
@@ -58,13 +58,13 @@ def test_a_carried_run_goes_on_nearly_as_it_would_have(tmp_path: Path) -> None:
     assert unpack_run(tmp_path / "run.pack", tmp_path / "third").compact_state.exists()
 
 
-def test_a_run_that_was_only_prepared_can_be_carried(tmp_path: Path) -> None:
+def test_a_prepared_run_can_be_archived(tmp_path: Path) -> None:
     here = run(tmp_path)
     pack_run(here, tmp_path / "run.pack")
     assert Trainer(unpack_run(tmp_path / "run.pack", tmp_path / "there"), device="cpu", threads=1).step == 0
 
 
-def test_what_is_too_large_or_no_run_is_told(tmp_path: Path) -> None:
+def test_oversized_and_invalid_runs_are_reported(tmp_path: Path) -> None:
     here = run(tmp_path)
     with pytest.raises(EngineError, match=r"needs 0\.\d MiB, and the limit is 0\.00"):
         pack_run(here, tmp_path / "run.pack", limit=1000)

@@ -87,7 +87,7 @@ def test_tune_makes_a_new_checkpoint_and_can_be_stopped(home: Path, capsys: pyte
         ("recall tiny --pages empty.jsonl", "These files have no pages"),
     ],
 )
-def test_mistakes_are_told(home: Path, capsys: pytest.CaptureFixture[str], line: str, message: str) -> None:
+def test_invalid_input_is_reported(home: Path, capsys: pytest.CaptureFixture[str], line: str, message: str) -> None:
     (home / "empty.jsonl").touch()
     assert typed(line) == 1
     assert message in capsys.readouterr().err
@@ -101,7 +101,7 @@ def test_unknown_options_are_errors(home: Path, capsys: pytest.CaptureFixture[st
     assert "unrecognized arguments: --minuts 3" in capsys.readouterr().err
 
 
-def test_a_recipe_is_checked_and_comes_back(tmp_path: Path) -> None:
+def test_a_recipe_is_checked_and_restored(tmp_path: Path) -> None:
     recipe = make_config(["steps=7", "learning_rate=0.5", "dtype=bfloat16"])
     recipe.save(tmp_path / "training.json")
     assert TrainingConfig.load(tmp_path / "training.json") == recipe and recipe.steps == 7

@@ -21,7 +21,7 @@ def test_noise_repeats_by_seed_and_step() -> None:
         assert not torch.equal(one.ids, add_noise(CANVASES, KINDS, 1000, seed=seed, step=step).ids)
 
 
-def test_levels_are_spread_evenly_and_say_how_much_is_replaced() -> None:
+def test_noise_levels_are_uniform() -> None:
     noised = add_noise(CANVASES, KINDS, 100_000, seed=0, step=0)
     ordered = noised.levels.sort().values
     assert float(ordered[0]) >= MIN_NOISE and float(ordered[-1]) <= 1

@@ -22,7 +22,7 @@ FULL = TrainingPage(
 )
 
 
-def test_pages_come_back_as_they_were_written(tmp_path: Path) -> None:
+def test_pages_are_read_as_written(tmp_path: Path) -> None:
     bare = TrainingPage(Prompt("Say."), "Said.")
     assert write_pages(tmp_path / "pages.jsonl", [FULL, bare]) == 2
     assert list(read_pages(tmp_path / "pages.jsonl")) == [FULL, bare]
@@ -42,14 +42,14 @@ def test_pages_come_back_as_they_were_written(tmp_path: Path) -> None:
         ('{"prompt": {"ask": "A", "examples": [{"ask": "A"}]}, "text": "B"}', "example 1: 'answer' is missing"),
     ],
 )
-def test_a_line_that_is_no_page_is_told(tmp_path: Path, line: str, message: str) -> None:
+def test_an_invalid_line_is_reported(tmp_path: Path, line: str, message: str) -> None:
     file = tmp_path / "pages.jsonl"
     file.write_text(f"\n{line}\n", encoding="utf-8")
     with pytest.raises(EngineError, match=message.replace("(", r"\(")):
         list(read_pages(file))
 
 
-def test_files_that_cannot_be_read_are_told(tmp_path: Path) -> None:
+def test_unreadable_files_are_reported(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match=r"cannot be read \(No such file"):
         list(read_pages(tmp_path / "none.jsonl"))
     (tmp_path / "latin.jsonl").write_bytes(b'{"text": "\xe9"}')
@@ -57,7 +57,7 @@ def test_files_that_cannot_be_read_are_told(tmp_path: Path) -> None:
         list(read_pages(tmp_path / "latin.jsonl"))
 
 
-def test_titles_are_held_out_by_their_words_alone() -> None:
+def test_titles_are_held_out_by_their_words() -> None:
     titles = [f"Title {number}" for number in range(20_000)]
     held = [title for title in titles if is_held_out(title)]
     assert abs(len(held) / len(titles) - HELD_OUT) < 0.005

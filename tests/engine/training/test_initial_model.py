@@ -25,7 +25,7 @@ def toy() -> Any:
     return new_model(SIZES["toy"], VOCABULARY)
 
 
-def test_the_first_loss_is_that_of_knowing_nothing(toy: Any) -> None:
+def test_the_first_loss_is_that_of_uniform_guessing(toy: Any) -> None:
     generator = torch.Generator().manual_seed(0)
     prompt = torch.randint(500, VOCABULARY, (2, 48), generator=generator)
     canvas = torch.randint(500, VOCABULARY, (2, 32), generator=generator)
@@ -41,7 +41,7 @@ def test_the_first_loss_is_that_of_knowing_nothing(toy: Any) -> None:
     assert cross_entropy(logits.flatten(0, 1), canvas.flatten()).item() < nothing - 1  # it sees what it is given
 
 
-def test_layers_add_as_much_as_the_embedding_is_and_attention_is_even(toy: Any) -> None:
+def test_layers_and_attention_are_initialized_evenly(toy: Any) -> None:
     ids = torch.randint(500, VOCABULARY, (1, 64), generator=torch.Generator().manual_seed(1))
     encoder = toy.model.encoder.language_model
     with torch.no_grad():
@@ -105,7 +105,7 @@ def _meta(shape: ModelShape) -> Any:
     return make(new_config(shape, 12_288))
 
 
-def test_the_seed_decides_and_the_callers_numbers_stay(tmp_path: Path) -> None:
+def test_the_seed_decides_and_the_global_generator_stays(tmp_path: Path) -> None:
     before = torch.get_rng_state()
     one, same, other = (new_model(SIZES["toy"], 640, seed=seed) for seed in (1, 1, 2))
     assert torch.equal(before, torch.get_rng_state())
@@ -114,7 +114,7 @@ def test_the_seed_decides_and_the_callers_numbers_stay(tmp_path: Path) -> None:
     assert not torch.equal(one.get_parameter(name), other.get_parameter(name))
 
 
-def test_what_cannot_be_written_is_told(tmp_path: Path) -> None:
+def test_unwritable_folders_are_reported(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match=r"no size 'huge'\. Choose one of toy, small"):
         write_new_model(tmp_path, "huge", make_tokenizer(640))
     (tmp_path / "file").write_text("here")

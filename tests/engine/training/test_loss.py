@@ -20,7 +20,7 @@ def drawn() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     return hidden, weight, torch.randint(300, (50,), generator=generator)
 
 
-def test_pieces_give_the_loss_and_the_gradients_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chunked_loss_and_gradients_equal_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     hidden, weight, targets = drawn()
     whole = cross_entropy(10 * torch.tanh(hidden @ weight.t() / 10), targets, reduction="none")
     expected = torch.autograd.grad(whole.square().sum(), (hidden, weight))
@@ -41,6 +41,6 @@ def test_mean_embeddings_are_those_of_the_distribution(monkeypatch: pytest.Monke
     assert not found.requires_grad
 
 
-def test_places_count_what_they_should() -> None:
+def test_loss_weights_are_as_expected() -> None:
     kinds = torch.tensor([[TEXT, END], [PAD, PINNED]], dtype=torch.uint8)
     assert LossWeights(end=0.5, pad=0.125).for_kinds(kinds).tolist() == [[1.0, 0.5], [0.125, 0.0]]

@@ -40,7 +40,7 @@ def made(tokenizer: Any, given: list[TrainingPage], longest: int = 64) -> tuple[
     return make_corpus(given, tokenizer, end_ids=ENDS, pad_id=0, max_prompt_tokens=longest)
 
 
-def test_a_page_becomes_the_tokens_that_the_engine_would_see(tokenizer: Any, tmp_path: Path) -> None:
+def test_a_page_becomes_the_tokens_of_the_engine(tokenizer: Any, tmp_path: Path) -> None:
     page = TrainingPage(Prompt("A river.", opening="**River** "), "**River** water\n ", "River")
     corpus, left_out = made(tokenizer, [page])
     document = corpus[0]
@@ -55,7 +55,7 @@ def test_a_page_becomes_the_tokens_that_the_engine_would_see(tokenizer: Any, tmp
     assert again.num_chars == len(page.text) and again.num_text_tokens == len(document.text)
 
 
-def test_what_does_not_fit_is_counted_and_told(tokenizer: Any, tmp_path: Path) -> None:
+def test_what_does_not_fit_is_counted_and_reported(tokenizer: Any, tmp_path: Path) -> None:
     long = TrainingPage(Prompt("river " * 80), "water")
     assert made(tokenizer, [long, *pages(2)])[1] == 1
     with pytest.raises(EngineError, match=r"no pages to train on: 1 have prompts of more than 64 tokens.*tokens=\d+"):
@@ -87,7 +87,7 @@ def documents_of(batch: PackedBatch) -> list[list[int]]:
     return found
 
 
-def test_every_document_comes_once_in_an_epoch_and_whole(tokenizer: Any) -> None:
+def test_every_document_occurs_once_per_epoch(tokenizer: Any) -> None:
     corpus, _ = made(tokenizer, pages(20, words=11))
     packs = Packer(corpus, LAYOUT, seed=4, end=106, pad=0)
     seen: list[tuple[int, ...]] = []
@@ -101,7 +101,7 @@ def test_every_document_comes_once_in_an_epoch_and_whole(tokenizer: Any) -> None
     assert set(wanted) <= set(seen) and len(seen[:20]) == len(set(seen[:20])), "none twice before all came once"
 
 
-def test_what_stands_where_is_told(tokenizer: Any) -> None:
+def test_positions_are_reported(tokenizer: Any) -> None:
     page = TrainingPage(Prompt("A river.", opening="the river"), "the river and city water")
     corpus, _ = made(tokenizer, [page])
     batch = Packer(corpus, BatchLayout(rows=1, tokens=64, canvases=1, canvas=8), seed=0, end=106, pad=0).batch()
@@ -117,7 +117,7 @@ def test_a_text_that_is_too_long_is_cut_without_an_end(tokenizer: Any) -> None:
     assert (batch.kinds[0, :3] == TEXT).all()
 
 
-def test_the_order_depends_on_the_seed_and_can_be_taken_up_anywhere(tokenizer: Any) -> None:
+def test_the_order_depends_on_the_seed_and_resumes_anywhere(tokenizer: Any) -> None:
     corpus, _ = made(tokenizer, pages(20))
 
     def batches(seed: int, at: tuple[int, int] = (0, 0), count: int = 9) -> list[tuple[tuple[int, int], torch.Tensor]]:

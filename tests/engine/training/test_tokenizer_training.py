@@ -41,11 +41,11 @@ def tokenizer() -> Any:
     return train_tokenizer(PAGES, 680)
 
 
-def test_every_id_has_a_piece_of_its_own(tokenizer: Any) -> None:
+def test_every_id_has_its_own_piece(tokenizer: Any) -> None:
     assert len(tokenizer) == len(set(tokenizer.convert_ids_to_tokens(range(680)))) == 680
 
 
-def test_control_tokens_have_the_ids_of_the_real_ones(tokenizer: Any) -> None:
+def test_control_tokens_have_the_real_ids(tokenizer: Any) -> None:
     for name, at in control_ids(680).items():
         assert tokenizer.convert_tokens_to_ids(name) == at
         assert tokenizer(f"a{name}b", add_special_tokens=False)["input_ids"][1] == at
@@ -55,7 +55,7 @@ def test_control_tokens_have_the_ids_of_the_real_ones(tokenizer: Any) -> None:
 
 
 @pytest.mark.parametrize("text", TEXTS)
-def test_texts_come_back_exactly(tokenizer: Any, text: str) -> None:
+def test_texts_are_decoded_exactly(tokenizer: Any, text: str) -> None:
     ids = tokenizer(text, add_special_tokens=False)["input_ids"]
     assert tokenizer.decode(ids) == text
     reader = Detokenizer(tokenizer, frozenset(END_IDS), 0)
@@ -75,7 +75,7 @@ def test_the_same_pages_give_the_same_tokenizer(tokenizer: Any) -> None:
     assert train_tokenizer(PAGES, 680).get_vocab() == tokenizer.get_vocab()
 
 
-def test_held_out_pages_are_not_read_and_repeated_texts_count_once() -> None:
+def test_held_out_pages_are_skipped_and_duplicates_count_once() -> None:
     title = next(f"Xylograph {at}" for at in range(10_000) if is_held_out(f"Xylograph {at}"))
     hidden = [TrainingPage(Prompt("Say."), f"xylographic {at}", title=title) for at in range(500)]
     example = (Example("Zzyzx?", "Zzyzx."),)
@@ -84,7 +84,7 @@ def test_held_out_pages_are_not_read_and_repeated_texts_count_once() -> None:
     assert not [piece for piece in pieces if "xy" in piece.lower() or "zz" in piece.lower()]
 
 
-def test_what_cannot_be_made_is_told() -> None:
+def test_an_impossible_vocabulary_is_reported() -> None:
     with pytest.raises(EngineError, match="639 tokens is too small"):
         train_tokenizer(PAGES, 639)
     with pytest.raises(EngineError, match=r"only provide \d[\d,]+ tokens, not 20,000"):

@@ -41,7 +41,7 @@ def looked(model: Any, batch: PackedBatch, soft: bool) -> tuple[torch.Tensor, to
 
 
 @pytest.mark.parametrize("soft", [False, True])
-def test_packed_documents_come_out_as_each_alone_in_transformers(model: Any, soft: bool) -> None:
+def test_packed_documents_equal_transformers_on_single_ones(model: Any, soft: bool) -> None:
     documents = corpus((5, 20), (17, 6), (3, 7), (9, 30), (26, 4))  # some within the window, some beyond it
     layout = BatchLayout(rows=2, tokens=64, canvases=8, canvas=CANVAS, copies=1)
     batch = packed(documents, layout)
@@ -94,7 +94,7 @@ def test_copies_of_a_canvas_do_not_see_each_other(model: Any) -> None:
     torch.testing.assert_close(double[1 : 2 * count : 2], single[:count], rtol=1e-4, atol=1e-4)
 
 
-def test_few_experts_all_computed_are_those_that_were_chosen(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_computing_all_experts_equals_the_chosen_ones(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     experts = model.model.decoder.layers[0].experts
     generator = torch.Generator().manual_seed(0)
     flat = torch.randn(30, 32, generator=generator)
@@ -106,7 +106,7 @@ def test_few_experts_all_computed_are_those_that_were_chosen(model: Any, monkeyp
     assert torch.equal(run_experts(experts, flat, chosen, weights), experts(flat, chosen, weights))
 
 
-def test_gradients_reach_every_weight_that_writes() -> None:
+def test_gradients_reach_every_decoder_weight() -> None:
     model, _ = random_model(vocabulary=700, hidden=32, layers=3, canvas=CANVAS, window=12, branch=0.5)
     model.model.decoder.requires_grad_(True)
     trunk = TrainableModel(model)

@@ -38,7 +38,7 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_a_run_that_is_resumed_does_what_it_would_have_done(tmp_path: Path) -> None:
+def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path: Path) -> None:
     whole = trainer(run(tmp_path / "whole"))
     whole.train()
     parted = run(tmp_path / "parted")
@@ -57,7 +57,7 @@ def test_a_run_that_is_resumed_does_what_it_would_have_done(tmp_path: Path) -> N
     assert not same(weights(whole), weights(other))
 
 
-def test_a_state_that_is_damaged_or_foreign_is_told(tmp_path: Path) -> None:
+def test_a_damaged_or_foreign_state_is_reported(tmp_path: Path) -> None:
     one = trainer(run(tmp_path / "one"))
     one.train(steps=1)
     data = one.run.state.read_bytes()
@@ -73,7 +73,7 @@ def test_a_state_that_is_damaged_or_foreign_is_told(tmp_path: Path) -> None:
         trainer(TrainingRun(tmp_path / "none"))
 
 
-def test_progress_is_told_with_held_out_loss_and_samples(tmp_path: Path) -> None:
+def test_progress_shows_held_out_loss_and_samples(tmp_path: Path) -> None:
     told: list[TrainingProgress] = []
     one = trainer(run(tmp_path), eval_every=6, report=told.append)
     last = one.train()
@@ -88,7 +88,7 @@ def test_progress_is_told_with_held_out_loss_and_samples(tmp_path: Path) -> None
     assert last.eval_losses[0.25] < untrained and abs(judged[0].eval_losses[1.0] - untrained) < 2
 
 
-def test_a_step_with_an_endless_gradient_is_left_out(tmp_path: Path) -> None:
+def test_a_step_with_an_infinite_gradient_is_skipped(tmp_path: Path) -> None:
     one = trainer(run(tmp_path))
     one.train(steps=2)
     before = weights(one)
@@ -100,7 +100,7 @@ def test_a_step_with_an_endless_gradient_is_left_out(tmp_path: Path) -> None:
     assert trainer(one.run).skipped_steps == 1
 
 
-def test_the_model_so_far_opens_in_the_engine_and_is_the_one_that_was_trained(tmp_path: Path) -> None:
+def test_a_saved_model_opens_in_the_engine_with_its_weights(tmp_path: Path) -> None:
     one = trainer(run(tmp_path))
     one.train()
     loaded = load_trainable(one.run.checkpoint, "cpu")
@@ -111,7 +111,7 @@ def test_the_model_so_far_opens_in_the_engine_and_is_the_one_that_was_trained(tm
     assert text == PreviewWriter(loaded, context=256).write(prompt, seed=3) and text[1] > 0
 
 
-def test_an_overfitted_model_gives_its_pages_back_from_noise(tmp_path: Path) -> None:
+def test_an_overfitted_model_reproduces_its_pages(tmp_path: Path) -> None:
     given = pages(4, words=6)
     recipe = replace(
         RECIPE,
@@ -131,7 +131,7 @@ def test_an_overfitted_model_gives_its_pages_back_from_noise(tmp_path: Path) -> 
     assert sum(after) / 4 > 0.95 and sum(before) / 4 < 0.3
 
 
-def test_small_matrices_learn_in_place_of_the_model(tmp_path: Path) -> None:
+def test_lora_matrices_are_trained_instead_of_the_model(tmp_path: Path) -> None:
     given = pages(4, words=6)
     recipe = replace(RECIPE, lora_rank=4, learning_rate=1e-2, steps=10)
     one = trainer(run(tmp_path, recipe, given))
@@ -159,7 +159,7 @@ def test_small_matrices_learn_in_place_of_the_model(tmp_path: Path) -> None:
     assert (seen[0] - seen[2]).abs().max() > 0.05, "and it is another model than before"
 
 
-def test_encoder_and_decoder_share_the_small_matrices(tmp_path: Path) -> None:
+def test_encoder_and_decoder_share_lora_matrices(tmp_path: Path) -> None:
     loaded = run(tmp_path).load("cpu")
     LoRA(loaded.model, 2, 0)
     plain = load_trainable(tmp_path / "start", "cpu").model
@@ -180,7 +180,7 @@ def test_encoder_and_decoder_share_the_small_matrices(tmp_path: Path) -> None:
     assert (decoder - products(loaded.model)[0]).abs().max() > 0.01
 
 
-def test_a_run_is_prepared_whole_or_not_at_all(tmp_path: Path) -> None:
+def test_a_run_is_prepared_completely_or_not_at_all(tmp_path: Path) -> None:
     long = [TrainingPage(Prompt("river " * 200), "water")]
     with pytest.raises(EngineError, match="no pages to train on"):
         run(tmp_path, given=long)
@@ -190,7 +190,7 @@ def test_a_run_is_prepared_whole_or_not_at_all(tmp_path: Path) -> None:
         run(tmp_path)
 
 
-def test_a_model_in_bfloat16_products_learns_too(tmp_path: Path) -> None:
+def test_a_model_in_bfloat16_learns(tmp_path: Path) -> None:
     one = trainer(run(tmp_path, replace(RECIPE, dtype="bfloat16")))
     first = one.train(steps=1).loss
     last = one.train().loss
@@ -203,13 +203,13 @@ def test_a_prompt_that_is_too_long_gets_no_sample(tmp_path: Path) -> None:
     assert sampler.write(Prompt("river " * 40)) == ("", 0)
 
 
-def test_an_opening_that_fills_a_canvas_gets_another_one(tmp_path: Path) -> None:
+def test_an_opening_that_fills_a_canvas_gets_a_second_canvas(tmp_path: Path) -> None:
     sampler = PreviewWriter(run(tmp_path).load("cpu"), context=128)
     opening = "river stone tower night " * 4
     assert sampler.write(Prompt("Say.", opening=opening))[0].startswith(opening)
 
 
-def test_the_small_state_has_nearly_the_moments(tmp_path: Path) -> None:
+def test_the_small_state_approximates_the_moments(tmp_path: Path) -> None:
     one = trainer(run(tmp_path))
     one.train(steps=6)
     optimizer = torch.optim.AdamW(one.weights.values())

@@ -128,7 +128,7 @@ async def test_pictures_become_frames(engine: CleanEngine) -> None:
     assert usage.tokens > 5 and usage.seconds > 0
 
 
-async def test_a_slow_reader_does_not_hold_the_program_up(engine: CleanEngine) -> None:
+async def test_a_slow_reader_does_not_block_the_program(engine: CleanEngine) -> None:
     stream = engine.generate(Request(Prompt("Lighthouses."), canvases=2))
     await anext(stream)
     await asyncio.sleep(0.5)
@@ -137,7 +137,7 @@ async def test_a_slow_reader_does_not_hold_the_program_up(engine: CleanEngine) -
     assert rest[-1].usage.seconds < 2
 
 
-async def test_what_the_program_is_called_with(engine: CleanEngine, program: Path, model: Path) -> None:
+async def test_the_program_gets_its_arguments(engine: CleanEngine, program: Path, model: Path) -> None:
     prompt = Prompt("Tea.", system="You \\n write.", examples=(Example("Rain.", "Water."),))
     request = Request(prompt, canvases=1, seed=7, options={"steps": 12, "entropy_bound": 0.2})
     await frames_of(engine, request)
@@ -153,13 +153,13 @@ async def test_what_the_program_is_called_with(engine: CleanEngine, program: Pat
     assert not Path(pairs["-f"]).exists(), "what was asked does not stay on the disk"
 
 
-async def test_a_long_prompt_gets_the_room_that_it_needs(engine: CleanEngine, program: Path) -> None:
+async def test_a_long_prompt_gets_enough_context(engine: CleanEngine, program: Path) -> None:
     await frames_of(engine, Request(Prompt("word " * 2000)))
     pairs = dict(itertools.pairwise(json.loads(program.with_suffix(".json").read_text("utf-8"))["arguments"]))
     assert pairs["-c"] == pairs["-b"] == pairs["-ub"] and int(pairs["-c"]) > 5000
 
 
-async def test_more_arguments(program: Path, model: Path) -> None:
+async def test_additional_arguments_are_passed(program: Path, model: Path) -> None:
     options: dict[str, Any] = {"extra": "--n-cpu-moe 12 --log-file 'a b'", "threads": 3, "gpu_layers": 0}
     engine = open_engine(f"visual:{program}", model=str(model), **options)
     async for _ in engine.generate(Request(Prompt("Tea."))):
@@ -170,7 +170,7 @@ async def test_more_arguments(program: Path, model: Path) -> None:
     await engine.close()
 
 
-async def test_opening_and_stop(engine: CleanEngine) -> None:
+async def test_opening_and_stop_are_applied(engine: CleanEngine) -> None:
     prompt = Prompt("Lighthouses.", opening="A lighthouse")
     frames = await frames_of(engine, Request(prompt, canvases=2, stop=("lamp",)))
     assert all(frame.text.startswith("A lighthouse") for frame in frames)
@@ -178,7 +178,7 @@ async def test_opening_and_stop(engine: CleanEngine) -> None:
     assert frames[-1].usage is not None and frames[-1].usage.reason == "stop"
 
 
-async def test_thoughts_and_half_characters_are_held_back(engine: CleanEngine) -> None:
+async def test_thoughts_and_incomplete_characters_are_withheld(engine: CleanEngine) -> None:
     frames = await frames_of(engine, Request(Prompt("think")))
     assert frames[-1].text == "A lamp." and not any("thou" in frame.text for frame in frames)
     frames = await frames_of(engine, Request(Prompt("halves")))
@@ -193,12 +193,12 @@ async def test_thoughts_and_half_characters_are_held_back(engine: CleanEngine) -
         ("stall", "drew nothing in time"),
     ],
 )
-async def test_what_goes_wrong_is_said(engine: CleanEngine, ask: str, message: str) -> None:
+async def test_failures_are_explained(engine: CleanEngine, ask: str, message: str) -> None:
     with pytest.raises(GenerationFailed, match=message):
         await frames_of(engine, Request(Prompt(ask)))
 
 
-async def test_a_program_that_never_draws_is_given_up(program: Path, model: Path) -> None:
+async def test_a_program_without_output_times_out(program: Path, model: Path) -> None:
     engine = open_engine(f"visual:{program}", model=str(model), start_timeout=0.5)
     with pytest.raises(GenerationFailed, match="drew nothing in time"):
         async for _ in engine.generate(Request(Prompt("hang"))):
@@ -230,7 +230,7 @@ async def test_closing_ends_the_program(engine: CleanEngine) -> None:
         (Request(Prompt("A.", images=(b"x",))), "cannot see images"),
     ],
 )
-async def test_what_it_cannot_do_is_refused(engine: CleanEngine, request_: Request, message: str) -> None:
+async def test_unsupported_requests_are_refused(engine: CleanEngine, request_: Request, message: str) -> None:
     with pytest.raises(RequestRefused, match=message):
         await frames_of(engine, request_)
     with pytest.raises(RequestRefused, match=message):
@@ -239,7 +239,7 @@ async def test_what_it_cannot_do_is_refused(engine: CleanEngine, request_: Reque
         await frames_of(engine, Request(Prompt("A."), options={"step": 2}))
 
 
-def test_what_is_wrong_is_said_when_it_is_opened(program: Path, model: Path, tmp_path: Path) -> None:
+def test_invalid_options_are_reported_on_opening(program: Path, model: Path, tmp_path: Path) -> None:
     other = write_gguf(tmp_path / "other.gguf", MODEL)
     cases: list[tuple[str, dict[str, Any], type[EngineError], str]] = [
         ("visual:", {"model": str(model)}, UnknownEngine, "no program ''. Give visual:PATH"),
@@ -266,7 +266,7 @@ def picture(step: int, text: str, up: int = 0) -> bytes:
     return f"\033[?2026h{f'{chr(27)}[{up}A' if up else ''}\r{drawn}\033[K\033[?2026l".encode()
 
 
-def test_bytes_however_they_are_cut() -> None:
+def test_output_may_be_split_at_any_byte() -> None:
     stream = b"\033[?25l\n\n\n\033[3A" + picture(0, "a\nb") + picture(1, "c", 3) + picture(0, "d", 3)
     stream += b"\033[3A\r\033[J\033[?25h\nc\ntotal time: soon\nd\n"
     stream += b"total time: 1.00ms, time per step: 0.33ms (3 steps over 2 blocks, entropy-bound)\nthroughput: 1\n"
@@ -278,7 +278,7 @@ def test_bytes_however_they_are_cut() -> None:
         assert screen.ended and screen.text() == ("c\ntotal time: soon\nd", 3, 2)
 
 
-def test_what_changed_is_not_settled() -> None:
+def test_changed_text_is_unsettled() -> None:
     screen, frames = Screen(), ScreenFrames(1)
     spans = []
     for step, text in enumerate(["one two three", "one 2 three", "one 2 three four", "one 2 three four"]):
@@ -288,7 +288,7 @@ def test_what_changed_is_not_settled() -> None:
     assert spans == [["one two three"], ["2"], [" four"], []]
 
 
-def test_a_text_without_its_timing() -> None:
+def test_a_text_without_timing_is_accepted() -> None:
     screen = Screen()
     screen.feed(b"\r\033[J\033[?25h\nA text.\n")
     assert screen.text() == ("A text.", 0, 0)

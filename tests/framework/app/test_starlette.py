@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import datetime
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,8 +23,8 @@ from starlette.routing import Mount, NoMatchFound, Route
 from starlette.testclient import TestClient
 from tests.support.apps import BROWSER, browser, make_app, make_wiki, templates, until_over, watch
 
-from unwritten import App, Canvas, Page
-from unwritten.core.errors import BadAddress, BadApp, BadSetting
+from unwritten import App, Canvas, Page, Router
+from unwritten.core.errors import BadApp, BadSetting, BadURL
 from unwritten.testing import answers
 from unwritten_engine import scripted
 
@@ -83,7 +84,7 @@ def test_url_path_for_converts_parameters_and_explains_errors(tmp_path: Path) ->
         app.url_path_for("artikle", title="Tea")
     with pytest.raises(NoMatchFound, match=r"has the path '/wiki/\{title\}'"):
         app.url_path_for("article", name="Tea")
-    with pytest.raises(BadAddress):
+    with pytest.raises(BadURL):
         app.url_path_for("article", title="")
 
 
@@ -251,6 +252,46 @@ def test_invalid_declarations_are_errors_at_startup(tmp_path: Path) -> None:
             decorator("wiki/{title}")
 
 
+PATTERNS = {
+    "/{n:integer}": "unknown type.*'int'",
+    "/{n:tea}": "unknown type. Known: float",
+    "/{a}/{b}/{a}": "two parameters 'a'",
+    "/wiki/{title": "braces",
+    "/wiki/title}": "braces",
+    "/wiki/{}": "braces",
+    "/wiki/{the title}": "braces",
+    "/wiki/{title:}": "braces",
+    "/wiki/{1}": "braces",
+    "/wiki/{{title}}": "braces",
+    "/search?q={q}": "query",
+    "/wiki/{title}#top": "fragment",
+    "wiki/{title}": "begin with a slash: '/wiki",
+    "": "begin with a slash",
+}
+
+
+@pytest.mark.parametrize(("pattern", "message"), PATTERNS.items())
+def test_invalid_path_patterns_are_errors_that_say_what_to_write(tmp_path: Path, pattern: str, message: str) -> None:
+    app: Any = make_app(tmp_path, scripted("x"))
+
+    def function(**parameters: Any) -> str:
+        return "x"
+
+    declarations: list[Callable[[], Any]] = [
+        *(partial(decorator, pattern) for decorator in (app.page, app.action, app.route, app.on_written)),
+        lambda: app.page("/{title}", links=pattern)(function),
+        lambda: App("x", links=pattern or " "),
+    ]
+    if pattern.startswith("/"):
+        for kind in ("page", "action", "route", "on_written"):
+            router: Any = Router()
+            getattr(router, kind)("/tea")(function)
+            declarations.append(partial(app.include_router, router, prefix=pattern))
+    for declare in declarations[: None if pattern else 4]:
+        with pytest.raises(BadApp, match=message):
+            declare()
+
+
 def test_render_takes_a_status_code(tmp_path: Path) -> None:
     app = make_wiki(
         tmp_path, scripted("x"), folder=templates(tmp_path, lost="<h1>{{ title }}</h1>{{ url_for('home') }}")
@@ -324,8 +365,8 @@ def test_an_action_on_a_protected_page_sees_the_same_user(tmp_path: Path) -> Non
     with browser(make_club(tmp_path)) as client:
         client.get("/login?name=ada")
         html = client.get("/members?plain=1").text
-        address = html.partition('<form method="post" action="')[2].partition('"')[0].replace("&amp;", "&")
-        answer = client.post(address, data={"text": "hello"}, headers={"origin": "http://testserver"})
+        url = html.partition('<form method="post" action="')[2].partition('"')[0].replace("&amp;", "&")
+        answer = client.post(url, data={"text": "hello"}, headers={"origin": "http://testserver"})
         assert (answer.status_code, answer.headers["location"]) == (303, "/members")
 
 
@@ -369,9 +410,9 @@ def test_everything_works_under_a_mount(tmp_path: Path) -> None:
         answer = client.get("/guide/login?name=ada")
         assert answer.headers["location"] == "http://testserver/guide/members"
         html = client.get("/guide/members?plain=1").text
-        address = html.partition('<form method="post" action="')[2].partition('"')[0].replace("&amp;", "&")
-        assert address.startswith("/guide/post?")
-        answer = client.post(address, data={"text": "hello"}, headers={"origin": "http://testserver"})
+        url = html.partition('<form method="post" action="')[2].partition('"')[0].replace("&amp;", "&")
+        assert url.startswith("/guide/post?")
+        answer = client.post(url, data={"text": "hello"}, headers={"origin": "http://testserver"})
         assert (answer.status_code, answer.headers["location"]) == (303, "/guide/members")
         assert client.get("/guide/health").json()["status"] == "ok"
         assert client.get("/wiki/Great_Auk").status_code == 404

@@ -27,5 +27,5 @@ def test_the_module_draws_the_tree_of_all_errors() -> None:
 
 
 def test_errors_with_an_http_status() -> None:
-    assert (errors.BadAddress("x").status, errors.BadForm("x", 413).status) == (400, 413)
+    assert (errors.BadURL("x").status, errors.BadForm("x", 413).status) == (400, 413)
     assert (errors.OverBudget("x", 5, "visitor_pages").retry_after, errors.Busy("x", 7).retry_after) == (5, 7)

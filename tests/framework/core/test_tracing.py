@@ -7,20 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from unwritten.core.tracing import MAX_STATEMENTS, current_trace, record_page, step, tracing
+from unwritten.core.tracing import MAX_STATEMENTS, current_trace, tracing
 from unwritten.storage.database import Database
 
 
 def test_nothing_is_traced_by_default() -> None:
-    with step("anything"):
-        record_page("/", "stored")
     assert current_trace.get() is None
 
 
 def test_steps_and_statements_have_durations(tmp_path: Path) -> None:
     database = Database(tmp_path / "pages.db")
     with tracing("/wiki/Tea") as trace:
-        with step("page function"):
+        with trace.step("page function"):
             database.read("SELECT   1,\n ?", ("x" * 100,))
         database.write_sync(lambda db: db.conn.execute("INSERT INTO world (name, value) VALUES ('a', x'00')"))
     database.read("SELECT 2")

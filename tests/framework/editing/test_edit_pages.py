@@ -359,9 +359,9 @@ def test_the_edit_link_of_an_old_version_edits_the_newest(tmp_path: Path) -> Non
         client.post("/_unwritten/rewrite", data={"page": KEY})
         follow(client, KEY)
         old = client.get(f"{KEY}?version=1").text
-        address = re.search(r'href="(/_unwritten/edit\?[^"]+)"', old)
-        assert address is not None
-        page = client.get(unescape(address[1])).text
+        url = re.search(r'href="(/_unwritten/edit\?[^"]+)"', old)
+        assert url is not None
+        page = client.get(unescape(url[1])).text
         assert "Version 1 is an old version. You are editing the current version, 2." in page
         assert "Two.</textarea>" in page
 

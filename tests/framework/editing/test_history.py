@@ -162,6 +162,6 @@ def test_a_long_history_is_paginated(tmp_path: Path, monkeypatch: pytest.MonkeyP
             by_hand(client, f"Text {base}.", base)
         first = client.get(HISTORY + "?page=/").text
         assert re.findall(r">Version (\d+)<", first) == ["6", "5", "4"]
-        address = re.search(r'href="([^"]+)">Older versions', first)
-        assert address is not None
-        assert re.findall(r">Version (\d+)<", client.get(unescape(address[1])).text) == ["3", "2", "1"]
+        url = re.search(r'href="([^"]+)">Older versions', first)
+        assert url is not None
+        assert re.findall(r">Version (\d+)<", client.get(unescape(url[1])).text) == ["3", "2", "1"]

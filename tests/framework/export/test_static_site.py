@@ -42,8 +42,8 @@ def exported(app: App, folder: Path, **options: bool) -> tuple[ExportReport, dic
     for name, html in pages.items():
         assert page_faults(html) == []
         assert "<script" not in html and "hx-" not in html and "_s=" not in html and 'href="/' not in html
-        for address in re.findall(r'(?:href|src)="([^"#]+)', html):
-            assert unquote(urljoin(name, address)) in files or ":" in address, f"{name} links to {address}"
+        for url in re.findall(r'(?:href|src)="([^"#]+)', html):
+            assert unquote(urljoin(name, url)) in files or ":" in url, f"{name} links to {url}"
     return site, pages
 
 

@@ -103,7 +103,7 @@ def test_open_pages_show_rows_that_a_hook_inserts(tmp_path: Path) -> None:
     app, _, _ = make_shed(tmp_path, scripted([PLAN[:10], PLAN], delay=0.05))
     with browser(app) as client, client.websocket_connect(LIVE) as ws:
         client.get("/shed/Barn")
-        ws.send_json({"type": "look", "page": "/shed/Barn", "seen": {}})
+        ws.send_json({"type": "follow", "page": "/shed/Barn", "seen": {}})
         assert "hammer" in _frame(ws, "sheet", 'class="thing"')["html"]
         assert 'class="thing">hammer' in client.get("/shed/Barn").text
 

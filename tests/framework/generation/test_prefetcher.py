@@ -44,7 +44,7 @@ def near(ws: WebSocketTestSession, page: str = HUB, links: Sequence[str] = (), *
     """Report the visible links of a page, as the browser's script does."""
     others = {name: key(title) for name, title in more.items()}
     ws.send_json(
-        {"type": "near", "page": page, "links": [key(t) for t in links], "hover": None, "press": None, **others}
+        {"type": "view", "page": page, "links": [key(t) for t in links], "hover": None, "press": None, **others}
     )
 
 
@@ -190,7 +190,7 @@ def test_a_closed_tab_cancels_its_prefetches_but_a_reload_does_not(tmp_path: Pat
             near(ws)
             time.sleep(VIEWER_GRACE + 0.3)
             assert engine.running == 2 and asked(engine) == ["A", "B"]
-            ws.send_json({"type": "away", "page": HUB})
+            ws.send_json({"type": "hide", "page": HUB})
             time.sleep(0.1)
             assert engine.running == 2  # the tab may reconnect at once
             wait_for(lambda: engine.running == 0, 15)  # nearly finished, compared with the usual number of tokens
@@ -212,7 +212,7 @@ def test_another_page_replaces_the_prefetches_of_the_one_before(tmp_path: Path) 
             wait_for(lambda: engine.running == 2)
             near(ws, page=key("Two"))
             wait_for(lambda: asked(engine, 4) == ["X"] and engine.running == 1)
-            ws.send_json({"type": "away", "page": HUB})  # a late report of the previous page
+            ws.send_json({"type": "hide", "page": HUB})  # a late report of the previous page
             nothing_more(engine)
             assert engine.running == 1
 
@@ -241,7 +241,7 @@ def test_a_forged_report_starts_no_prefetch(tmp_path: Path) -> None:
             for page in ("/wiki/Nobody", "/", "//elsewhere/", LIVE):
                 near(ws, page=page, links=["A", "B"], hover="C", press="D")
             ws.send_json(
-                {"type": "near", "page": key("Dead_end"), "links": ["//x", "/_unwritten/rewrite"], "hover": "/x"}
+                {"type": "view", "page": key("Dead_end"), "links": ["//x", "/_unwritten/rewrite"], "hover": "/x"}
             )
             near(ws, page=key("Dead_end"), links=["A"], hover="B", press="C")
             wait_for(lambda: asked(engine, 2) == ["F"])  # its only link
@@ -251,17 +251,17 @@ def test_a_forged_report_starts_no_prefetch(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("wrong", "reason"),
     [
-        ({}, "The links that are near are a list of up to 32 keys."),
-        ({"links": "A"}, "The links that are near are a list of up to 32 keys."),
-        ({"links": [3]}, "The links that are near are a list of up to 32 keys."),
-        ({"links": ["/a"] * 33}, "The links that are near are a list of up to 32 keys."),
+        ({}, "The links in view are a list of up to 32 keys."),
+        ({"links": "A"}, "The links in view are a list of up to 32 keys."),
+        ({"links": [3]}, "The links in view are a list of up to 32 keys."),
+        ({"links": ["/a"] * 33}, "The links in view are a list of up to 32 keys."),
         ({"links": [], "hover": 3}, "The link that is hovered or pressed is a key or null."),
         ({"links": [], "press": ["/a"]}, "The link that is hovered or pressed is a key or null."),
     ],
 )
 def test_an_invalid_report_is_refused(tmp_path: Path, wrong: dict[str, Any], reason: str) -> None:
     with browser(make_wiki(tmp_path, wiki_engine(), prefetch="auto")) as client, client.websocket_connect(LIVE) as ws:
-        ws.send_json({"type": "near", "page": HUB, **wrong})
+        ws.send_json({"type": "view", "page": HUB, **wrong})
         assert until(ws, type="refused")[-1]["message"] == reason
 
 
@@ -327,7 +327,7 @@ def test_if_prefetching_is_off_there_is_no_script_and_reports_are_ignored(tmp_pa
         assert "/prefetch." not in client.get(HUB).text
         with client.websocket_connect(LIVE) as ws:
             near(ws, hover="A")
-            ws.send_json({"type": "away", "page": HUB})
+            ws.send_json({"type": "hide", "page": HUB})
             nothing_more(engine)
         assert client.get(key("A"), headers=PREFETCH).status_code == 503
     with browser(make_wiki(tmp_path, wiki_engine(), prefetch="auto")) as client:

@@ -13,7 +13,7 @@ from tests.support.painters import FakePainter
 from tests.support.servers import wait_for
 
 from unwritten import App, Page
-from unwritten.core.errors import BadAddress, BadSetting, BadTemplate
+from unwritten.core.errors import BadSetting, BadTemplate, BadURL
 from unwritten.core.mount import MountPoint
 from unwritten.core.paths import PICTURES_PREFIX
 from unwritten.export.static_site import export_site
@@ -96,29 +96,29 @@ def test_a_painted_picture_is_stored_and_named_as_generated(tmp_path: Path, fake
 
 def test_an_ornament_is_shown_while_a_picture_is_painted(tmp_path: Path, fake: FakePainter) -> None:
     with browser(gallery(tmp_path, painter="fake")) as client:
-        address = source(client.get("/").text)
+        url = source(client.get("/").text)
         fake.leave.clear()
-        waiting = client.head(address)
+        waiting = client.head(url)
         assert waiting.headers["x-picture"] == "ornament" and waiting.headers["retry-after"] == "3"
         assert waiting.headers["cache-control"] == "no-store"
         fake.leave.set()
-        wait_for(lambda: client.head(address).headers["x-picture"] == "painted")
+        wait_for(lambda: client.head(url).headers["x-picture"] == "painted")
 
 
 def test_an_ornament_is_shown_for_a_failed_picture(tmp_path: Path, fake: FakePainter) -> None:
     fake.fault = GenerationFailed("The paint has run out.")
     with browser(gallery(tmp_path, painter="fake")) as client:
-        address = source(client.get("/").text)
-        client.get(address)
-        answer = client.get(address)
+        url = source(client.get("/").text)
+        client.get(url)
+        answer = client.get(url)
     assert answer.status_code == 200 and answer.headers["content-type"] == "image/svg+xml"
     assert answer.headers["cache-control"] == "no-store" and "retry-after" not in answer.headers
 
 
 def test_only_the_app_can_make_urls(tmp_path: Path, fake: FakePainter) -> None:
     with browser(gallery(tmp_path, painter="fake")) as client:
-        address = source(client.get("/").text)
-        token, _, signature = address.removeprefix(PICTURES_PREFIX).partition(".")
+        url = source(client.get("/").text)
+        token, _, signature = url.removeprefix(PICTURES_PREFIX).partition(".")
         other = picture_tag(b"another world").url(PictureRequest("A bomb.", 300, 180))
         for bad in (
             other,
@@ -163,7 +163,7 @@ def test_invalid_sizes_are_errors(size: Any) -> None:
 
 def test_a_url_of_another_version_is_refused() -> None:
     pictures = picture_tag()
-    with pytest.raises(BadAddress, match="cannot be read"):
+    with pytest.raises(BadURL, match="cannot be read"):
         pictures.parse(f"AAAA.{pictures._signer.signature('picture', 'AAAA')}")
 
 

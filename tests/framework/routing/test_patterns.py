@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.hostile import few_examples
 
-from unwritten.core.errors import BadAddress
+from unwritten.core.errors import BadURL
 from unwritten.core.paths import ENCODED_SLASH
 from unwritten.routing.patterns import PagePattern, decode_text, safe_title
 
@@ -70,23 +70,23 @@ def test_text_is_normalized_and_invisible_characters_are_removed() -> None:
 
 @pytest.mark.parametrize("text", ["_", "   ", ".", "..", "../..", "\u200b\u202e", "\u200d", "\x00", "...", "\\", "/"])
 def test_text_without_a_name_is_a_404(text: str) -> None:
-    with pytest.raises(BadAddress, match="has no name") as caught:
+    with pytest.raises(BadURL, match="has no name") as caught:
         decode_text(text, 120)
     assert caught.value.status == 404
 
 
 def test_text_that_is_too_long_is_a_414() -> None:
     assert decode_text("x" * 120, 120) == "x" * 120
-    with pytest.raises(BadAddress, match=r"121 characters. The limit is 120") as caught:
+    with pytest.raises(BadURL, match=r"121 characters. The limit is 120") as caught:
         decode_text("x" * 121, 120)
     assert caught.value.status == 414
-    with pytest.raises(BadAddress, match="500 characters"):
+    with pytest.raises(BadURL, match="500 characters"):
         ANY.parse({"path": "a/" * 250}, 120)
 
 
 def test_invalid_utf_8_is_an_error() -> None:
     for pattern, name in ((WIKI, "title"), (ANY, "path")):
-        with pytest.raises(BadAddress, match="not UTF-8"):
+        with pytest.raises(BadURL, match="not UTF-8"):
             pattern.parse({name: "a\ufffd"}, 120)
 
 
@@ -103,7 +103,7 @@ def test_special_characters_are_quoted() -> None:
 
 def test_a_path_keeps_its_slashes_and_cannot_have_dots() -> None:
     assert ANY.build(ANY.parse({"path": "docs/a b/c"}, 120)) == "/docs/a%20b/c"
-    with pytest.raises(BadAddress, match=r'a part "\." or "\.\."'):
+    with pytest.raises(BadURL, match=r'a part "\." or "\.\."'):
         ANY.parse({"path": "docs/../secret"}, 120)
 
 
@@ -165,7 +165,7 @@ def test_a_raw_parameter_is_not_changed() -> None:
     assert user.parse({"name": f"a{ENCODED_SLASH}b"}) == {"name": "a/b"}
     for name in ("", "..", ".", "a/../b", "/", "x" * 121):
         assert user.link(name) is None
-        with pytest.raises(BadAddress):
+        with pytest.raises(BadURL):
             user.parse({"name": name})
 
 
@@ -199,13 +199,13 @@ def test_numbers_and_dates_can_be_given_as_they_are() -> None:
     ],
 )
 def test_a_parameter_that_no_path_can_hold_is_an_error(path: str, value: object) -> None:
-    with pytest.raises(BadAddress):
+    with pytest.raises(BadURL):
         build(path, x=value)
 
 
 def test_a_canonical_form_without_a_name_is_an_error() -> None:
     pattern = PagePattern("/wiki/{title}", canonical=lambda text: text.strip("?! "))
-    with pytest.raises(BadAddress, match="has no name"):
+    with pytest.raises(BadURL, match="has no name"):
         pattern.parse({"title": "?!"})
 
 
@@ -215,7 +215,7 @@ def test_a_key_is_ascii_and_parses_to_itself(title: str) -> None:
     for pattern, name in ((WIKI, "title"), (RAW, "name"), (ANY, "path")):
         try:
             values = pattern.parse({name: title}, 120)
-        except BadAddress:
+        except BadURL:
             continue
         key = pattern.build(values)
         assert key.isascii()

@@ -13,7 +13,7 @@ from starlette.routing import NoMatchFound
 from tests.support.apps import browser, make_app, make_wiki, templates, write
 
 from unwritten import App, Page
-from unwritten.core.errors import BadAddress
+from unwritten.core.errors import BadURL
 from unwritten_engine import scripted
 
 pytestmark = pytest.mark.timeout(30)
@@ -84,10 +84,10 @@ def test_url_path_for_takes_numbers_and_dates(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "parameters", "message"),
     [
-        ("article", {"title": ""}, "There is no URL of 'article' for title=''. This address has no name."),
+        ("article", {"title": ""}, "There is no URL of 'article' for title=''. This URL has no name."),
         ("article", {"title": None}, "There is no URL of 'article' for title='None'. The parameter 'title' is None."),
         ("article", {"title": "x" * 200}, "This name has 200 characters. The limit is 120"),
-        ("article", {"title": "?!"}, "There is no URL of 'article' for title='?!'. This address has no name."),
+        ("article", {"title": "?!"}, "There is no URL of 'article' for title='?!'. This URL has no name."),
         (
             "mood",
             {"mood": "odd"},
@@ -114,7 +114,7 @@ def test_url_path_for_raises_for_parameters_that_no_page_can_have(
     def thread(n: int) -> Page:
         return Page(title=str(n))
 
-    with pytest.raises(BadAddress) as caught:
+    with pytest.raises(BadURL) as caught:
         app.url_path_for(name, **parameters)
     assert message in str(caught.value)
     assert app.url_path_for(name, **parameters, default=None) is None

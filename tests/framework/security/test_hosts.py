@@ -10,7 +10,7 @@ from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 from tests.support.apps import LIVE, browser, make_wiki
 
-from unwritten.core.errors import BadAddress
+from unwritten.core.errors import BadURL
 from unwritten.security.hosts import AllowedHosts
 from unwritten_engine import scripted
 
@@ -25,7 +25,7 @@ def asks(host: str | None, server: str = "127.0.0.1") -> dict[str, Any]:
 def refused(hosts: AllowedHosts, host: str | None, server: str = "127.0.0.1") -> str:
     try:
         hosts.check(asks(host, server))
-    except BadAddress as error:
+    except BadURL as error:
         assert error.status == 421
         return str(error)
     return ""

@@ -16,10 +16,10 @@ from tests.support.apps import browser, follow, make_app, make_wiki, tables, tem
 from tests.support.servers import wait_for
 
 from unwritten import App, Page, Visit
-from unwritten.core.errors import BadAddress
+from unwritten.core.errors import BadURL
 from unwritten.core.settings import Settings
 from unwritten.security.exposure import Exposure
-from unwritten.security.signed_links import SignedLinks, address_of, signature_of, take_signature, unsigned
+from unwritten.security.signed_links import SCOPE_KEY, SignedLinks, take_signature, unsigned, url_of
 from unwritten.security.signer import Signer
 from unwritten_engine import scripted
 from unwritten_engine.scripted import HANG
@@ -77,23 +77,23 @@ def test_a_signature_is_short_and_belongs_to_one_target_of_one_world() -> None:
 
 
 @pytest.mark.parametrize(
-    ("address", "offered"),
+    ("url", "offered"),
     [
         ("/wiki/Tea", "/wiki/Tea?_s={}"),
         ("/list?by=name", "/list?by=name&_s={}"),
         ("/wiki/Tea#History", "/wiki/Tea?_s={}#History"),
     ],
 )
-def test_a_signature_is_added_to_the_query_and_removed(address: str, offered: str) -> None:
-    signed = signed_links().sign(address)
-    assert signed == offered.format(signed_links().signature(address.partition("#")[0]))
-    assert unsigned(signed) == address
+def test_a_signature_is_added_to_the_query_and_removed(url: str, offered: str) -> None:
+    signed = signed_links().sign(url)
+    assert signed == offered.format(signed_links().signature(url.partition("#")[0]))
+    assert unsigned(signed) == url
     path, _, query = signed.partition("#")[0].partition("?")
     scope = {"type": "http", "path": path, "raw_path": path.encode(), "query_string": query.encode(), "headers": []}
     taken = take_signature(scope)
-    assert address_of(taken) == address.partition("#")[0]
-    assert signed_links().source(signature_of(taken) or "", address_of(taken)) == "link"
-    assert signature_of(take_signature(taken)) == signature_of(taken)
+    assert url_of(taken) == url.partition("#")[0]
+    assert signed_links().source(taken[SCOPE_KEY], url_of(taken)) == "link"
+    assert take_signature(taken) == taken
 
 
 def test_a_signature_is_valid_for_other_spellings_of_the_url() -> None:
@@ -130,7 +130,7 @@ def test_signatures_are_required_where_other_machines_can_reach_the_app(
 
 
 def test_a_request_from_another_machine_requires_them_from_then_on(tmp_path: Path) -> None:
-    """The settings do not contain the address of a server that another program started."""
+    """The settings do not contain the url of a server that another program started."""
     app = make_wiki(tmp_path, scripted(TEXT))
     with TestClient(
         app, base_url="http://127.0.0.1", headers={"accept": "text/html"}, client=("127.0.0.1", 1)
@@ -145,7 +145,7 @@ def test_a_request_from_another_machine_requires_them_from_then_on(tmp_path: Pat
 # -- following links -------------------------------------------------------------------------------------------
 
 
-def test_a_signed_link_starts_the_page_and_redirects_to_its_clean_address(tmp_path: Path) -> None:
+def test_a_signed_link_starts_the_page_and_redirects_to_its_clean_url(tmp_path: Path) -> None:
     engine = scripted(TEXT, delay=0.05)
     with browser(signed_wiki(tmp_path, engine)) as client:
         signed = client.get("/").headers["location"]
@@ -181,7 +181,7 @@ def test_a_signed_link_works_without_a_browser(tmp_path: Path) -> None:
         assert str(client.get(sea + "&plain=1").url) == "http://testserver/wiki/Deep_Sea?plain=1"
 
 
-def test_a_typed_address_is_not_generated_but_has_a_button(tmp_path: Path) -> None:
+def test_a_typed_url_is_not_generated_but_has_a_button(tmp_path: Path) -> None:
     engine = scripted(TEXT)
     with browser(signed_wiki(tmp_path, engine)) as client:
         response = client.get("/wiki/Tea")
@@ -354,7 +354,7 @@ def test_only_a_key_can_be_signed(tmp_path: Path) -> None:
     app = signed_wiki(tmp_path)
     with browser(app):
         for wrong in ("https://evil.example", "//evil.example", "/\\evil.example", "Tea", ""):
-            with pytest.raises(BadAddress, match="is not the key of a page"):
+            with pytest.raises(BadURL, match="is not the key of a page"):
                 app.link(wrong)
 
 

@@ -24,7 +24,7 @@ from tests.support.forum import make_forum
 from tests.support.servers import wait_for
 
 from unwritten import App, Canvas, Page, Visit
-from unwritten.core.errors import BadAddress, BadSetting, BadTemplate, UnwrittenError
+from unwritten.core.errors import BadSetting, BadTemplate, BadURL, UnwrittenError
 from unwritten.testing import Visitor, answers
 from unwritten.testing.html_tree import parse_html
 from unwritten_engine import scripted
@@ -96,7 +96,7 @@ def test_errors_list_existing_links_forms_and_regions() -> None:
         page.submit("Reply")
     with pytest.raises(LookupError, match=r"has no field 'pag'. Did you mean 'page'\? It has 'page'."):
         page.submit("Regenerate", pag="/")
-    with pytest.raises(BadAddress, match="A path begins with a slash"):
+    with pytest.raises(BadURL, match="A path begins with a slash"):
         Visitor(wiki()).visit("wiki/Tea")
 
 

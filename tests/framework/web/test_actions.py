@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.testclient import TestClient
 from tests.support.apps import browser, make_app, templates
-from tests.support.forum import address, make_forum, query, send
+from tests.support.forum import action_url, make_forum, query, send
 from tests.support.html_checks import inner, page_faults
 from tests.support.servers import wait_for
 
@@ -94,7 +94,7 @@ def test_errors_are_shown_beside_the_fields_and_the_input_is_kept(tmp_path: Path
         assert answer.status_code == 422 and answer.headers["cache-control"] == "no-store"
         assert '<textarea id="text" name="text">&lt;</textarea>' in answer.text
         assert '<p class="error" id="error">At least 2 characters, please.</p>' in answer.text
-        assert client.post(address(answer.text, PATH), data={"text": "<3"}).status_code == 303
+        assert client.post(action_url(answer.text, PATH), data={"text": "<3"}).status_code == 303
         assert [post.text for post in posts.select()] == ["<3"]
 
 
@@ -118,7 +118,7 @@ def test_forms_that_are_too_large_are_refused(tmp_path: Path, monkeypatch: pytes
         assert send(client, "/thread/1", PATH, text="ß" * 500).status_code == 422, (
             "too long for the model, but not here"
         )
-        to = address(client.get("/thread/1").text, PATH)
+        to = action_url(client.get("/thread/1").text, PATH)
         assert client.post(to, files={"text": b"x"}).status_code == 400
         assert posts.count() == 0
 
@@ -130,7 +130,7 @@ def test_fields_are_converted_to_the_types_of_parameters(tmp_path: Path) -> None
         seen.append((n, tick, visit.key, request.method, words, note))
 
     with browser(one(tmp_path, act)) as client:
-        to = address(client.get("/").text, "/act")
+        to = action_url(client.get("/").text, "/act")
         assert client.post(to, data={"n": "3", "tick": "on", "words": ["a", "b"]}).status_code == 303
         assert client.post(to, data={"n": "4", "note": ""}).status_code == 303
         answer = client.post(to, data={"n": "four"})
@@ -149,7 +149,7 @@ def test_errors_of_a_form_without_a_page_have_their_own_page(tmp_path: Path) -> 
         return app.render("one.html", title="Drawn")
 
     with browser(app) as client:
-        answer = client.post(address(client.get("/drawn").text, "/act"), data={"n": "x"})
+        answer = client.post(action_url(client.get("/drawn").text, "/act"), data={"n": "x"})
         assert answer.status_code == 422
         assert ">x</textarea>" in answer.text and "A whole number, please." in answer.text
 
@@ -186,14 +186,14 @@ def test_validation_errors_in_an_action_are_shown_beside_the_field(tmp_path: Pat
 
     app.action("/pin", name="pin")(pin_async if is_async else pin)
     with browser(app) as client:
-        answer = client.post(address(client.get("/").text, "/pin"), data={"text": "<"})
+        answer = client.post(action_url(client.get("/").text, "/pin"), data={"text": "<"})
         assert answer.status_code == 422
         assert '<p id="error">At least 3 characters, please.</p>' in answer.text and 'value="&lt;"' in answer.text
         assert rows.count() == 0, "the changes are rolled back"
-        answer = client.post(address(answer.text, "/pin"), data={"text": "many stars"})
+        answer = client.post(action_url(answer.text, "/pin"), data={"text": "many stars"})
         assert answer.status_code == 422, "an error of something that is not a field is shown above the form"
         assert '<p id="message">stars: At most 5, please.</p>' in answer.text
-        assert client.post(address(answer.text, "/pin"), data={"text": "Hello"}).status_code == 303
+        assert client.post(action_url(answer.text, "/pin"), data={"text": "Hello"}).status_code == 303
         assert rows.count() == 1
 
 
@@ -212,7 +212,7 @@ def test_validation_errors_in_an_action_are_shown_beside_the_field(tmp_path: Pat
 def test_a_cross_origin_form_is_refused(tmp_path: Path, headers: dict[str, str]) -> None:
     app, posts = make_forum(tmp_path, scripted("Words."))
     with browser(app) as client:
-        answer = client.post(address(client.get("/thread/1").text, PATH), data={"text": "Hello"}, headers=headers)
+        answer = client.post(action_url(client.get("/thread/1").text, PATH), data={"text": "Hello"}, headers=headers)
         assert answer.status_code == 403
         assert "This form was sent from another site, so nothing was done." in answer.text
         assert "<form" not in inner_main(answer.text) and posts.count() == 0
@@ -226,7 +226,7 @@ def inner_main(html: str) -> str:
 def test_a_same_origin_form_is_accepted(tmp_path: Path, headers: dict[str, str]) -> None:
     app, posts = make_forum(tmp_path, scripted("Words."))
     with browser(app) as client:
-        client.post(address(client.get("/thread/1").text, PATH), data={"text": "Hello"}, headers=headers)
+        client.post(action_url(client.get("/thread/1").text, PATH), data={"text": "Hello"}, headers=headers)
         assert posts.count() == 1
 
 
@@ -248,7 +248,7 @@ def forged(to: str) -> list[str]:
 def test_a_forged_form_is_refused_and_the_input_is_kept(tmp_path: Path) -> None:
     app, posts = make_forum(tmp_path, scripted("Words."))
     with browser(app) as client:
-        for to in forged(address(client.get("/thread/1").text, PATH)):
+        for to in forged(action_url(client.get("/thread/1").text, PATH)):
             answer = client.post(to, data={"text": "A long and precious text"})
             assert answer.status_code == 403, to
             assert (
@@ -256,14 +256,14 @@ def test_a_forged_form_is_refused_and_the_input_is_kept(tmp_path: Path) -> None:
             )
             assert "A long and precious text</textarea>" in answer.text and posts.count() == 0
         answer = client.post(PATH, data={"text": "A long text"})
-        assert client.post(address(answer.text, PATH), data={"text": "A long text"}).status_code == 303
+        assert client.post(action_url(answer.text, PATH), data={"text": "A long text"}).status_code == 303
         assert posts.count() == 1
 
 
 def test_forms_are_valid_in_a_copy_of_their_world_only(tmp_path: Path) -> None:
     app, _ = make_forum(tmp_path, scripted("Words."))
     with browser(app) as client:
-        to = address(client.get("/thread/1").text, PATH)
+        to = action_url(client.get("/thread/1").text, PATH)
     again, _ = make_forum(tmp_path, scripted("Words."))
     with browser(again) as client:
         assert client.post(to, data={"text": "Hello"}).status_code == 303, "the secret is kept with the world"
@@ -299,7 +299,7 @@ def test_a_stale_form_can_be_sent_again(tmp_path: Path) -> None:
             assert answer.status_code == status
         assert "This form was open for more than a day, so nothing was done yet." in answer.text
         assert "Old 26</textarea>" in answer.text
-        answer = client.post(address(answer.text, PATH), data={"text": "Old 26"})
+        answer = client.post(action_url(answer.text, PATH), data={"text": "Old 26"})
         assert answer.headers["location"] == "/thread/1"
         assert [post.text for post in posts.select()] == ["Old 23", "Old 26"]
 
@@ -310,13 +310,13 @@ def test_a_stale_form_can_be_sent_again(tmp_path: Path) -> None:
 def test_a_form_that_is_sent_twice_runs_once(tmp_path: Path) -> None:
     app, posts = make_forum(tmp_path, scripted("Words."))
     with browser(app) as client:
-        to = address(client.get("/thread/1").text, PATH)
+        to = action_url(client.get("/thread/1").text, PATH)
         first, second = (client.post(to, data={"text": "Hello"}) for _ in range(2))
         assert posts.count() == 1
         assert (second.status_code, second.headers["location"]) == (first.status_code, first.headers["location"])
         client.post(to, data={"text": "Something else"})
         assert posts.count() == 2, "other content with the same key is another form"
-        client.post(address(client.get("/thread/1").text, PATH), data={"text": "Hello"})
+        client.post(action_url(client.get("/thread/1").text, PATH), data={"text": "Hello"})
         assert posts.count() == 3, "each page that is sent brings a new key"
 
 
@@ -324,7 +324,7 @@ def test_a_cached_page_gets_new_form_keys(tmp_path: Path) -> None:
     app, _ = make_forum(tmp_path, scripted("Words."))
     with browser(app) as client:
         pages = [client.get("/thread/1") for _ in range(3)]
-        keys = {query(address(page.text, PATH))["_form"].rpartition(".")[2] for page in pages}
+        keys = {query(action_url(page.text, PATH))["_form"].rpartition(".")[2] for page in pages}
         assert len(keys) == 3 and all(len(key) == 16 for key in keys)
         assert all("etag" not in page.headers for page in pages), "browsers do not reuse a cached page with an old key"
 
@@ -337,7 +337,7 @@ def test_a_repeated_form_gets_the_first_response(tmp_path: Path) -> None:
         return PlainTextResponse(f"Call {len(calls)}", 201, {"x-note": "one"})
 
     with browser(one(tmp_path, act)) as client:
-        to = address(client.get("/").text, "/act")
+        to = action_url(client.get("/").text, "/act")
         answers = [client.post(to) for _ in range(2)]
     assert [(a.status_code, a.text, a.headers["x-note"]) for a in answers] == [(201, "Call 1", "one")] * 2
 
@@ -345,7 +345,7 @@ def test_a_repeated_form_gets_the_first_response(tmp_path: Path) -> None:
 def test_responses_are_stored_for_a_day(tmp_path: Path) -> None:
     app, posts = make_forum(tmp_path, scripted("Words."))
     with browser(app) as client:
-        to = address(client.get("/thread/1").text, PATH)
+        to = action_url(client.get("/thread/1").text, PATH)
         client.post(to, data={"text": "Hello"})
         connection = sqlite3.connect(tmp_path / "pages.db")
         with connection:
@@ -374,7 +374,7 @@ def test_an_action_that_raises_is_rolled_back(tmp_path: Path) -> None:
         raise RuntimeError("no")
 
     with browser(app, raise_server_exceptions=False) as client:
-        to = address(client.get("/").text, "/act")
+        to = action_url(client.get("/").text, "/act")
         assert client.post(to).status_code == 500
         assert client.post(to).status_code == 500, "failures are not stored as responses"
         assert rows.count() == 0
@@ -403,7 +403,7 @@ def test_an_action_that_hangs_is_cancelled_and_unlocks_the_database(
             said.append(str(error))
 
     with browser(app) as client:
-        answer = client.post(address(client.get("/").text, "/act"))
+        answer = client.post(action_url(client.get("/").text, "/act"))
         assert answer.status_code == 504
         assert (
             "The function &#39;act&#39; did not return within 0.3 seconds. All its changes were rolled back."
@@ -438,7 +438,7 @@ def test_waiting_async_actions_do_not_block_the_event_loop(tmp_path: Path) -> No
 
     with browser(app) as client, ThreadPoolExecutor() as pool:
         assert client.portal is not None
-        to = address(client.get("/").text, "/act")
+        to = action_url(client.get("/").text, "/act")
         other = sqlite3.connect(tmp_path / "pages.db", isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
         answer = pool.submit(client.post, to)
@@ -467,7 +467,7 @@ def test_an_async_action_is_refused_if_the_database_stays_locked(
         calls.append(1)
 
     with browser(app) as client:
-        to = address(client.get("/").text, "/act")
+        to = action_url(client.get("/").text, "/act")
         other = sqlite3.connect(tmp_path / "pages.db", isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
         answer = client.post(to)
@@ -493,8 +493,8 @@ def test_actions_run_one_after_another(tmp_path: Path) -> None:
         return "/"
 
     with browser(app) as client, ThreadPoolExecutor(8) as pool:
-        addresses = [address(client.get("/").text, "/act") for _ in range(8)]
-        assert {answer.status_code for answer in pool.map(client.post, addresses)} == {303}
+        urls = [action_url(client.get("/").text, "/act") for _ in range(8)]
+        assert {answer.status_code for answer in pool.map(client.post, urls)} == {303}
         assert rows.select()[0].text == "8"
 
 
@@ -503,7 +503,7 @@ def test_actions_run_one_after_another(tmp_path: Path) -> None:
 
 def test_a_key_leads_to_another_page(tmp_path: Path) -> None:
     with browser(one(tmp_path, lambda: "/thread/3#last")) as client:
-        answer = client.post(address(client.get("/").text, "/act"))
+        answer = client.post(action_url(client.get("/").text, "/act"))
         assert (answer.status_code, answer.headers["location"]) == (303, "/thread/3#last")
 
 
@@ -511,13 +511,13 @@ def test_a_key_leads_to_another_page(tmp_path: Path) -> None:
 def test_invalid_results_are_reported(tmp_path: Path, result: Any) -> None:
     app = one(tmp_path, lambda: result, debug=True)
     with browser(app) as client:
-        answer = client.post(address(client.get("/").text, "/act"))
+        answer = client.post(action_url(client.get("/").text, "/act"))
         assert answer.status_code == 500 and "which is not a response. Return None, Redraw" in answer.text
 
 
 def test_an_unknown_region_is_reported(tmp_path: Path) -> None:
     with browser(one(tmp_path, lambda: Redraw("nothing"), debug=True)) as client:
-        answer = client.post(address(client.get("/").text, "/act"))
+        answer = client.post(action_url(client.get("/").text, "/act"))
         assert answer.status_code == 500 and "The page has no region &#39;nothing&#39;" in answer.text
 
 
@@ -562,7 +562,7 @@ def test_an_action_and_a_page_may_share_a_path(tmp_path: Path) -> None:
 
     with browser(app) as client:
         assert client.get("/act").text == "The page."
-        assert client.post(address(client.get("/").text, "/act")).status_code == 303
+        assert client.post(action_url(client.get("/").text, "/act")).status_code == 303
 
 
 @pytest.mark.parametrize(
@@ -591,5 +591,5 @@ def test_actions_work_without_javascript(tmp_path: Path) -> None:
     app, _ = make_forum(tmp_path, scripted("Words."))
     with TestClient(app) as client:  # follows redirects, accepts any content type
         page = client.get("/thread/1").text
-        answer = client.post(address(page, PATH), data={"text": "Hello"})
+        answer = client.post(action_url(page, PATH), data={"text": "Hello"})
         assert answer.status_code == 200 and "<p>Hello</p>" in answer.text and str(answer.url).endswith("/thread/1")

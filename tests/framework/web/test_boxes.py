@@ -34,7 +34,7 @@ def a_counter(home: Path, text: str = LAPS) -> App:
     return app
 
 
-def address(html: str) -> str:
+def box_url(html: str) -> str:
     found = re.search(r'<iframe class="box"[^<>]* src="([^"]*)"', html)
     assert found, html
     return found[1].replace("&amp;", "&")
@@ -44,9 +44,9 @@ def test_a_box_is_served_with_a_policy_that_forbids_everything(tmp_path: Path) -
     with browser(a_counter(tmp_path)) as client:
         shown = [message["html"] for message in write(client, "/app/Laps") if "html" in message][-1]
         page = client.get("/app/Laps")
-        assert address(shown) == address(page.text)
+        assert box_url(shown) == box_url(page.text)
         assert '<iframe class="box" title="Lap &amp; counter" sandbox="allow-scripts" referrerpolicy=' in page.text
-        box = client.get(address(page.text))
+        box = client.get(box_url(page.text))
         assert box.status_code == 200
         meta = '<!doctype html><meta charset="utf-8"><meta http-equiv="content-security-policy" content="'
         assert box.text.startswith(f"{meta}default-src 'none'; script-src 'unsafe-inline'; ")
@@ -107,7 +107,7 @@ def test_only_apps_are_served_as_boxes(tmp_path: Path) -> None:
     with browser(a_counter(tmp_path)) as client:
         write(client, "/app/Laps")
         write(client, "/wiki/Laps")
-        place = address(client.get("/app/Laps").text)
+        place = box_url(client.get("/app/Laps").text)
         for wrong in (
             place.replace("Laps", "Other"),
             place.replace("region=body", "region=lead"),
@@ -124,7 +124,7 @@ def test_only_apps_are_served_as_boxes(tmp_path: Path) -> None:
 def test_a_box_opened_in_a_tab_redirects_to_its_page(tmp_path: Path) -> None:
     with browser(a_counter(tmp_path)) as client:
         write(client, "/app/Laps")
-        place = address(client.get("/app/Laps").text)
+        place = box_url(client.get("/app/Laps").text)
         answer = client.get(place, headers={"sec-fetch-dest": "document"})
         assert (answer.status_code, answer.headers["location"]) == (303, "/app/Laps")
 
@@ -141,8 +141,8 @@ def test_an_old_version_keeps_its_own_app(tmp_path: Path) -> None:
         write(client, "/app/Laps")
         assert client.post("/_unwritten/rewrite", data={"page": "/app/Laps"}).status_code == 303
         write(client, "/app/Laps")
-        assert "from now on" in client.get(address(client.get("/app/Laps").text)).text
-        assert "so far" in client.get(address(client.get("/app/Laps?version=1").text)).text
+        assert "from now on" in client.get(box_url(client.get("/app/Laps").text)).text
+        assert "so far" in client.get(box_url(client.get("/app/Laps?version=1").text)).text
 
 
 def test_a_state_is_saved_loaded_and_deleted_with_its_page(tmp_path: Path) -> None:
@@ -153,7 +153,7 @@ def test_a_state_is_saved_loaded_and_deleted_with_its_page(tmp_path: Path) -> No
         for state in ('{"laps": 1}', '{"laps": "</script><b>"}'):
             assert client.post("/_unwritten/box/state", json={**place, "state": state}).status_code == 200
         assert client.get("/_unwritten/box/state", params=place).json() == {"state": state}
-        box = client.get(address(client.get("/app/Laps").text)).text
+        box = client.get(box_url(client.get("/app/Laps").text)).text
         assert 'const STORED = {"laps": "\\u003c/script>\\u003cb>"};' in box
         assert client.portal is not None
         client.portal.call(client.app.store.delete, "/app/Laps")  # type: ignore[attr-defined]

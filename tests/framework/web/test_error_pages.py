@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from starlette.responses import PlainTextResponse
 from tests.support.apps import browser, make_app, make_wiki, templates
-from tests.support.forum import address
+from tests.support.forum import action_url
 from tests.support.html_checks import page_faults
 from tests.support.servers import served
 
@@ -125,7 +125,7 @@ def test_an_action_with_a_wrong_return_value_is_shown_at_its_definition(tmp_path
         return 7
 
     with browser(app) as client:
-        page = client.post(address(client.get("/").text, "/act")).text
+        page = client.post(action_url(client.get("/").text, "/act")).text
     assert "</span>    def act() -&gt; int:" in page and "which is not a response" in page
 
 

@@ -23,7 +23,7 @@ PATH = "/thread/1/post"
 
 
 def look(ws: WebSocketTestSession, key: str, **seen: int) -> None:
-    ws.send_json({"type": "look", "page": key, "seen": seen})
+    ws.send_json({"type": "follow", "page": key, "seen": seen})
 
 
 def shown(ws: WebSocketTestSession, region: str, words: str) -> dict[str, Any]:
@@ -107,7 +107,7 @@ def test_subscribing_starts_no_job_and_unsubscribing_forgets_the_page(tmp_path: 
             look(ws, "/thread/1")
             assert 'data-state="waiting"' in shown(ws, "posts", "Why?")["html"]
             look(ws, "/nowhere")
-            ws.send_json({"type": "gone", "page": "/nowhere"})
+            ws.send_json({"type": "unfollow", "page": "/nowhere"})
             wait_for(lambda: "/nowhere" not in app.site.updates._subscriptions)
         wait_for(lambda: not app.site.updates._subscriptions and not app.site.updates._current)
     assert engine.requests == []
@@ -121,7 +121,7 @@ def test_a_tab_may_subscribe_to_a_limited_number_of_pages(tmp_path: Path) -> Non
             if number % 10 == 9:
                 time.sleep(0.6)
         refused = until(ws, type="refused")[-1]
-        assert refused["message"] == "One tab may look at up to 32 pages at the same time."
+        assert refused["message"] == "One tab may follow up to 32 pages at the same time."
 
 
 def test_a_new_canvas_joins_a_running_job(tmp_path: Path) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import re
+import sqlite3
 from pathlib import Path
 
 import pytest
 from tests.support.apps import browser, make_wiki, write
 
+from unwritten.routing.routes import PageRequest
 from unwritten_engine import scripted
 
 pytestmark = pytest.mark.timeout(30)
@@ -56,3 +60,48 @@ def test_old_versions_are_found_by_their_numbers(tmp_path: Path) -> None:
         assert "The second." in client.get(f"{KEY}?version=2").text
         for number in ("0", "3", "-1", "one", "9" * 30):
             assert client.get(f"{KEY}?version={number}").status_code == 404
+
+
+def test_a_write_of_another_program_is_seen_by_the_next_request(tmp_path: Path) -> None:
+    app = make_wiki(tmp_path, scripted("A tower with a lamp."))
+    with browser(app) as client:
+        write(client, KEY)
+        assert "A tower with a lamp." in client.get(KEY).text
+        with contextlib.closing(sqlite3.connect(app.database)) as other, other:
+            other.execute("UPDATE canvases SET text = 'A tower without one.'")
+        assert "A tower without one." in client.get(KEY).text
+
+
+def test_requests_of_one_iteration_of_the_event_loop_read_the_version_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = make_wiki(tmp_path, scripted("A tower with a lamp."))
+    with browser(app) as client:
+        write(client, KEY)
+        reads: list[int] = []
+        data_version = app.store.data_version
+
+        def count() -> int:
+            reads.append(data_version())
+            return reads[-1]
+
+        monkeypatch.setattr(app.store, "data_version", count)
+
+        async def visit_at_once() -> None:
+            page_request = await app.site.resolver.resolve_key(KEY)
+            assert isinstance(page_request, PageRequest)
+            for _ in range(2):
+                for _ in range(3):
+                    assert app.site.cache.rendered(page_request, is_visit=True)
+                await asyncio.sleep(0)
+
+        asyncio.run(visit_at_once())
+        assert len(reads) == 2
+
+
+def test_pages_respond_to_get_and_head_only(tmp_path: Path) -> None:
+    with browser(make_wiki(tmp_path, scripted("A tower."))) as client:
+        assert client.post(KEY).status_code == 405
+        assert {*client.post(KEY).headers["allow"].split(", ")} == {"GET", "HEAD"}
+        head = client.head(KEY)
+        assert (head.status_code, head.text) == (200, "")
