@@ -47,7 +47,8 @@ _LINK_START = re.compile(rf"!?\[(?:{_TEXT}|\[(?:{_TEXT}|\[(?:{_TEXT}|\[(?:{_TEXT
 _FOOTNOTE = re.compile(rf"\[[{_MARKS}]*\^([^\[\]\s]{{1,40}})\](:?)")
 
 _MARKUP = re.compile(r"[\\`*_~\[\]<&!]")
-_FILE_PATTERN = re.compile(rf"\*[{_MARKS}]*\.(?=\w|{_END})")  # *.py
+# *.py and the emoji of the key *
+_LITERAL_STAR = re.compile(rf"\*[{_MARKS}]*(?:\.(?=\w|{_END})|[\ufe0f\u20e3])")
 
 _SPACE, _LETTER, _OPENING, _CLOSING, _OTHER = range(5)
 _CLOSING_PUNCTUATION = frozenset(".,:;!?、。，．：；！？।॥،؛؟۔")
@@ -157,12 +158,12 @@ def emphasis(state: StateInline, silent: bool) -> bool:
     hidden = can_open
     if can_open and marker != "_":
         closing = _closing_length(state, start, end)
-        pattern = _FILE_PATTERN.match(state.src, start)
+        literal = _LITERAL_STAR.match(state.src, start)
         undecided = closing is None and not (can_close and _has_opener(state, marker, length))
-        if undecided or (pattern and state.env["open_line"] and pattern.end() >= state.env["text_end"]):
+        if undecided or (literal and state.env["open_line"] and literal.end() >= state.env["text_end"]):
             state.pos = len(state.src)
             return True
-        can_open = bool(closing) and not pattern
+        can_open = bool(closing) and not literal
         hidden = can_open and closing == length
     # A run without a partner is not shown, except inside a word and for the mark of a footnote after a word: "Price*".
     hidden = hidden or (length == 2 and can_close and _kind(after) != _LETTER)
