@@ -66,7 +66,7 @@ _MAX_HEADING = 100
 _SENTENCE_ENDS = tuple(".!?:;,。！？：；，।؟۔")
 
 # Blocks with more markup than this are shown as plain text, because parsing them for every frame would take too long.
-_MAX_MARKUP = 3000
+_MAX_MARKUP = 2000
 _LINE_COST = 3  # A line costs as much time as this many characters of markup.
 
 

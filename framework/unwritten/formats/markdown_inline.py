@@ -27,6 +27,9 @@ _END = rf"[{_MARKS}]*\Z"
 _MAX_HELD = 80
 """The longest label of a possible link that is held back."""
 
+_MAX_OPEN = 4
+"""How many kinds of emphasis are shown as open at the end of a growing text. More are not meant as emphasis."""
+
 _LABEL = r"(?:\\.|[^\[\]\n\\]|\[[^\[\]\n]*\])*"
 _ADDRESS = r"(?:[^()\n]|\([^()\n]*\))*(?:\([^()\n]*)?"
 _UNFINISHED = re.compile(
@@ -205,7 +208,7 @@ def finish_openers(state: StateInline) -> None:
         if token.type != "text" or not token.info or not token.content:
             continue
         marker, token.content = token.content, ""
-        if token.info == "open" and depth == 0 and state.env["growing"]:
+        if token.info == "open" and depth == 0 and len(closing) < _MAX_OPEN and state.env["growing"]:
             name, tag = ("s", "s") if marker == "~~" else ("em", "em")
             following = tokens[index + 1] if index + 1 < len(tokens) else None
             if following and following.info == "open" and following.content == marker and name == "em":

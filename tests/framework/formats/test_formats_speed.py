@@ -66,6 +66,10 @@ def test_time_is_linear_in_nested_lists() -> None:
     assert_linear(lambda size: seconds("markdown", nested_list(size)), 25_000)
 
 
+def test_time_is_linear_in_nested_emphasis() -> None:
+    assert_linear(lambda size: seconds("markdown", "*a " * size + "a* " * size, done=True), _MAX_MARKUP // 8)
+
+
 def test_a_block_with_too_much_markup_is_shown_as_plain_text() -> None:
     formatter = FORMATS["markdown"].create_formatter(RegionContext(a_linker()))
     block = "*a* <b> " * 1000
