@@ -18,10 +18,12 @@ from typing import Any
 import click
 from tests.benchmarks.apps import long_text, served
 from tests.benchmarks.report import percentile, report
+from tests.support.hostile import REPEATED, nested_list, repeated
 from websockets.asyncio.client import connect
 
 from unwritten.app.application import App
 from unwritten.formats.links import Linker
+from unwritten.formats.markdown import MarkdownFormatter
 from unwritten.formats.page import Canvas, Page
 from unwritten.generation.page_job import PageJob
 from unwritten.generation.region_job import RegionJob
@@ -122,6 +124,24 @@ def frame_cost(size: int, frames: int = 120) -> float:
             app.store.close()
 
 
+def hostile_costs(size: int = 100_000) -> dict[str, float]:
+    """Return the least seconds to render one frame of Markdown that repeats a fragment, for each fragment.
+
+    The frame is the first one of its formatter, so nothing is cached.
+    """
+    texts = {repr(fragment): repeated(fragment, size) for fragment in REPEATED}
+    costs = {}
+    for name, text in {**texts, "nested lists": nested_list(size)}.items():
+        seconds = []
+        for _ in range(3):
+            formatter = MarkdownFormatter(Linker("/page/Frame", PagePattern("/page/{title}").link, lambda keys: set()))
+            begun = time.perf_counter()
+            formatter.format(Frame(text))
+            seconds.append(time.perf_counter() - begun)
+        costs[name] = min(seconds)
+    return costs
+
+
 async def visit(port: int, path: str) -> tuple[float, bool, int]:
     """Request a page as one visitor, and watch it until it is finished.
 
@@ -188,6 +208,8 @@ def command(seconds: float, shell_count: int, visitors: int, soak: int) -> None:
             many = asyncio.run(crowd(port, [f"/page/Many_{i}" for i in range(50)]))
             soaked = _soak(port, soak) if soak else {}
     frames = {size: frame_cost(size) * 1000 for size in (2_500, 10_000, 40_000)}
+    hostile = {name: round(seconds * 1000, 1) for name, seconds in hostile_costs().items()}
+    slowest = sorted(hostile, key=hostile.__getitem__, reverse=True)[:5]
     ratio = statistics.median(ours / bare for ours, bare, _, _ in rounds)
     ratio_sync = statistics.median(sync / bare_sync for _, _, sync, bare_sync in rounds)
     ratio_sync_async = statistics.median(sync / bare for _, bare, sync, _ in rounds)
@@ -205,6 +227,7 @@ def command(seconds: float, shell_count: int, visitors: int, soak: int) -> None:
         "frame_ms_2kb": round(frames[2_500], 3),
         "frame_ms_10kb": round(frames[10_000], 3),
         "frame_ms_40kb": round(frames[40_000], 3),
+        "hostile_ms_100kb": hostile,
         "crowd_visitors": visitors,
         "crowd_generations": jobs,
         "crowd_complete": complete,
@@ -223,6 +246,7 @@ def command(seconds: float, shell_count: int, visitors: int, soak: int) -> None:
         ("frame of a 2.5 kB region", f"{document['frame_ms_2kb']} ms", ""),
         ("frame of a 10 kB region", f"{document['frame_ms_10kb']} ms", "≤ 0.5 ms"),
         ("frame of a 40 kB region", f"{document['frame_ms_40kb']} ms", "linear"),
+        *((f"frame of 100 kB of {name}", f"{hostile[name]} ms", "≤ 50 ms") for name in slowest),
         (f"{visitors} visitors on one page: jobs", str(jobs), "1"),
         (f"{visitors} visitors on one page: complete", str(complete), str(visitors)),
         ("50 visitors on 50 pages: complete", str(document["many_complete"]), "50"),

@@ -66,7 +66,7 @@ _MAX_HEADING = 100
 _SENTENCE_ENDS = tuple(".!?:;,。！？：；，।؟۔")
 
 # Blocks with more markup than this are shown as plain text, because parsing them for every frame would take too long.
-_MAX_MARKUP = 3000
+_MAX_MARKUP = 2000
 _LINE_COST = 3  # A line costs as much time as this many characters of markup.
 
 
@@ -117,20 +117,16 @@ class MarkdownFormatter:
         rendered: dict[tuple[str, tuple[Span, ...], bool], str] = {}
         html: list[str] = []
         spans = frame.unsettled
-        num_fixed = first = 0
+        settled = spans[0][0] if spans else len(text)
+        num_fixed = 0
         fixed_end = len(self._fixed_text)
         for start, end in split_blocks(text, fixed_end):
             last = end == len(text)
-            while first < len(spans) and spans[first][1] <= start:
-                first += 1
-            beyond = first
-            while beyond < len(spans) and spans[beyond][0] < end:
-                beyond += 1
             body = text[start:end]
-            if first == beyond and not last and _PLAIN_PARAGRAPH.fullmatch(body):
+            if end <= settled and not last and _PLAIN_PARAGRAPH.fullmatch(body):
                 html.append(_PARAGRAPH_START + body.rstrip(" \n") + _PARAGRAPH_END)
             else:
-                key = (body, clip_spans(spans[first:beyond], start, end), last and not frame.done)
+                key = (body, clip_spans(spans, start, end), last and not frame.done)
                 block = rendered[key] = self._rendered.get(key) or self._render_block(*key)
                 html.append(block)
             # The last block may still grow. Those before it are complete once the engine will not change them.
@@ -216,9 +212,11 @@ def _wiki_link(state: StateInline, silent: bool) -> bool:
     match = WIKI_LINK.match(state.env["unprotected"], state.pos)
     if match:
         if not silent:
-            token = state.push("text" if OPEN in match[1] else "wiki_link", "a", 0)
+            token = state.push("wiki_link", "a", 0)
             token.content = match[2] or match[1]
             token.meta = {"title": match[1]}
+            if state.md.inline.terminator_re.search(token.content):
+                token.children = _parse_complete(state.md, token.content, state.env)
         state.pos = match.end()
         return True
     unclosed = _UNCLOSED_WIKI_LINK.match(state.env["unprotected"], state.pos)
@@ -300,6 +298,15 @@ def _parse_inline(state: StateCore) -> None:
         state.md.inline.parse(token.content, state.md, env, token.children)
 
 
+def _parse_complete(md: MarkdownIt, text: str, env: MutableMapping[str, Any]) -> list[Token]:
+    """Parse an inline text that does not grow, inside another one."""
+    around = dict(env)
+    env.update(growing=False, open_line=False, text_end=len(text), unprotected=text, link_end=None)
+    tokens = md.inline.parse(text, md, env, [])
+    env.update(around)
+    return tokens
+
+
 def _find_growing(tokens: Sequence[Token], open_line: bool) -> int:
     """Return the index of the inline token at the end of the text, or -1 if the text ends with a complete block."""
     for index in range(len(tokens) - 1, 0, -1):
@@ -337,8 +344,11 @@ class _Renderer(RendererHTML):
 
     def wiki_link(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: MutableMapping[str, Any]) -> str:
         linker: Linker = env["linker"]
-        title = tokens[idx].meta["title"].replace(OPEN, "").replace(CLOSE, "")
-        return str(linker.anchor(title, tokens[idx].content))
+        title = tokens[idx].meta["title"]
+        children = tokens[idx].children
+        text = Markup(self.renderInline(children, options, env)) if children else escape(tokens[idx].content)
+        # A title with a mark in it is not settled: the link is not shown yet.
+        return str(text if OPEN in title or CLOSE in title else linker.anchor(title, text))
 
     def link_open(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: MutableMapping[str, Any]) -> str:
         linker: Linker = env["linker"]

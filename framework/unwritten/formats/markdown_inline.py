@@ -27,6 +27,9 @@ _END = rf"[{_MARKS}]*\Z"
 _MAX_HELD = 80
 """The longest label of a possible link that is held back."""
 
+_MAX_OPEN = 4
+"""How many kinds of emphasis are shown as open at the end of a growing text. More are not meant as emphasis."""
+
 _LABEL = r"(?:\\.|[^\[\]\n\\]|\[[^\[\]\n]*\])*"
 _ADDRESS = r"(?:[^()\n]|\([^()\n]*\))*(?:\([^()\n]*)?"
 _UNFINISHED = re.compile(
@@ -40,14 +43,15 @@ _UNFINISHED = re.compile(
 _UNFINISHED_LONG_LABEL = re.compile(rf"!?\[(?!\[){_LABEL}\]?{_END}")
 # The text of a link whose address is incomplete.
 _UNFINISHED_LINK = re.compile(rf"!?\[(?!\[)(?={_LABEL}(\])\({_ADDRESS}{_END})")
-# ``[label](``, where the label has balanced brackets, at most three levels deep. Matching it is cheap. The search of
-# markdown-it for the end of a label takes quadratic time in texts with many brackets.
+# ``[label](``, where the label has balanced brackets, at most three levels deep. Matching it is cheap: markdown-it
+# takes a hundred times as long to find that a bracket begins no link.
 _TEXT = r"\\.|`[^`]*`|[^\[\]\\]"
 _LINK_START = re.compile(rf"!?\[(?:{_TEXT}|\[(?:{_TEXT}|\[(?:{_TEXT}|\[(?:{_TEXT})*+\])*+\])*+\])*+\]\(", re.S)
 _FOOTNOTE = re.compile(rf"\[[{_MARKS}]*\^([^\[\]\s]{{1,40}})\](:?)")
 
 _MARKUP = re.compile(r"[\\`*_~\[\]<&!]")
-_FILE_PATTERN = re.compile(rf"\*[{_MARKS}]*\.(?=\w|{_END})")  # *.py
+# *.py and the emoji of the key *
+_LITERAL_STAR = re.compile(rf"\*[{_MARKS}]*(?:\.(?=\w|{_END})|[\ufe0f\u20e3])")
 
 _SPACE, _LETTER, _OPENING, _CLOSING, _OTHER = range(5)
 _CLOSING_PUNCTUATION = frozenset(".,:;!?、。，．：；！？।॥،؛؟۔")
@@ -157,12 +161,12 @@ def emphasis(state: StateInline, silent: bool) -> bool:
     hidden = can_open
     if can_open and marker != "_":
         closing = _closing_length(state, start, end)
-        pattern = _FILE_PATTERN.match(state.src, start)
+        literal = _LITERAL_STAR.match(state.src, start)
         undecided = closing is None and not (can_close and _has_opener(state, marker, length))
-        if undecided or (pattern and state.env["open_line"] and pattern.end() >= state.env["text_end"]):
+        if undecided or (literal and state.env["open_line"] and literal.end() >= state.env["text_end"]):
             state.pos = len(state.src)
             return True
-        can_open = bool(closing) and not pattern
+        can_open = bool(closing) and not literal
         hidden = can_open and closing == length
     # A run without a partner is not shown, except inside a word and for the mark of a footnote after a word: "Price*".
     hidden = hidden or (length == 2 and can_close and _kind(after) != _LETTER)
@@ -204,7 +208,7 @@ def finish_openers(state: StateInline) -> None:
         if token.type != "text" or not token.info or not token.content:
             continue
         marker, token.content = token.content, ""
-        if token.info == "open" and depth == 0 and state.env["growing"]:
+        if token.info == "open" and depth == 0 and len(closing) < _MAX_OPEN and state.env["growing"]:
             name, tag = ("s", "s") if marker == "~~" else ("em", "em")
             following = tokens[index + 1] if index + 1 < len(tokens) else None
             if following and following.info == "open" and following.content == marker and name == "em":

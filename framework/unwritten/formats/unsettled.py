@@ -7,8 +7,10 @@ afterwards. Parsers pass them through like letters.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 from markupsafe import Markup
@@ -88,10 +90,16 @@ def render_marks(html: str) -> str:
     return "".join(parts)
 
 
-def clip_spans(spans: Iterable[Span], start: int, end: int) -> tuple[Span, ...]:
-    """Return the parts of spans inside ``start:end``, as offsets from ``start``."""
-    clipped = ((max(a, start) - start, min(b, end) - start) for a, b in spans if a < end and b > start)
-    return tuple((a, b) for a, b in clipped if a < b)
+def clip_spans(spans: Sequence[Span], start: int, end: int) -> tuple[Span, ...]:
+    """Return the parts of spans inside ``start:end``, as offsets from ``start``. The spans must be in order."""
+    clipped: list[Span] = []
+    for index in range(bisect_right(spans, start, key=itemgetter(1)), len(spans)):
+        a, b = spans[index]
+        if a >= end:
+            break
+        if a < b:
+            clipped.append((max(a, start) - start, min(b, end) - start))
+    return tuple(clipped)
 
 
 def unlink_unsettled(

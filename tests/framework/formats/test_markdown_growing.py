@@ -136,6 +136,22 @@ def test_nothing_is_shown_that_the_finished_page_does_not_show(text: str) -> Non
     assert unstable_prefixes(text) == []
 
 
+FRAGMENTS = [
+    *("word ", "two words, ", "**bold** ", "*em* ", "***both*** ", "~~del~~ ", "`code [x]` ", "[[Sea]] ", "x < y "),
+    *("[[Sea|the *sea*]] ", "[the **sea**](Sea) ", "![alt](a.png) ", "[^1]", "[sic] ", "Wow! ", "<b>", "(p) ", "& "),
+    *("<https://x.y> ", "&amp; ", "\\* ", "5 * 6 ", "2*3 ", "a_b ", "重要", "**「A」**", "です。", "*「B」*", "한"),
+    *(": ", "**중요(주의)**", "«Ц»", "**«Ц»**", "слово ", "🎉", "**🎉**", '"q" ', "\n", "\n\n", "\n- ", "\n1. "),
+    *("\n> ", "\n## ", "\n\n---\n\n", "\n\n| a | b |\n|---|---|\n| ", "\n\n```py\nx = [1]\n```\n", "\n- [ ] "),
+    "\n  - ",
+]  # fmt: skip
+
+
+@few_examples
+@given(st.lists(st.sampled_from(FRAGMENTS), max_size=8).map("".join))
+def test_composed_pages_grow_without_flashes(text: str) -> None:
+    assert unstable_prefixes(text) == []
+
+
 def real_pages() -> list[str]:
     pages = [
         path.read_text("utf-8") for folder in ("framework/docs", "demos") for path in (ROOT / folder).rglob("*.md")
@@ -202,6 +218,7 @@ def test_a_list_does_not_change_when_it_becomes_a_loose_one() -> None:
 @pytest.mark.parametrize(
     ("text", "html"),
     [
+        # Scripts without spaces
         ("これは**「重要」**な点です。", "これは<strong>「重要」</strong>な点です。"),
         ("**「A」**なので**「B」**", "<strong>「A」</strong>なので<strong>「B」</strong>"),
         ("**灯塔。**是*（注）*的", "<strong>灯塔。</strong>是<em>（注）</em>的"),
@@ -256,6 +273,11 @@ def test_open_emphasis_and_code_are_closed_at_the_end_while_a_text_grows() -> No
     )
     assert render("| a |\n|---|\n| **b", done=False).count("<strong>b</strong></td>") == 1
     assert render("- **a\n- b", done=False) == "<ul>\n<li>a</li>\n<li>b</li>\n</ul>\n"
+
+
+def test_emphasis_in_the_text_of_a_link() -> None:
+    for text in ("[[Sea|the *sea*]]", "[the *sea*](Sea)"):
+        assert render(text) == '<p><a href="/wiki/Sea" class="unwritten">the <em>sea</em></a></p>\n'
 
 
 def test_footnotes_and_tasks_show_no_markup() -> None:
