@@ -45,7 +45,7 @@ def test_a_streamed_page_is_complete_and_equals_the_stored_one(tmp_path: Path) -
 
 def test_clients_that_do_not_accept_html_get_a_stream(tmp_path: Path) -> None:
     with browser(make_wiki(tmp_path, scripted(LIGHTHOUSE))) as client:
-        assert "<li>light</li>" in client.get(KEY, headers={"accept": "*/*"}).text
+        assert "light</li>" in client.get(KEY, headers={"accept": "*/*"}).text
         assert "skeleton" in client.get("/wiki/Other?plain=0", headers={"accept": "*/*"}).text
 
 
@@ -61,7 +61,7 @@ def test_regions_are_streamed_block_by_block_in_document_order(tmp_path: Path) -
         connection.request("GET", "/?plain=1")
         answer = connection.getresponse()
         first, begun = b"", time.monotonic()
-        while b"<p>One.</p>" not in first:
+        while b">One.</p>" not in first:
             first += answer.read1()
         assert time.monotonic() - begun < 0.5
         assert b"Three" not in first and b"The body" not in first
@@ -161,7 +161,9 @@ def test_a_region_with_a_schema_is_sent_when_it_is_finished(tmp_path: Path) -> N
         return Canvas("Facts.", schema=Facts)
 
     with browser(app) as client:
-        assert inner(client.get("/?plain=1").text, "body") == "<dl><dt>kind</dt><dd>tower</dd></dl>"
+        assert (
+            inner(client.get("/?plain=1").text, "body") == '<dl><dt dir="auto">kind</dt><dd dir="auto">tower</dd></dl>'
+        )
 
 
 def test_the_colophon_of_a_failed_page_has_no_stop_button(tmp_path: Path) -> None:
