@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, replace
@@ -26,6 +27,8 @@ from ..rendering.regions import Region, RegionState
 from ..routing.prompts import finalize_text, settled_text
 from ..storage.records import WRITTEN, Change, PageWrite, Provenance, StoredCanvas
 from .revisions import Revision
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class RegionJob:
@@ -126,6 +129,8 @@ class RegionJob:
         Raises:
             PageFailed: If it is the last frame of a part, and it is empty, or text that had to stay is missing.
         """
+        # Half of a surrogate pair can be neither stored nor sent.
+        frame = replace(frame, text=_SURROGATE.sub("\ufffd", frame.text))
         task = self._revision.task if self._revision else None
         if not (task and task.draft and task.draft.keep):  # the positions of kept text are known
             frame = unwrap(frame, self.format.name)

@@ -59,7 +59,7 @@ def test_a_page_has_the_direction_of_its_language(tmp_path: Path) -> None:
 
     @app.page("/{title}")
     def page(title: str) -> Page:
-        return Page(title=title, body=Canvas("Words."), **({"lang": "de"} if title == "Turm" else {}))
+        return Page(title=title, body=Canvas("Words."), lang="de" if title == "Turm" else "ar")
 
     with browser(app) as client:
         write(client, "/x")
