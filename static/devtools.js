@@ -118,7 +118,7 @@
     wanted.set(frame, range.value);
     for (let at = ""; !busy && at !== wanted.get(frame); ) {
       at = wanted.get(frame) || "0";
-      const html = await fetchPart({ canvas: frame.dataset.canvas || "", at, bare: "frame" });
+      const html = await fetchFrame(/** @type {HTMLFormElement} */ (range.form), at);
       const fresh = html && make("template", { innerHTML: html }).content.querySelector("[data-canvas]");
       if (!fresh) break;
       morph(frame, fresh);
@@ -127,11 +127,24 @@
     if (!busy) wanted.delete(frame);
   }
 
+  /** Fetch what a slider's form would show; "" if it is not available. @param {HTMLFormElement} form @param {string} at */
+  async function fetchFrame(form, at) {
+    const query = new URLSearchParams(/** @type {any} */ (new FormData(form)));
+    query.set("at", at);
+    query.set("bare", "frame");
+    try {
+      const response = await fetch(`${form.action.split("#")[0]}?${query}`);
+      return response.ok ? await response.text() : "";
+    } catch {
+      return "";
+    }
+  }
+
   let playing = 0;
   function stopPlaying() {
     clearInterval(playing);
     playing = 0;
-    for (const play of content.querySelectorAll("[data-play]")) play.textContent = "Play";
+    for (const play of document.querySelectorAll("[data-play]")) play.textContent = "Play";
   }
   /** Play the frames of a canvas, in about four seconds. @param {HTMLButtonElement} play */
   function togglePlaying(play) {
@@ -151,14 +164,20 @@
 
   button.addEventListener("click", () => toggle(true));
   panel.addEventListener("click", (/** @type {MouseEvent} */ event) => {
-    if (!(event.target instanceof HTMLButtonElement)) return;
-    if ("play" in event.target.dataset) togglePlaying(event.target);
-    else if (!event.target.form) toggle(false);
+    if (event.target instanceof HTMLButtonElement && !event.target.form) toggle(false);
   });
-  panel.addEventListener("input", (/** @type {Event} */ event) => {
-    if (event.target instanceof HTMLInputElement && event.target.type === "range") scrub(event.target);
+  // Sliders are in the panel and in the gallery.
+  document.addEventListener("click", (event) => {
+    if (event.target instanceof HTMLButtonElement && "play" in event.target.dataset) togglePlaying(event.target);
   });
-  panel.addEventListener("submit", (/** @type {Event} */ event) => event.preventDefault());
+  document.addEventListener("input", (event) => {
+    if (event.target instanceof HTMLInputElement && event.target.closest(".devtools-scrubber")) scrub(event.target);
+  });
+  document.addEventListener("submit", (event) => {
+    if (event.target instanceof HTMLElement && event.target.matches(".devtools-scrubber")) event.preventDefault();
+  }, true);
+  const gallery = document.querySelector(".devtools-gallery");
+  if (gallery) finish(gallery);
 
   /** True if keys pressed in an element are text. @param {EventTarget | null} target */
   const takesText = (target) =>

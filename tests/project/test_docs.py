@@ -257,7 +257,7 @@ def test_the_example_of_schemas_is_rendered_repaired_and_used(tmp_path: Path, mo
     use(scripted("To those!", by_ask={"Facts": answer}), monkeypatch)
     with TestClient(app) as visitor:
         page = visitor.get("/island/Mirador?plain=1").text
-        assert "<dd>rock</dd>" in page and "<dd>50000</dd>" in page and "<li>Salt</li>" in page
+        assert ">rock</dd>" in page and ">50000</dd>" in page and ">Salt</li>" in page
         assert "To those!" in visitor.get("/most-people?plain=1").text
         stored = app.store.get("/most-people")
         assert stored is not None and "A toast to Mirador" in stored.canvases["body"].prompt
@@ -269,7 +269,7 @@ def test_the_example_of_formats_renders_poems(tmp_path: Path, monkeypatch: pytes
     use(scripted("Grey is the [[Tower]],\n<b>bright</b> is the lamp."), monkeypatch)
     with TestClient(app) as visitor:
         page = visitor.get("/poem/Light?plain=1").text
-        assert '<p class="verse">Grey is the <a href="/poem/Tower" class="unwritten">Tower</a>,</p>' in page
+        assert '<p class="verse" dir="auto">Grey is the <a href="/poem/Tower" class="unwritten">Tower</a>,</p>' in page
         assert "&lt;b&gt;bright&lt;/b&gt;" in page
 
 

@@ -89,3 +89,26 @@ def test_the_demos_are_listed() -> None:
     text = page.read_text(encoding="utf-8")
     assert [folder.name for folder in DEMOS if f"]({folder.name}/README.md)" not in text] == []
     assert [name for name in re.findall(r"!\[[^\]]+\]\(([^)]+)\)", text) if not (page.parent / name).is_file()] == []
+
+
+PHYSICAL = re.compile(
+    r"(?<![\w-])(?:(?:margin|padding|border|scroll-margin|scroll-padding)-(?:left|right)\b|(?:left|right)\s*:"
+    r"|(?:text-align|float|clear)\s*:\s*(?:left|right)\b|border-(?:top|bottom)-(?:left|right)-radius)"
+)
+SIDES = re.compile(r"(?<![\w-])(?:margin|padding|inset|border-width|border-color|border-style)\s*:\s*([^;}]+)")
+SIDE = re.compile(r"(?:[a-z-]+\((?:[^()]|\([^()]*\))*\)|[^\s()])+")
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if path.suffix == ".css"], ids=str)
+def test_style_sheets_fit_both_directions_of_text(path: Path) -> None:
+    """A rule may be physical if the comment before it says why: ``/* physical: … */``."""
+    found = []
+    for rule in re.split(
+        r"(?<=\})", re.sub(r"/\*(?! physical:).*?\*/", "", path.read_text(encoding="utf-8"), flags=re.S)
+    ):
+        if "/* physical:" in rule:
+            continue
+        four = [SIDE.findall(sides) for sides in SIDES.findall(rule)]
+        if PHYSICAL.search(rule) or any(len(sides) == 4 and sides[1] != sides[3] for sides in four):
+            found.append(rule.strip())
+    assert found == []

@@ -1,4 +1,4 @@
-"""The developer tools extension: who may see the tools, the route of the panel, and live reload.
+"""The developer tools extension: who may see the tools, the routes of the panel and the gallery, and live reload.
 
 With ``debug`` every browser sees the tools; under ``unwritten run`` browsers on this machine do. Rendered pages do not
 depend on them: the middleware inserts them into responses.
@@ -7,7 +7,9 @@ depend on them: the middleware inserts them into responses.
 from __future__ import annotations
 
 import asyncio
-from urllib.parse import urlsplit
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlencode, urlsplit
 
 from cachetools import LRUCache
 from starlette.middleware import Middleware
@@ -24,6 +26,7 @@ from ..core.tracing import Trace
 from ..security.client_address import is_in_process, is_local_client, is_loopback
 from ..web.extension import Extension
 from ..web.site import GetSite, Site
+from .gallery import CASES, render_case
 from .middleware import DevToolsMiddleware
 from .panel import build_panel
 from .recordings import FrameRecorder
@@ -33,6 +36,9 @@ MAX_TRACES = 64
 
 _PARTS = ("panel", "frame", "errors")
 """Parts of the panel that devtools.js requests on their own."""
+
+_LOOKS = {"light": "Light", "dark": "Dark", "phone": "Phone", "rtl": "Right to left"}
+"""Parameters of the gallery that change how it looks, and their labels."""
 
 
 class DevTools(Extension):
@@ -77,12 +83,18 @@ class DevTools(Extension):
         return [Middleware(DevToolsMiddleware, get_site, self.is_visible, self.add_trace)]
 
     def routes(self, get_site: GetSite) -> list[BaseRoute]:
-        """Return the route of the panel."""
+        """Return the routes of the panel and of the gallery."""
 
         async def show(request: Request) -> Response:
             return await self._respond(request, await get_site())
 
-        return [Route("/developer", show, methods=["GET"], name="developer")]
+        async def show_gallery(request: Request) -> Response:
+            return self._respond_gallery(request, await get_site())
+
+        return [
+            Route("/developer", show, methods=["GET"], name="developer"),
+            Route("/developer/gallery", show_gallery, methods=["GET"], name="gallery"),
+        ]
 
     # -- traces -------------------------------------------------------------------------------------------
 
@@ -114,8 +126,7 @@ class DevTools(Extension):
 
         It shows the frame ``at`` of the chosen canvas, and the latest frame of the others.
         """
-        if not self.is_visible(request.scope):
-            raise BadURL("The developer panel is only shown to developers: start the app with --debug.", 404)
+        self._check_visible(request)
         query = request.query_params
         unknown = sorted(set(query) - {"page", "canvas", "at", "bare"})
         key = query.get("page", "")
@@ -134,9 +145,47 @@ class DevTools(Extension):
             return site.renderer.render("devtools/page.html", values)
         if part not in _PARTS or (part == "frame" and canvas is None):
             raise BadURL(f"The developer panel has no part {part!r}.{suggestion(part, _PARTS)}")
-        headers = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
-        html = site.renderer.templates.render(f"devtools/{part}.html", {**values, "root_path": site.mount.prefix})
-        return HTMLResponse(html, headers=headers)
+        return _part(site, part, values)
+
+    def _check_visible(self, request: Request) -> None:
+        if not self.is_visible(request.scope):
+            raise BadURL("The developer panel is only shown to developers: start the app with --debug.", 404)
+
+    # -- the gallery --------------------------------------------------------------------------------------
+
+    def _respond_gallery(self, request: Request, site: Site) -> Response:
+        """Respond with the gallery, or with one of its texts for devtools.js.
+
+        The text ``case`` is shown after ``at`` characters, and the others completely.
+        """
+        self._check_visible(request)
+        query = request.query_params
+        name = query.get("case", "")
+        if name and name not in CASES:
+            raise BadURL(f"The gallery has no text {name!r}.{suggestion(name, CASES)}", 404)
+        looks = [look for look in _LOOKS if look in query]
+        if name and "bare" in query:
+            case = CASES[name]
+            values = {"case": case, "frame": render_case(case, query.get("at", "")), "query": looks}
+            return _part(site, "case", values)
+        values = {
+            "title": "Gallery",
+            "cases": [
+                (case, render_case(case, query.get("at", "") if case.name == name else "")) for case in CASES.values()
+            ],
+            "query": looks,
+            "looks": [
+                (look, label, "?" + urlencode(dict.fromkeys(set(looks) ^ {look}, 1))) for look, label in _LOOKS.items()
+            ],
+        }
+        return site.renderer.render("devtools/gallery.html", values | ({"lang": "ar"} if "rtl" in looks else {}))
+
+
+def _part(site: Site, name: str, values: Mapping[str, Any]) -> HTMLResponse:
+    """Return a part of the tools as a response."""
+    headers = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
+    html = site.renderer.templates.render(f"devtools/{name}.html", {**values, "root_path": site.mount.prefix})
+    return HTMLResponse(html, headers=headers)
 
 
 def _is_local_host_name(scope: Scope) -> bool:

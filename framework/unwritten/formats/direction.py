@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import replace
 
 from markupsafe import Markup
@@ -15,10 +16,14 @@ _RIGHT_TO_LEFT_LANGUAGES = frozenset(
 _RIGHT_TO_LEFT_SCRIPTS = frozenset("adlm arab hebr mand nkoo rohg samr syrc thaa".split())
 
 # A browser takes the direction of an element from its first letter, but not from elements in it that have a direction.
-# So a paragraph at the start of an item inherits that of the item.
+# So a paragraph at the start of an item inherits that of the item, and lists and tables get theirs here.
 _BLOCK = re.compile(
-    r'<(p|h[1-6]|li|td|th|dt|dd|blockquote|caption|figcaption|summary)((?: [\w-]+="[^"<>]*+")*+)>(\s*+<p>)?'
+    r'<(p|h[1-6]|li|td|th|dt|dd|blockquote|caption|figcaption|summary|ul|ol|table)((?: [\w-]+="[^"<>]*+")*+)>(\s*+<p>)?'
 )
+_CONTAINERS = frozenset({"ul", "ol", "table"})
+_BEFORE_LETTER = re.compile(r"(?:<(?!/(?:ul|ol|table)>)[^<>]*+>|&[#\w]++;|[^<&\w]|[\d_])*+")
+_REACH = 400
+"""Number of characters in which the first letter of a list or table is searched for."""
 
 
 def text_direction(language: str) -> str:
@@ -41,5 +46,13 @@ def _add_directions(html: str) -> str:
 
 
 def _with_direction(block: re.Match[str]) -> str:
-    direction = "" if ' dir="' in block[2] else ' dir="auto"'
-    return f"<{block[1]}{block[2]}{direction}>{block[3] or ''}"
+    direction = "auto" if block[1] not in _CONTAINERS else _first_direction(block.string, block.end(2) + 1)
+    attribute = "" if ' dir="' in block[2] or not direction else f' dir="{direction}"'
+    return f"<{block[1]}{block[2]}{attribute}>{block[3] or ''}"
+
+
+def _first_direction(html: str, start: int) -> str:
+    """Return the direction of the first letter of a list or table. "": it has none yet."""
+    before = _BEFORE_LETTER.match(html, start, start + _REACH)
+    letter = html[before.end() : before.end() + 1] if before else ""
+    return {"L": "ltr", "R": "rtl", "AL": "rtl"}.get(unicodedata.bidirectional(letter), "") if letter else ""

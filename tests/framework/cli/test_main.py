@@ -113,7 +113,7 @@ def test_get_prints_and_stores_a_page() -> None:
 
 def test_get_follows_redirects() -> None:
     write(APP)
-    assert "<h1>Small thing</h1>" in unwritten("get", "/wiki/Small%20thing").stdout
+    assert ">Small thing</h1>" in unwritten("get", "/wiki/Small%20thing").stdout
 
 
 def test_get_of_an_unknown_page_fails() -> None:

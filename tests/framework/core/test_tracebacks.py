@@ -38,7 +38,9 @@ def test_a_template_is_shown_as_a_template_and_the_layout_is_left_out(tmp_path: 
     source = '{% extends "layout.html" %}\n{% block main %}\n<p>{{ 1 / nothing }}</p>\n{% endblock %}'
     templates_ = Templates(templates(tmp_path, tea=source) / "templates", {})
     report, *_ = reports_of(
-        templates_.render, "tea.html", {"nothing": 0, "static": str, "app": templates_, "page": templates_}
+        templates_.render,
+        "tea.html",
+        {"nothing": 0, "lang": "en", "static": str, "app": templates_, "page": templates_},
     )
     assert report.kind == "ZeroDivisionError"
     [location] = [location for location in report.locations if location.file.endswith(".html")]

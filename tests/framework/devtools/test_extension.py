@@ -10,9 +10,10 @@ from starlette.responses import HTMLResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Scope
 from tests.support.apps import browser, make_app, make_wiki, templates, write
-from tests.support.html_checks import page_faults
+from tests.support.html_checks import faults, page_faults
 
 from unwritten import App
+from unwritten.devtools.gallery import CASES, render_case
 from unwritten.testing import Visitor
 from unwritten_engine import scripted
 
@@ -188,3 +189,29 @@ def test_invalid_queries_are_errors(query: str, status: int, words: str, tmp_pat
     with browser(make_wiki(tmp_path, scripted("A drink."), debug=True)) as client:
         answer = client.get(f"/_unwritten/developer{query}")
     assert answer.status_code == status and words in answer.text
+
+
+GALLERY = "/_unwritten/developer/gallery"
+
+
+def test_the_gallery_shows_hard_texts_at_any_point_of_their_generation(tmp_path: Path) -> None:
+    with browser(make_wiki(tmp_path, scripted("A drink."), debug=True)) as client:
+        page = client.get(GALLERY).text
+        assert page_faults(page) == [] and '<html lang="en" dir="ltr">' in page
+        assert all(f'data-canvas="{name}"' in page for name in CASES)
+        assert "Sure!" not in page.replace("<pre", "<pre\0").partition("\0")[0]
+        assert '<html lang="ar" dir="rtl">' in client.get(f"{GALLERY}?rtl=1").text
+        part = client.get(f"{GALLERY}?case=headings&at=9&bare=frame").text
+        assert "Level" in part and "Text." not in part and 'value="9"' in part
+        assert client.get(f"{GALLERY}?case=moon").status_code == 404
+        assert GALLERY in client.get(PANEL).text
+    with browser(make_wiki(tmp_path, scripted("A drink."))) as client:
+        assert client.get(GALLERY).status_code == 404
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_text_of_the_gallery_can_be_shown_at_any_length(name: str) -> None:
+    case = CASES[name]
+    for at in range(0, len(case.text) + 1, 1 if len(case.text) < 300 else 7):
+        render_case(case, str(at)).html.encode()
+    assert faults(str(render_case(case).html)) == [] or case.format == "svg"

@@ -68,7 +68,7 @@ def test_a_manual_text_is_formatted_like_a_generated_one(tmp_path: Path) -> None
         answer = by_hand(client, "My **own**.\r\n\r\n<script>alert(1)</script> [[Tower]]\r\n", note="  better \n so ")
         assert (answer.status_code, answer.headers["location"]) == (303, "/#region-lead")
         drawn = inner(client.get("/").text, "lead")
-        assert "<p>My <strong>own</strong>.</p>" in drawn and "<script>" not in drawn
+        assert ">My <strong>own</strong>.</p>" in drawn and "<script>" not in drawn
         assert changes(client)[0] == Change("by hand", "better so", 1, ("lead",))
         assert text_of(client, "body") == "A body." and text_of(client).startswith("My **own**.\n\n")
         assert "Edited by hand" in client.get("/").text

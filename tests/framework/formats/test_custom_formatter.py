@@ -153,11 +153,11 @@ def test_a_changed_custom_format_regenerates_the_page(tmp_path: Path) -> None:
 
     with browser(app) as client:
         frames = [m for m in write(client, "/wiki/Rain") if m["type"] == "frame"]
-        assert '<p class="verse">white sea.</p>' in frames[-1]["html"]
-        assert '<p class="verse">white sea.</p>' in client.get("/wiki/Rain").text
+        assert '<p class="verse" dir="auto">white sea.</p>' in frames[-1]["html"]
+        assert '<p class="verse" dir="auto">white sea.</p>' in client.get("/wiki/Rain").text
         formats.append(Format("ode", render=lambda text: f"<h2>{escape(text)}</h2>"))
-        assert "<h2>Grey" in client.get("/wiki/Rain?plain=1").text
-        assert "<h2>Grey" in client.get("/wiki/Rain").text
+        assert '<h2 dir="auto">Grey' in client.get("/wiki/Rain?plain=1").text
+        assert '<h2 dir="auto">Grey' in client.get("/wiki/Rain").text
     stored = tables(tmp_path / "pages.db")
     assert [row["format"] for row in stored["canvases"]] == ["poem", "ode"]
     assert [row["target"] for row in stored["links"]] == ["/wiki/Tower"]

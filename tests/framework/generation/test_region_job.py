@@ -37,7 +37,7 @@ def test_a_region_goes_from_waiting_to_written() -> None:
     region.apply_frame(text_frame("A tower.", done=True))
     seen = region.region()
     assert seen.state == "written" and seen.settled
-    assert region.region().html == "<p>A tower.</p>\n"
+    assert region.region().html == '<p dir="auto">A tower.</p>\n'
     assert region.to_stored().text == "A tower."
 
 
