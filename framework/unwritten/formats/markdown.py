@@ -227,8 +227,8 @@ def _wiki_link(state: StateInline, silent: bool) -> bool:
 
 
 def _stray_brackets(state: StateInline, silent: bool) -> bool:
-    """Remove ``]]`` without an opening, as an inline rule."""
-    if not state.src.startswith("]]", state.pos):
+    """Remove ``]]`` without an opening, as an inline rule. Silent rules look for the end of a link's text."""
+    if silent or not state.src.startswith("]]", state.pos, state.posMax):
         return False
     state.pos += 2
     return True
