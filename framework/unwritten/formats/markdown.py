@@ -56,7 +56,7 @@ _UNDECIDED_LINE = re.compile(
 _LINE_START = re.compile(r"[ \t]*(?:(?:#{1,6}|[-*+]|\d{1,9}[.)]|>|\|)[ \t]+|[>|])*[*_`]*")
 # Marks beside these characters would change their meaning.
 _NO_MARKS_AROUND = "*_`~|#\\ \t"
-_PLAIN_LINK = re.compile(r"(?:!|(?<!\[))\[([^\[\]\n]+)\]\([^()\n]*\)")
+_PLAIN_LINK = re.compile(r"(?:!|(?<!\[))\[((?:[^\[\]\n]|\[[^\[\]\n]*\])+)\]\([^()\n]*\)")
 # The beginning of ``[[Title|text]]``.
 _UNCLOSED_WIKI_LINK = re.compile(r"\[\[[^\[\]|\n]{1,200}\|")
 _PARTIAL_WIKI_LINK = re.compile(_UNCLOSED_WIKI_LINK.pattern + r"[^\[\]|\n]{0,200}\]?\Z")
@@ -227,8 +227,8 @@ def _wiki_link(state: StateInline, silent: bool) -> bool:
 
 
 def _stray_brackets(state: StateInline, silent: bool) -> bool:
-    """Remove ``]]`` without an opening, as an inline rule."""
-    if not state.src.startswith("]]", state.pos):
+    """Remove ``]]`` without an opening, as an inline rule. Silent rules look for the end of a link's text."""
+    if silent or not state.src.startswith("]]", state.pos, state.posMax) or state.pos + 1 == state.env["link_end"]:
         return False
     state.pos += 2
     return True

@@ -103,7 +103,7 @@ STABLE = [
     "para\n    indented\n\n    code [[a]]\n    - code2",
     # Links, addresses, entities, escapes
     'See [the text](Some_url "title") there, ![image of a lamp](https://x.example/a.png) and [![alt](src)](href).',
-    "[link with **bold** text](Url) and [nested [b] x](u) and [] and ![](x) ![a]()",
+    "[see [1]](Url) [a [b] c](Url) [link with **bold** text](Url) and [nested [b] x](u) and [] and ![](x) ![a]()",
     "A [[wiki link|links to]] and [[Plain title]]. [[Half|one",
     "a]] b [[ c ]] d ] [[[x]] [[]] [[y",
     "Note[^1] and[^note].\n\n[^1]: The first.\n[^note]: Second.",
