@@ -79,7 +79,9 @@ def in_table(rows: list[tuple[str, str]], form: Form) -> str:
 
 
 def in_definitions(rows: list[tuple[str, str]], form: Form) -> str:
-    return "<dl>" + "".join(f'<dt>{text}</dt><dd class="row">{text}: {form(name)}</dd>' for name, text in rows) + "</dl>"
+    return (
+        "<dl>" + "".join(f'<dt>{text}</dt><dd class="row">{text}: {form(name)}</dd>' for name, text in rows) + "</dl>"
+    )
 
 
 def nested(rows: list[tuple[str, str]], form: Form) -> str:
@@ -132,15 +134,26 @@ def _row_cases() -> Iterator[Case]:
                 edited = render([_THREE, _CHANGED], form), render([_CHANGED, _THREE], form)
                 yield Case(f"edit and sort, {layout}, form: {kind}", render([_ONE, _TWO], form), _USE, edited, _KEPT)
             # Deleted, and another in its place: the input is gone with its row, and in no other.
-            gone = ("!kept.row.isConnected", "[...root.querySelectorAll('input')].every((i) => !i.checked && i.value !== 'my text')")
+            gone = (
+                "!kept.row.isConnected",
+                "[...root.querySelectorAll('input')].every((i) => !i.checked && i.value !== 'my text')",
+            )
             after = render([_ONE, _FOUR], form)
             yield Case(f"replace the row, {layout}, form: {kind}", render([_ONE, _TWO], form), _USE, (after,), gone)
             if kind in ("action", "hidden fields"):
                 after = render([("r4", "Row two")], form)
-                yield Case(f"replace by the same text, {layout}, form: {kind}", render([_TWO], form), _USE, (after,), gone)
+                yield Case(
+                    f"replace by the same text, {layout}, form: {kind}", render([_TWO], form), _USE, (after,), gone
+                )
     for kind, form in FORMS.items():
         before = nested([_ONE, _TWO, _THREE], form)
-        yield Case(f"insert at the top, nested, form: {kind}", before, _USE, (nested([_FOUR, _ONE, _TWO, _THREE], form),), _KEPT[3:] if kind in ("same", "none") else _KEPT)
+        yield Case(
+            f"insert at the top, nested, form: {kind}",
+            before,
+            _USE,
+            (nested([_FOUR, _ONE, _TWO, _THREE], form),),
+            _KEPT[3:] if kind in ("same", "none") else _KEPT,
+        )
 
 
 _LISTS = "<h2>Open</h2>{0}<h2>Done</h2>{1}"
@@ -162,44 +175,88 @@ _MORE = (
     ),
     Case(
         "two identical forms, the second in use",
-        f'<p class="row">First {same_form("")}</p>'.replace("p", "div", 1) + f'<div class="row">two {same_form("")}</div>',
+        f'<p class="row">First {same_form("")}</p>'.replace("p", "div", 1)
+        + f'<div class="row">two {same_form("")}</div>',
         _USE,
-        (f'<div class="row">New {same_form("")}</div><div class="row">First {same_form("")}</div><div class="row">two {same_form("")}</div>',),
+        (
+            f'<div class="row">New {same_form("")}</div><div class="row">First {same_form("")}</div><div class="row">two {same_form("")}</div>',
+        ),
         _KEPT,
     ),
     Case(
         "rows with data-key",
-        "".join(f'<li data-key="{key}" class="row">{text} <input><input type="checkbox"></li>' for key, text in ((1, "one"), (2, "two"))),
+        "".join(
+            f'<li data-key="{key}" class="row">{text} <input><input type="checkbox"></li>'
+            for key, text in ((1, "one"), (2, "two"))
+        ),
         _USE,
-        ("".join(f'<li data-key="{key}" class="row">{text} <input><input type="checkbox"></li>' for key, text in ((3, "two"), (2, "zwei"), (1, "eins"))),),
+        (
+            "".join(
+                f'<li data-key="{key}" class="row">{text} <input><input type="checkbox"></li>'
+                for key, text in ((3, "two"), (2, "zwei"), (1, "eins"))
+            ),
+        ),
         (*_KEPT, "kept.row.dataset.key === '2' && kept.row.textContent.includes('zwei')"),
     ),
     Case(
         "rows with ids, and their texts change",
-        "".join(f'<div id="r{key}" class="row">{text} <input><input type="checkbox"></div>' for key, text in ((1, "one"), (2, "two"))),
+        "".join(
+            f'<div id="r{key}" class="row">{text} <input><input type="checkbox"></div>'
+            for key, text in ((1, "one"), (2, "two"))
+        ),
         _USE,
-        ("".join(f'<div id="r{key}" class="row">{text} <input><input type="checkbox"></div>' for key, text in ((3, "two"), (2, "zwei"), (1, "eins"))),),
+        (
+            "".join(
+                f'<div id="r{key}" class="row">{text} <input><input type="checkbox"></div>'
+                for key, text in ((3, "two"), (2, "zwei"), (1, "eins"))
+            ),
+        ),
         (*_KEPT, "kept.row.id === 'r2' && kept.row.textContent.includes('zwei')"),
     ),
     Case(
         "opened details in sorted rows",
         "".join(f"<details><summary>{name}</summary><p>About {name}.</p></details>" for name in ("one", "two")),
         "find('details:nth-of-type(2)').open = true; kept.row = find('details:nth-of-type(2)');",
-        ("".join(f"<details><summary>{name}</summary><p>About {name}, again.</p></details>" for name in ("three", "two", "one")),),
-        ("kept.row.open && kept.row.isConnected", "kept.row.textContent.includes('two')", "root.querySelectorAll('details[open]').length === 1"),
+        (
+            "".join(
+                f"<details><summary>{name}</summary><p>About {name}, again.</p></details>"
+                for name in ("three", "two", "one")
+            ),
+        ),
+        (
+            "kept.row.open && kept.row.isConnected",
+            "kept.row.textContent.includes('two')",
+            "root.querySelectorAll('details[open]').length === 1",
+        ),
     ),
     Case(
         "a frame stays loaded when rows are sorted",
-        "".join(f'<li class="row">{name} <iframe srcdoc="{name}" src="about:blank#{name}"></iframe></li>' for name in ("one", "two", "three")),
+        "".join(
+            f'<li class="row">{name} <iframe srcdoc="{name}" src="about:blank#{name}"></iframe></li>'
+            for name in ("one", "two", "three")
+        ),
         "for (const frame of root.querySelectorAll('iframe')) frame.contentWindow.mine = true; kept.frames = [...root.querySelectorAll('iframe')];",
-        ("".join(f'<li class="row">{name} <iframe srcdoc="{name}" src="about:blank#{name}"></iframe></li>' for name in ("four", "two", "one", "three")),),
+        (
+            "".join(
+                f'<li class="row">{name} <iframe srcdoc="{name}" src="about:blank#{name}"></iframe></li>'
+                for name in ("four", "two", "one", "three")
+            ),
+        ),
         ("kept.frames.every((frame) => frame.isConnected && frame.contentWindow.mine)",),
     ),
     Case(
         "scroll positions stay when rows are sorted",
-        "".join(f'<pre class="row" style="height: 40px; overflow: auto">{name}{chr(10) * 30}.</pre>' for name in ("one", "two")),
+        "".join(
+            f'<pre class="row" style="height: 40px; overflow: auto">{name}{chr(10) * 30}.</pre>'
+            for name in ("one", "two")
+        ),
         "kept.row = find('pre:nth-of-type(2)'); kept.row.scrollTop = 50;",
-        ("".join(f'<pre class="row" style="height: 40px; overflow: auto">{name}{chr(10) * 30}.</pre>' for name in ("three", "two", "one")),),
+        (
+            "".join(
+                f'<pre class="row" style="height: 40px; overflow: auto">{name}{chr(10) * 30}.</pre>'
+                for name in ("three", "two", "one")
+            ),
+        ),
         ("kept.row.isConnected && kept.row.scrollTop === 50 && kept.row.textContent.includes('two')",),
     ),
 )
@@ -212,9 +269,13 @@ ROWS: tuple[Case, ...] = (*_row_cases(), *_MORE)
 
 
 def radios(chosen: str, names: str = "abc") -> str:
-    return "<form>" + "".join(
-        f'<label><input type="radio" name="r" value="{n}"{" checked" * (n == chosen)}> {n}</label>' for n in names
-    ) + "</form>"
+    return (
+        "<form>"
+        + "".join(
+            f'<label><input type="radio" name="r" value="{n}"{" checked" * (n == chosen)}> {n}</label>' for n in names
+        )
+        + "</form>"
+    )
 
 
 def menu(chosen: str, names: str = "abc", attributes: str = "") -> str:

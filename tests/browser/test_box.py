@@ -495,7 +495,7 @@ def test_frames_settle_at_the_height_of_their_content(serve: Serve, open_tab: Op
 
 def test_a_frame_grows_with_what_the_visitor_adds(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
     add = "<button onclick=\"document.body.insertAdjacentHTML('beforeend', '<p style=height:100px>Row')\">Add</button>"
-    slow = add.replace("onclick=\"", "onclick=\"setTimeout(() => ").replace("Row')", "Row'), 400)")
+    slow = add.replace('onclick="', 'onclick="setTimeout(() => ').replace("Row')", "Row'), 400)")
     texts = {
         name: f"<!doctype html><html><body style='margin: 0'>{text}</html>"
         for name, text in {

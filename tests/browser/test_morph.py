@@ -215,7 +215,9 @@ def test_controls_follow_the_server_until_they_are_touched(chromium: Browser) ->
 
 
 def test_fields_may_be_named_like_properties(chromium: Browser) -> None:
-    names = "id name title action method style attributes children remove contains matches closest reset elements submit"
+    names = (
+        "id name title action method style attributes children remove contains matches closest reset elements submit"
+    )
     fields = "".join(f"<input name={name!r} value='old'>" for name in names.split())
     form = f"<li>{{0}}<form action='/a' data-action='/{{0}}'>{fields}</form></li>"
     case = Case(
