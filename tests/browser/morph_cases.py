@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-FRESH_KEY = iter(range(1_000_000))
+_KEYS = itertools.count()
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ Form = Callable[[str], str]
 def action_form(row: str) -> str:
     """Return the form of a row as ``action()`` writes it. Its address differs in each response."""
     return (
-        f'<form method="post" action="/row/{row}?_form=x.{next(FRESH_KEY)}" data-action="/row/{row}">'
+        f'<form method="post" action="/row/{row}?_form=x.{next(_KEYS)}" data-action="/row/{row}">'
         '<input name="text"><input type="checkbox" name="tick"><button>Save</button></form>'
     )
 
@@ -138,18 +139,17 @@ def _row_cases() -> Iterator[Case]:
                 "!kept.row.isConnected",
                 "[...root.querySelectorAll('input')].every((i) => !i.checked && i.value !== 'my text')",
             )
-            after = render([_ONE, _FOUR], form)
-            yield Case(f"replace the row, {layout}, form: {kind}", render([_ONE, _TWO], form), _USE, (after,), gone)
+            fresh = render([_ONE, _FOUR], form)
+            yield Case(f"replace the row, {layout}, form: {kind}", render([_ONE, _TWO], form), _USE, (fresh,), gone)
             if kind in ("action", "hidden fields"):
-                after = render([("r4", "Row two")], form)
+                fresh = render([("r4", "Row two")], form)
                 yield Case(
-                    f"replace by the same text, {layout}, form: {kind}", render([_TWO], form), _USE, (after,), gone
+                    f"replace by the same text, {layout}, form: {kind}", render([_TWO], form), _USE, (fresh,), gone
                 )
     for kind, form in FORMS.items():
-        before = nested([_ONE, _TWO, _THREE], form)
         yield Case(
             f"insert at the top, nested, form: {kind}",
-            before,
+            nested([_ONE, _TWO, _THREE], form),
             _USE,
             (nested([_FOUR, _ONE, _TWO, _THREE], form),),
             _KEPT[3:] if kind in ("same", "none") else _KEPT,
@@ -178,9 +178,7 @@ _MORE = (
         f'<p class="row">First {same_form("")}</p>'.replace("p", "div", 1)
         + f'<div class="row">two {same_form("")}</div>',
         _USE,
-        (
-            f'<div class="row">New {same_form("")}</div><div class="row">First {same_form("")}</div><div class="row">two {same_form("")}</div>',
-        ),
+        ("".join(f'<div class="row">{text} {same_form("")}</div>' for text in ("New", "First", "two")),),
         _KEPT,
     ),
     Case(
@@ -235,7 +233,8 @@ _MORE = (
             f'<li class="row">{name} <iframe srcdoc="{name}" src="about:blank#{name}"></iframe></li>'
             for name in ("one", "two", "three")
         ),
-        "for (const frame of root.querySelectorAll('iframe')) frame.contentWindow.mine = true; kept.frames = [...root.querySelectorAll('iframe')];",
+        "kept.frames = [...root.querySelectorAll('iframe')];"
+        " for (const frame of kept.frames) frame.contentWindow.mine = true;",
         (
             "".join(
                 f'<li class="row">{name} <iframe srcdoc="{name}" src="about:blank#{name}"></iframe></li>'
@@ -372,7 +371,8 @@ def _control_cases() -> Iterator[Case]:
     yield Case("radio: groups of two forms", radios("a") + radios("b"), "find('form + form [value=c]').click();",
                (radios("c") + radios("a"),), (f"{_CHOSEN} === 'c,c'",))  # fmt: skip
     for attributes, size in (("", "menu"), ('size="3"', "list")):
-        yield Case(f"{size}: follows", menu("a", "abc", attributes), "", (menu("b", "abc", attributes), menu("a", "abc", attributes), menu("b", "abc", attributes)),
+        yield Case(f"{size}: follows", menu("a", "abc", attributes), "",
+                   tuple(menu(chosen, "abc", attributes) for chosen in "bab"),
                    (f"{_SELECTED} === 'b'", _NO_HINT))  # fmt: skip
         yield Case(f"{size}: used and set back, follows", menu("a", "abc", attributes),
                    "find('select').value = 'c'; find('select').value = 'a';", (menu("b", "abc", attributes),),
@@ -385,12 +385,15 @@ def _control_cases() -> Iterator[Case]:
     yield Case("menu: an option at the top", menu(""), "find('select').value = 'b';", (menu("", "zabc"),),
                (f"{_SELECTED} === 'b'",))  # fmt: skip
     many = "multiple"
-    yield Case("multiple: follows", menu("a", "abc", many), "", (menu("b c", "abc", many), menu("a", "abc", many), menu("b c", "abc", many)),
+    yield Case("multiple: follows", menu("a", "abc", many), "",
+               tuple(menu(chosen, "abc", many) for chosen in ("b c", "a", "b c")),
                (f"{_SELECTED} === 'b,c'",))  # fmt: skip
-    yield Case("multiple: keeps", menu("a", "abc", many), "find('[value=b]').selected = true;", (menu("c", "abc", many),),
+    yield Case("multiple: keeps", menu("a", "abc", many), "find('[value=b]').selected = true;",
+               (menu("c", "abc", many),),
                (f"{_SELECTED} === 'a,b'", _HINT))  # fmt: skip
     details = "<details{0}><summary>More</summary><p>Text {1}</p></details>"
-    yield Case("details: follows", details.format("", 1), "", (details.format(" open", 2), details.format("", 3), details.format(" open", 4)),
+    yield Case("details: follows", details.format("", 1), "",
+               (details.format(" open", 2), details.format("", 3), details.format(" open", 4)),
                ("find('details').open",))  # fmt: skip
     yield Case("details: opened by the visitor, stays open", details.format("", 1), "find('summary').click();",
                (details.format("", 2),), ("find('details').open",))  # fmt: skip
@@ -408,7 +411,8 @@ def _control_cases() -> Iterator[Case]:
     yield Case("editable: untouched, follows", editable.format("old", 1), "", (editable.format("new", 2),),
                ("find('div').textContent === 'new'",))  # fmt: skip
     yield Case("editable: edited, keeps and says so", editable.format("old", 1),
-               "find('div').dispatchEvent(new InputEvent('beforeinput', { bubbles: true })); find('div').textContent = 'my old';", (editable.format("new", 2),),
+               "find('div').dispatchEvent(new InputEvent('beforeinput', { bubbles: true }));"
+               " find('div').textContent = 'my old';", (editable.format("new", 2),),
                ("find('div').textContent === 'my old'", _HINT))  # fmt: skip
 
 

@@ -457,7 +457,8 @@ _HEIGHTS: dict[str, tuple[str, int, int]] = {
     "a picture that comes late": (
         "<div style='height: 450px'>x</div><script>for (let i = 1; i < 5; i++) setTimeout(() => {"
         " const c = Object.assign(document.createElement('canvas'), { width: 10, height: 100 });"
-        " document.body.append(Object.assign(new Image(), { src: c.toDataURL(), style: 'display: block' })); }, 300 * i)"
+        " const image = Object.assign(new Image(), { src: c.toDataURL(), style: 'display: block' });"
+        " document.body.append(image); }, 300 * i)"
         "</script>", 850, 900,
     ),
 }  # fmt: skip

@@ -181,7 +181,8 @@ LIST = """{% extends "layout.html" %}{% block main %}<form id="add" {{ action("a
 <form {{ action("save", id=item.id) }}><input name="text" value="{{ item.text }}">
 <label><input type="checkbox" name="done" value="true"{% if item.done %} checked{% endif %}> Done</label>
 {% for size in "abc" %}<input type="radio" name="size" value="{{ size }}"{% if item.size == size %} checked{% endif %}>
-{% endfor %}<details{% if item.done %} open{% endif %}><summary>More</summary>Text</details><button>Save</button></form></li>
+{% endfor %}<details{% if item.done %} open{% endif %}><summary>More</summary>Text</details>
+<button>Save</button></form></li>
 {% endfor %}</ul>{% endblock %}{% endblock %}"""
 
 

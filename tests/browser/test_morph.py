@@ -239,7 +239,8 @@ def test_the_time_of_an_update_is_linear(chromium: Browser) -> None:
     times = page.evaluate(
         """() => {
           const root = document.querySelector("main"), parts = {
-            rows: (n) => `<li>Item ${n} <form data-action="/row/${n}"><input name="t"><input type="checkbox" name="c"></form></li>`,
+            rows: (n) => `<li>Item ${n} <form data-action="/row/${n}"><input name="t">` +
+              '<input type="checkbox" name="c"></form></li>',
             "same ids": () => '<i id="x" data-key="y">x</i>',
             "same forms": () => "<form action='/x'><input name='t'><input type='radio' name='r' checked></form>",
             "one form": (n) => `<input name="t${n % 9}"><input type="radio" name="r"><input type="hidden" name="h">`,
