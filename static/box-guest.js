@@ -218,7 +218,7 @@
     const frame = root.innerHeight, needed = measure(), overflow = needed - frame;
     const slope = before && before.frame !== frame ? (needed - before.needed) / (frame - before.frame) : 0;
     if (before && before.frame === frame && needed <= before.needed) {
-      if (performance.now() < steppedAt + PATIENCE) schedule(100); // the page has not resized the frame yet
+      if (performance.now() < steppedAt + 5 * PATIENCE) schedule(100); // the page has not resized the frame yet
       return;
     }
     before = null;
@@ -270,7 +270,15 @@
       allowSteps();
     }, true);
   }
-  const arrive = ({ isTrusted }) => void (isTrusted && arrivals++ < MAX_ARRIVALS && allowSteps());
+  function arrive({ isTrusted }) {
+    if (!isTrusted || arrivals++ >= MAX_ARRIVALS) return;
+    // What has just grown with the frame may have been this picture.
+    if (performance.now() < steppedAt + PATIENCE) {
+      excess = 0;
+      before = null;
+    }
+    allowSteps();
+  }
   root.addEventListener("load", () => {
     fit();
     const observer = new ResizeObserver(() => schedule());
