@@ -146,7 +146,7 @@
       return (state = found?.state ?? null);
     },
     /** Set the height of the box in pixels. */
-    resize: (height) => void ((fitted = Infinity), setHeight(+height)),
+    resize: (height) => void ((isOwn = true), setHeight(+height)),
     /** Open a page of the app around this box, such as "/wiki/Tea". Needs a click. */
     ask: (page) => send({ box: 1, type: "ask", page: text(page) }),
   };
@@ -188,18 +188,108 @@
     if (data.error) entry.reject(new Error(text(data.error)));
     else entry.resolve(data.state);
   });
-  // The frame is as high as its content, unless the app sets a height. Limited, to prevent a loop.
-  let fitted = 0, height = 0;
+  // -- height: the frame is as high as its content, unless the app sets a height ------------------------------------------
+  // Content can depend on the height of the frame: with 100vh and a padding it always needs more than it has. So two steps
+  // are allowed at the start, and again after input and when images or fonts arrive. The first one fits the content. If
+  // the content has grown with the frame, the second goes to the height at which both agree, if there is one. What grows
+  // later without a cause is followed only if it goes on growing while the frame does not.
+  const STEPS = 2, PATIENCE = 1000, MAX_UNPROMPTED = 8, MAX_ARRIVALS = 50;
+  let height = 0, isOwn = false, isFitted = false, timer = 0, dueAt = 0;
+  /** The heights of frame and content when the last step was made, until its effect has been measured. */
+  let before = null;
+  let steps = 0, steppedAt = 0, late = 0, unprompted = 0, arrivals = 0, width = root.innerWidth;
+  let excess = 0; // what stays below the edge, because it grows with the frame
+  let held = 0; // the height of content that grew without a cause
   const setHeight = (pixels) => send({ box: 1, type: "resize", height: (height = pixels) });
+
+  /** Return the height that the content needs now. */
+  function measure() {
+    const needed = document.documentElement.scrollHeight, frame = root.innerHeight;
+    if (needed > frame) return needed;
+    const elements = [document.body, ...document.body.querySelectorAll("*")].slice(0, 2000);
+    const lowest = elements.reduce((low, element) => Math.max(low, element.getBoundingClientRect().bottom), 0);
+    return Math.min(frame, Math.ceil(lowest) + 16);
+  }
+
+  function fit() {
+    timer = 0;
+    if (isOwn || !document.body) return;
+    if (!root.innerHeight) return schedule(200); // the page has not shown the frame yet
+    const frame = root.innerHeight, needed = measure(), overflow = needed - frame;
+    const slope = before && before.frame !== frame ? (needed - before.needed) / (frame - before.frame) : 0;
+    if (before && before.frame === frame && needed <= before.needed) {
+      if (performance.now() < steppedAt + 5 * PATIENCE) schedule(100); // the page has not resized the frame yet
+      return;
+    }
+    before = null;
+    excess = Math.min(excess, Math.max(0, overflow));
+    const wasFitted = isFitted;
+    isFitted = true;
+    if (wasFitted ? overflow <= excess + 1 : Math.abs(overflow) <= 1) return; // it shrinks only at the start
+    if (slope > 0.95) excess = overflow; // they never agree
+    else if (steps < STEPS) step(frame, needed, slope > 0 ? frame + overflow / (1 - slope) : needed - excess);
+    else followLate(frame, needed);
+  }
+
+  /** Decide about content that has grown after the steps that were allowed. */
+  function followLate(frame, needed) {
+    const wait = steppedAt + PATIENCE - performance.now();
+    if (wait > 0) return schedule(wait);
+    if (late > 0) late--; // an animation, or a result that took a moment
+    else if (!held) return void (held = needed);
+    else if (needed <= held + 1 || ++unprompted > MAX_UNPROMPTED) return;
+    step(frame, needed, needed - excess);
+  }
+
+  function step(frame, needed, wanted) {
+    before = { frame, needed };
+    steps++;
+    held = 0;
+    steppedAt = performance.now();
+    setHeight(Math.ceil(wanted));
+    schedule(100);
+  }
+
+  // Frames out of view get timers, but no animation frames and no events of their size.
+  function schedule(wait = 0) {
+    const at = performance.now() + wait;
+    if (timer && dueAt <= at) return;
+    clearTimeout(timer);
+    dueAt = at;
+    timer = setTimeout(fit, wait);
+  }
+  function allowSteps() {
+    steps = unprompted = held = 0;
+    schedule();
+  }
+  for (const name of ["click", "keydown", "input", "change", "pointerup"]) {
+    root.addEventListener(name, ({ isTrusted }) => {
+      if (!isTrusted) return;
+      arrivals = 0;
+      late = 1;
+      allowSteps();
+    }, true);
+  }
+  function arrive({ isTrusted }) {
+    if (!isTrusted || arrivals++ >= MAX_ARRIVALS) return;
+    // What has just grown with the frame may have been this picture.
+    if (performance.now() < steppedAt + PATIENCE) {
+      excess = 0;
+      before = null;
+    }
+    allowSteps();
+  }
   root.addEventListener("load", () => {
-    const { documentElement: whole, body } = document;
-    if (!body) return;
-    const bottom = (element) => element.getBoundingClientRect().bottom;
-    const lowest = [body, ...body.querySelectorAll("*")].slice(0, 2000).reduce((low, element) => Math.max(low, bottom(element)), 0);
-    const needed = whole.scrollHeight > root.innerHeight ? whole.scrollHeight : lowest + 16;
-    if (!fitted++) setHeight(needed);
-    new ResizeObserver(() => {
-      if (whole.scrollHeight > root.innerHeight && fitted++ < 20) setHeight(whole.scrollHeight);
-    }).observe(body);
+    fit();
+    const observer = new ResizeObserver(() => schedule());
+    observer.observe(document.documentElement);
+    if (document.body) observer.observe(document.body);
+    for (const name of ["load", "error"]) document.addEventListener(name, arrive, true);
+    document.fonts.addEventListener("loadingdone", arrive);
+  });
+  root.addEventListener("resize", () => {
+    if (root.innerWidth !== width) allowSteps(); // lines break elsewhere
+    width = root.innerWidth;
+    schedule();
   });
 })();

@@ -19,6 +19,9 @@
 
   /** @typedef {HTMLInputElement | HTMLTextAreaElement | HTMLSelectElement} Control */
 
+  /** Return the controls of a form. `form.elements` would be wrong if a field has that name. @param {HTMLFormElement} form @returns {Element[]} */
+  const elementsOf = (form) => [...Reflect.get(HTMLFormElement.prototype, "elements", form)];
+
   // -- controls with a text ------------------------------------------------------------
 
   /** @typedef {HTMLInputElement | HTMLTextAreaElement} TextControl */
@@ -272,14 +275,14 @@
   }
 
   document.addEventListener("reset", ({ target }) => {
-    if (target instanceof HTMLFormElement) for (const control of target.elements) clearChange(control);
+    if (target instanceof HTMLFormElement) for (const control of elementsOf(target)) clearChange(control);
   });
 
   // -- submitted forms ------------------------------------------------------------
 
   /** Return the controls of a form whose input can differ from the server's. @param {HTMLFormElement} form */
   const inputsOf = (form) => /** @type {Control[]} */ (
-    [...form.elements].filter((c) => c instanceof HTMLInputElement ? !NO_INPUT.has(c.type) && c.type !== "file" : c.matches("textarea, select"))
+    elementsOf(form).filter((c) => c instanceof HTMLInputElement ? !NO_INPUT.has(c.type) && c.type !== "file" : c.matches("textarea, select"))
   );
 
   /** Return the state of a control. @param {Control} control */
@@ -301,7 +304,7 @@
     return () => {
       const later = inputsOf(form).filter((c) => submitted.has(c) && submitted.get(c) !== JSON.stringify(stateOf(c)));
       const states = later.map((control) => /** @type {const} */ ([control, stateOf(control)]));
-      form.reset();
+      HTMLFormElement.prototype.reset.call(form); // a field may have that name
       for (const [control, state] of states) setState(control, state);
     };
   }

@@ -371,7 +371,7 @@
       entry.olds.push(j);
     });
     if (!byText.size) return;
-    const texts = fresh.map((node, i) => (matches[i] < 0 ? contentKey(node, textOf) : ""));
+    const texts = fresh.map((node, i) => (/** @type {number} */ (matches[i]) < 0 ? contentKey(node, textOf) : ""));
     for (const text of texts) if (byText.has(text)) /** @type {{count: number}} */ (byText.get(text)).count++;
     texts.forEach((text, i) => {
       const entry = byText.get(text);

@@ -235,7 +235,7 @@ def test_an_app_can_resize_and_open_a_page_after_a_click(serve: Serve, open_tab:
     tab.finished()
     inside = frame_of(tab)
     until(lambda: inside.inner_text("#laps") == "0")
-    height = "() => document.querySelector('iframe.box').offsetHeight"
+    height = "() => document.querySelector('iframe.box').clientHeight"
     until(lambda: tab.js(height) < 200)  # as high as its content
     inside.evaluate("document.body.append(Object.assign(document.createElement('p'), { style: 'height: 300px' }))")
     until(lambda: 400 < tab.js(height) < 600)
@@ -422,3 +422,94 @@ def test_without_trusted_types_a_message_replaces_the_app(serve: Serve, open_tab
     until(lambda: "Apps need a browser with Trusted Types" in inside.evaluate("document.documentElement.textContent"))
     assert inside.locator("button").count() == 0
     assert inside.evaluate("typeof box") == "undefined"
+
+
+_HEIGHTS: dict[str, tuple[str, int, int]] = {
+    "fixed": ("<p style='height: 700px'>Tall</p>", 700, 760),
+    "short": ("<p>Short</p>", 48, 90),
+    "100vh": ("<main style='min-height: 100vh'>x</main>", 400, 450),
+    "100vh and a padding": ("<style>main { min-height: 100vh; padding-bottom: 8px }</style><main>x</main>", 400, 460),
+    "100vh and a list": ("<div style='height: 100vh'></div><p style='height: 300px'>x</p>", 700, 800),
+    "120vh": ("<div style='height: 120vh'>x</div>", 400, 560),
+    "60vh and more": ("<div style='height: 60vh'></div><div style='height: 300px'></div>", 770, 800),
+    "a percentage": ("<style>html, body { height: 100% }</style><div style='height: 110%'>x</div>", 400, 500),
+    "padding in vh": ("<main style='padding: 30vh 0'><p style='height: 300px'>x</p></main>", 700, 950),
+    "an aspect ratio": ("<div style='aspect-ratio: 3 / 2; height: 100vh'>x</div><p>y</p>", 400, 520),
+    "an observer": (
+        "<div id='d'>x</div><script>new ResizeObserver(() => { d.style.height = innerHeight + 40 + 'px' })"
+        ".observe(document.documentElement)</script>", 48, 600,
+    ),
+    "a listener that adds": (
+        "<div id='d' style='height: 450px'>x</div><script>let h = 450;"
+        "onresize = () => { d.style.height = (h += 50) + 'px' }</script>", 450, 600,
+    ),
+    "a listener that adds later": (
+        "<div id='d' style='height: 450px'>x</div><script>let h = 450;"
+        "onresize = () => setTimeout(() => { d.style.height = (h += 50) + 'px' }, 200)</script>", 450, 600,
+    ),
+    "content that comes late": (
+        "<div id='d' style='height: 450px'>x</div><script>setTimeout(() => { d.style.height = '800px' }, 700)"
+        "</script>", 800, 850,
+    ),
+    "a picture that comes late": (
+        "<div style='height: 450px'>x</div><script>for (let i = 1; i < 5; i++) setTimeout(() => {"
+        " const c = Object.assign(document.createElement('canvas'), { width: 10, height: 100 });"
+        " const image = Object.assign(new Image(), { src: c.toDataURL(), style: 'display: block' });"
+        " document.body.append(image); }, 300 * i)"
+        "</script>", 850, 900,
+    ),
+}  # fmt: skip
+"""Contents, and the least and greatest height of their frame."""
+
+_NOTE_HEIGHTS = """new MutationObserver((records) => {
+  for (const { target } of records) if (target.matches?.("iframe.box")) {
+    const of = ((window.heights ??= {})[target.closest("[data-region]").dataset.region] ??= []);
+    if (of.at(-1) !== target.style.height) of.push(target.style.height);
+  }
+}).observe(document, { subtree: true, attributeFilter: ["style"] });"""
+
+
+def test_frames_settle_at_the_height_of_their_content(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
+    """Two steps at most, whatever the content does with the height of the frame."""
+    texts = {name: f"<!doctype html><html>{text}</html>" for name, (text, _, _) in _HEIGHTS.items()}
+    url = serve(boxes_app(tmp_path, texts))
+    tab = open_tab()
+    tab.page.add_init_script(f"if (top === window) {{ {_NOTE_HEIGHTS} }}")
+    tab.goto(f"{url}/p/Boxes")
+    tab.finished(30)
+    tab.goto(f"{url}/p/Boxes")
+    for number in range(len(texts)):
+        frame_of(tab, number)
+        tab.page.locator(f"#region-b{number}").scroll_into_view_if_needed()  # frames out of view get no events
+        pause(tab, 0.3)
+    pause(tab, 2)
+    steps = tab.js("() => window.heights ?? {}")
+    found = tab.js("() => [...document.querySelectorAll('iframe.box')].map((frame) => frame.clientHeight)")
+    for number, (name, (_, least, most)) in enumerate(_HEIGHTS.items()):
+        allowed = 5 if "picture" in name else 2
+        assert len(steps.get(f"b{number}", [])) <= allowed, (name, steps[f"b{number}"])
+        assert least <= found[number] <= most, (name, found[number], steps.get(f"b{number}"))
+
+
+def test_a_frame_grows_with_what_the_visitor_adds(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
+    add = "<button onclick=\"document.body.insertAdjacentHTML('beforeend', '<p style=height:100px>Row')\">Add</button>"
+    slow = add.replace('onclick="', 'onclick="setTimeout(() => ').replace("Row')", "Row'), 400)")
+    texts = {
+        name: f"<!doctype html><html><body style='margin: 0'>{text}</html>"
+        for name, text in {
+            "plain": add + "<p style='height: 400px'>x</p>",
+            "full": f"<style>main {{ min-height: 100vh; padding-bottom: 8px }}</style><main>{add}</main>",
+            "slow": slow + "<p style='height: 400px'>x</p>",
+        }.items()
+    }
+    tab = open_tab()
+    tab.goto(f"{serve(boxes_app(tmp_path, texts))}/p/Boxes")
+    tab.finished(30)
+    for number in range(len(texts)):
+        inside = frame_of(tab, number)
+        pause(tab, 0.5)
+        height = f"() => document.querySelector('#region-b{number} iframe.box').clientHeight"
+        for _ in range(5):
+            before = tab.js(height)
+            inside.click("button")
+            until(lambda height=height, before=before: before + 80 <= tab.js(height) <= before + 150)  # type: ignore[misc]

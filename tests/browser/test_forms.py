@@ -6,9 +6,13 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
+from pydantic import BaseModel
 from tests.browser.tabs import OpenTab, Serve, Tab, until
+from tests.support.apps import make_app, templates
 from tests.support.forum import Post, make_forum
 
+from unwritten import App, Page
+from unwritten.storage.tables import Table
 from unwritten_engine.scripted import Step, scripted
 
 pytestmark = pytest.mark.browser
@@ -162,3 +166,116 @@ def test_a_page_fetched_over_http_still_gets_live_updates(serve: Serve, open_tab
     other.page.click("button:text('Post')")
     sees(tab, "posts", "And then")
     assert "Because." in tab.text("replies-1")
+
+
+class Item(BaseModel):
+    """A row of a list, newest first."""
+
+    id: int | None = None
+    text: str
+    done: bool = False
+    size: str = "a"
+
+
+LIST = """{% extends "layout.html" %}{% block main %}<form id="add" {{ action("add") }}><input name="text"></form>
+{% block items %}<ul>{% for item in items %}<li>{{ item.text }}
+<form {{ action("save", id=item.id) }}><input name="text" value="{{ item.text }}">
+<label><input type="checkbox" name="done" value="true"{% if item.done %} checked{% endif %}> Done</label>
+{% for size in "abc" %}<input type="radio" name="size" value="{{ size }}"{% if item.size == size %} checked{% endif %}>
+{% endfor %}<details{% if item.done %} open{% endif %}><summary>More</summary>Text</details>
+<button>Save</button></form></li>
+{% endfor %}</ul>{% endblock %}{% endblock %}"""
+
+
+def make_list(home: Path) -> tuple[App, Table[Item]]:
+    app = make_app(home, scripted("Words."), folder=templates(home, list=LIST))
+    items = app.table(Item, initial=[Item(text="one"), Item(text="two")])
+
+    @app.page("/list")
+    def show() -> Page:
+        return Page("list.html", title="List", items=items.select(order="-id"))
+
+    @app.action("/add")
+    def add(text: str) -> None:
+        items.insert(Item(text=text))
+
+    @app.action("/save/{id}")
+    def save(id: int, text: str, done: bool = False, size: str = "a") -> None:
+        items.update(id, text=text, done=done, size=size)
+
+    return app, items
+
+
+def row(number: int) -> str:
+    """Return the selector of the form of a row."""
+    return f'form[data-action="/save/{number}"]'
+
+
+def test_input_stays_in_its_row_while_others_add_rows(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
+    app, items = make_list(tmp_path)
+    url = f"{serve(app)}/list"
+    ada, bo = open_tab(), open_tab()
+    for tab in (ada, bo):
+        looking(tab, url)
+    ada.page.check(f"{row(2)} [name=done]")
+    ada.page.fill(f"{row(1)} [name=text]", "uno")
+    bo.page.fill("#add input", "three")
+    bo.page.press("#add input", "Enter")
+    sees(ada, "items", "three")
+    assert ada.page.input_value(f"{row(1)} [name=text]") == "uno"
+    assert ada.page.locator("[name=done]:checked").count() == 1 and ada.page.is_checked(f"{row(2)} [name=done]")
+    ada.page.keyboard.press("Enter")
+    sees(bo, "items", "uno")
+    assert [(item.id, item.text) for item in items] == [(1, "uno"), (2, "two"), (3, "three")]
+    assert ada.page.is_checked(f"{row(2)} [name=done]"), "another form, not submitted"
+
+
+def test_untouched_controls_follow_and_edited_ones_say_so(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
+    app, _ = make_list(tmp_path)
+    url = f"{serve(app)}/list"
+    ada, bo = open_tab(), open_tab()
+    for tab in (ada, bo):
+        looking(tab, url)
+    one, two = row(1), row(2)
+    ada.page.check(f"{one} [name=done]")
+    ada.page.uncheck(f"{one} [name=done]")
+    ada.page.fill(f"{two} [name=text]", "zwei")
+    for size in "bab":
+        bo.page.check(f"{one} [value={size}]")
+        bo.page.click(f"{one} button")
+        until(lambda size=size: ada.page.is_checked(f"{one} [value={size}]"))  # type: ignore[misc]
+        until(lambda: not bo.page.locator("form[aria-busy]").count())
+    bo.page.check(f"{one} [name=done]")
+    bo.page.click(f"{one} button")
+    until(lambda: ada.page.is_checked(f"{one} [name=done]"))
+    assert ada.page.locator(f"{one} details[open]").count() == 1
+    until(lambda: not bo.page.locator("form[aria-busy]").count())
+
+    bo.page.fill(f"{two} [name=text]", "deux")
+    bo.page.click(f"{two} button")
+    sees(ada, "items", "deux")
+    field = ada.page.locator(f"{two} [name=text]")
+    assert field.input_value() == "zwei"
+    until(lambda: field.get_attribute("data-changed-elsewhere") is not None)
+    assert field.get_attribute("aria-description") == "Changed elsewhere to “deux”. Your input is kept."
+    ada.page.click(f"{two} button")
+    until(lambda: bo.page.input_value(f"{two} [name=text]") == "zwei")
+    until(lambda: field.get_attribute("data-changed-elsewhere") is None)
+    bo.page.fill(f"{two} [name=text]", "due")
+    bo.page.click(f"{two} button")
+    until(lambda: field.input_value() == "due")  # submitted, so untouched
+
+
+def test_input_after_a_form_was_sent_is_kept(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
+    app, items = make_list(tmp_path)
+    tab = open_tab()
+    looking(tab, f"{serve(app)}/list")
+    tab.page.fill("#add input", "three")
+    tab.js("""() => {
+      const field = document.querySelector("#add input");
+      field.form.requestSubmit();
+      field.value = "four";
+    }""")
+    sees(tab, "items", "three")
+    until(lambda: not tab.page.locator("form[aria-busy]").count())
+    assert tab.page.input_value("#add input") == "four" and items.count() == 3

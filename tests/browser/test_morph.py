@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import WebSocketRoute
+from playwright.sync_api import Browser, WebSocketRoute
+from tests.browser.morph_cases import CONTROLS, ROWS, RUN, Case
 from tests.browser.tabs import OpenTab, Serve, until
 from tests.support.apps import make_app
 
 from unwritten import Canvas as TextCanvas
 from unwritten import Page
+from unwritten.core.assets import asset_dir
 from unwritten_engine.scripted import HANG, scripted
 
 pytestmark = pytest.mark.browser
@@ -182,3 +184,86 @@ def test_large_regions_are_fast(region: Region) -> None:
     costs = sorted(region.tab.page.evaluate("() => costs.slice(1)"))
     assert costs[len(costs) // 2] < 16, "one animation frame"
     print(f"morph of 40 kB: p50 {costs[len(costs) // 2]:.1f} ms, worst {costs[-1]:.1f} ms")
+
+
+def failures(chromium: Browser, cases: tuple[Case, ...], before: str = "") -> dict[str, Any]:
+    """Run cases in a bare page. Return what does not hold, by case."""
+    page = chromium.new_page()
+    page.set_content("<!doctype html><main></main>")
+    page.evaluate(f"() => {{ {before} }}")
+    for script in ("controls.js", "morph.js"):
+        page.add_script_tag(path=asset_dir("static") / script)
+    page.evaluate("() => { window.morphs = { ours: (root, html) => unwrittenMorph.morph(root, "
+                  "document.createRange().createContextualFragment(html)) }; }")  # fmt: skip
+    found = {case.name: page.evaluate(RUN, [case.before, case.use, case.after, case.holds, "ours"]) for case in cases}
+    page.close()
+    return {name: failed for name, failed in found.items() if failed}
+
+
+def test_input_stays_in_its_row(chromium: Browser) -> None:
+    assert failures(chromium, ROWS) == {}
+
+
+def test_input_stays_in_its_row_without_move_before(chromium: Browser) -> None:
+    # Some frame has to be moved when frames are sorted, and older browsers load it again.
+    cases = tuple(case for case in ROWS if case.name != "a frame stays loaded when rows are sorted")
+    assert failures(chromium, cases, "delete Element.prototype.moveBefore;") == {}
+
+
+def test_controls_follow_the_server_until_they_are_touched(chromium: Browser) -> None:
+    assert failures(chromium, CONTROLS) == {}
+
+
+def test_fields_may_be_named_like_properties(chromium: Browser) -> None:
+    names = (
+        "id name title action method style attributes children remove contains matches closest reset elements submit"
+    )
+    fields = "".join(f"<input name={name!r} value='old'>" for name in names.split())
+    form = f"<li>{{0}}<form action='/a' data-action='/{{0}}'>{fields}</form></li>"
+    case = Case(
+        "names of properties", form.format("one") + form.format("two"), "kept.form = root.querySelectorAll('form')[1];"
+        "kept.field = kept.form.querySelector('[name=remove]'); kept.field.value = 'my text';",
+        (form.format("three") + form.format("two").replace("old", "new"),),
+        ("kept.field.isConnected && kept.field.value === 'my text'", "kept.form.dataset.action === '/two'",
+         "kept.form.querySelector('[name=id]').value === 'new'"),
+    )  # fmt: skip
+    assert failures(chromium, (case,)) == {}
+
+
+def test_the_time_of_an_update_is_linear(chromium: Browser) -> None:
+    """Long lists and hostile HTML: eight times as much must not take 64 times as long."""
+    page = chromium.new_page()
+    page.set_content("<!doctype html><main></main>")
+    for script in ("controls.js", "morph.js"):
+        page.add_script_tag(path=asset_dir("static") / script)
+    times = page.evaluate(
+        """() => {
+          const root = document.querySelector("main"), parts = {
+            rows: (n) => `<li>Item ${n} <form data-action="/row/${n}"><input name="t">` +
+              '<input type="checkbox" name="c"></form></li>',
+            "same ids": () => '<i id="x" data-key="y">x</i>',
+            "same forms": () => "<form action='/x'><input name='t'><input type='radio' name='r' checked></form>",
+            "one form": (n) => `<input name="t${n % 9}"><input type="radio" name="r"><input type="hidden" name="h">`,
+            "empty": () => "<p> </p>",
+            "nested": (n) => (n % 100 ? "<b>" : "</b>".repeat(99) + "<p>"),
+            "unsettled": () => '<span class="unsettled">x</span> y ',
+          };
+          const fill = (make, size, from) => Array.from({ length: size }, (_, i) => make(from + i)).join("");
+          const time = (make, size, wrap) => Math.min(...[0, 1, 2].map(() => {
+            root.innerHTML = wrap(fill(make, size, 0));
+            for (const input of root.querySelectorAll("input")) if (Math.random() < 0.05) input.value = "mine";
+            const fresh = document.createElement("template");
+            fresh.innerHTML = wrap(fill(make, size / 2, size / 2) + "<hr>" + fill(make, size / 2, 0));
+            const start = performance.now();
+            unwrittenMorph.morph(root, fresh.content);
+            return performance.now() - start;
+          }));
+          return Object.entries(parts).map(([name, make]) => {
+            const wrap = name === "one form" ? (html) => `<form action="/x">${html}</form>` : (html) => html;
+            return [name, ...[200, 1600].map((size) => time(make, size, wrap))];
+          });
+        }"""
+    )
+    page.close()
+    for name, once, eight in times:
+        assert eight < 20 + 24 * max(once, 1), (name, once, eight)
