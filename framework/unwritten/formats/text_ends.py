@@ -102,9 +102,9 @@ CUT_REASONS = frozenset({"length", "repetition", "echo"})
 def finalize_text(text: str, reason: str) -> str:
     """Return a finished text without an incomplete end.
 
-    If the text was cut off, it is cut back to where it ends well, and open quotation marks, brackets, emphasis and code
-    fences are closed. If too little would be left, it is cut after a clause or a word and ends in an ellipsis. A heading
-    or a list mark with nothing after it is always removed.
+    If the text was cut off, it is cut back to where it ends well, and open quotation marks, brackets, emphasis and
+    code fences are closed. If too little would be left, it is cut after a clause or a word and ends in an ellipsis.
+    A heading or a list mark with nothing after it is always removed.
 
     Args:
         text: The text of a prose canvas, Markdown or plain.
