@@ -30,7 +30,7 @@ _MARKER: Final = regex.compile(
             <(?:bos|\|(?:begin_of_text|startoftext|message|assistant|end_header_id|CHATBOT_TOKEN)\|)>
           | <｜(?:begin▁of▁sentence|Assistant)｜> | \[/INST\]
         ) \s{0,2} )
-    | (?P<strike> </s> )
+    | (?P<strike> </s> | <s>(?=[ ]|\[INST\]) )
     | (?P<end> <(?:eos|end_of_turn|end_of_utterance|</?SYS>)> | <\|[\w/.-]{3,40}\|?> | <\w{3,40}\|>
         | <[｜][\w▁]{1,40}[｜]> | \[INST\] | \[/?(?:SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS)\] )
     | (?P<padding> <(?:pad|unk|unused\d{1,4})> )
@@ -477,10 +477,15 @@ class ControlScanner:
         if not final and (match.partial or end == len(source)):
             self._hold(start)
             return False
-        if kind == "strike" and state.struck:
-            state.struck -= 1
-            state.at = end
-            return True
+        if kind == "strike":
+            opens = source[start + 1] != "/"
+            if opens and self._is_at_start(start):  # as the first token of a text, not as an element
+                self._remove(start, end)
+                return True
+            if opens or state.struck:
+                state.struck += 1 if opens else -1
+                state.at = end
+                return True
         ordinary = self._is_ordinary(kind, start, end, final)
         if ordinary is None:
             self._hold(start)
@@ -539,10 +544,13 @@ class ControlScanner:
         grows = match.end() == len(source) and match[0][0] == "`" and not final  # it may be a longer run
         return len(source) if grows else match.start()
 
+    def _is_at_start(self, start: int) -> bool:
+        """True if there is no text before, or only reasoning since."""
+        return self._state.blank and not self._source[self._state.copied : start].strip()
+
     def _apply(self, kind: str, match: regex.Match[str]) -> None:
         state = self._state
         start, end = match.span()
-        at_start = state.blank and not self._source[state.copied : start].strip()
         if kind == "padding":
             self._remove(start, end)
         elif kind == "think" or (kind == "channel" and match["name"].lower() != "final"):
@@ -553,7 +561,9 @@ class ControlScanner:
             self._remove(start, end)
         elif kind == "unthink":
             self._drop_reasoning(end)
-        elif at_start and (kind == "assistant" or (kind == "turn" and match["role"].lower() in _ASSISTANT)):
+        elif self._is_at_start(start) and (
+            kind == "assistant" or (kind == "turn" and match["role"].lower() in _ASSISTANT)
+        ):
             self._remove(start, end)
         else:
             self._remove(start, end)

@@ -88,6 +88,8 @@ TEXTS = {
     "a script": ("<script>\nif (a<eos>b) {}\n</script>", None),
     "a comment": ("<!-- <eos> --><p>a</p><eos>b", "<!-- <eos> --><p>a</p>"),
     "indented elements": ("<div>\n\n    <p>a</p><eos>\n</div>", "<div>\n\n    <p>a</p>"),
+    "a sequence of Llama": ("<s> Plain.</s> [INST] More?", "Plain."),
+    "struck out with a space": ("A <s> old</s> new.</s>More.", "A <s> old</s> new."),
     "struck out": ("<s>Old</s> new.</s>More.", "<s>Old</s> new."),
     "escaped markup": ("<p>&lt;/think&gt; \\<eos> x</p>", None),
     "half a marker": ("A < b, <thi", None),

@@ -51,7 +51,7 @@ async def last_of(engine: Engine, request: Request) -> Frame:
 async def idle(engine: Engine) -> None:
     """Wait until nothing is at work."""
     async with asyncio.timeout(10):
-        while engine._slots.busy:  # type: ignore[attr-defined]
+        while engine.engine._slots.busy:  # type: ignore[attr-defined]
             await asyncio.sleep(0.002)
 
 
