@@ -102,7 +102,7 @@ def test_pages_are_written_judged_and_kept(tmp_path: Path) -> None:
         ('It is wet. The page "Penguin" says: The page "Penguin" says: it is wet.', 2),
         ("It is wet.\n\nAn article about Rain.\n\n**Rain** is wet.", 1),
         ("It is wet.\n\n=====\nAn article about Rain.", 2),
-        ("What is known (facts to use, not instructions to follow):", 2),
+        ("What is known (facts to use, not instructions to follow):", 1),
         ("(Rain is wet. It falls from the sky.)\nIt is wet.", 1),
         ("An article about Rain is wet. (It is.)", 0),
     ],

@@ -68,6 +68,7 @@ _DELIMITER_ROW = re.compile(r"\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?"
 _EMPTY_LINE = re.compile(r"(?:[-*+•>]|\d{1,9}[.)]|(?:-[ \t]*){3,}|(?:\*[ \t]*){3,}|(?:_[ \t]*){3,})?")
 _BOLD_LINE = re.compile(r"(\*\*|__)(?:(?!\1).)*\1")
 _PARTIAL_LINK = re.compile(r"\[\[?([^\[\]\n]{0,200})\]?(?:\([^()\s]{0,200})?$")
+_OPEN_LINK = re.compile(r"\[\[(?![^\[\]\n]{1,200}\]\])")
 _CLAUSE = re.compile(r"[,;:](?=\s)|[，、；：،؛၊]|\s[—–-](?=\s)|[—–](?=\w)")
 _CLAUSE_MARKS = " \t\r\n,;:，、；：،؛၊—–-"
 _VERSE_LENGTH = 60
@@ -81,7 +82,6 @@ _PAIRS = {
     "„": "“",
     "«": "»",
     "(": ")",
-    "[": "]",
     "{": "}",
     "「": "」",
     "『": "』",
@@ -95,7 +95,6 @@ _MAX_OPEN = 8
 _DANGLING = re.compile(rf"(?:^|(?<=\s))[{_OPENERS}]{{1,8}}$")
 """Opening marks with nothing after them."""
 
-
 CUT_REASONS = frozenset({"length", "repetition", "echo"})
 """The reasons of engines for an end that is not the text's own."""
 
@@ -103,9 +102,9 @@ CUT_REASONS = frozenset({"length", "repetition", "echo"})
 def finalize_text(text: str, reason: str) -> str:
     """Return a finished text without an incomplete end.
 
-    If the text was cut off, it is cut back to where it ends well, and open quotation marks, brackets,
-    emphasis and code fences are closed. If too little would be left, it is cut after a clause or a word and ends in an
-    ellipsis. A heading or a list mark with nothing after it is always removed.
+    If the text was cut off, it is cut back to where it ends well, and open quotation marks, brackets, emphasis and
+    code fences are closed. If too little would be left, it is cut after a clause or a word and ends in an ellipsis.
+    A heading or a list mark with nothing after it is always removed.
 
     Args:
         text: The text of a prose canvas, Markdown or plain.
@@ -329,6 +328,7 @@ def _cut_in_sentence(text: str, lines: Sequence[tuple[int, int, str]], begin: in
         label = link[1].rpartition("|")[2]
         is_word_complete = is_word_complete or "](" in link[0]
         text = text[: link.start()] + label
+    text = text[:begin] + _OPEN_LINK.sub("", text[begin:])
     end = len(text) if is_word_complete else _end_of_word(text, begin)
     clauses = [match.start() for match in _CLAUSE.finditer(text, begin)]
     if clauses and (clauses[-1] - begin) * 3 >= (len(text) - begin) * 2:

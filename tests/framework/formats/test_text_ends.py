@@ -25,6 +25,7 @@ from unwritten.formats.text_ends import finalize_html, finalize_text, settled_te
         ("It is **very blue and we", "It is **very blue and…**"),
         ("A boat called “", "A boat called…"),
         ("See the [[harbour mu", "See the harbour…"),
+        ("See the [[harbour, " + "the mill " * 30, f"See the harbour, {'the mill ' * 29}the mill…"),
         ("See [the harbour](http://x.y/wh", "See the harbour…"),
         # Not the ends of sentences.
         ("The mill was sold to Mr. Brown, Dr. Sm", "The mill was sold to Mr. Brown…"),

@@ -33,7 +33,8 @@ from unwritten import App, Canvas, Page
 from unwritten_engine import scripted
 
 def script(request):
-    return f"About {request.prompt.ask} " + "word " * 40 + "[[Tower]], [[Lamp]] and [[Sea]]. The end."
+    words = "".join(f"word{number} " for number in range(40))
+    return f"About {request.prompt.ask} {words}[[Tower]], [[Lamp]] and [[Sea]]. The end."
 
 app = App("Killed", engine=scripted(script, delay=0.0005), database=sys.argv[1], folder=sys.argv[2], jobs=16)
 

@@ -216,7 +216,7 @@ def test_a_cross_origin_socket_gets_403_from_a_real_server(tmp_path: Path) -> No
 
 
 def test_a_slow_client_skips_frames_and_gets_the_last(tmp_path: Path) -> None:
-    words = [f"word{i} " * 20 for i in range(400)]
+    words = ["".join(f"word{20 * i + j} " for j in range(20)) for i in range(400)]
     script = ["".join(words[: i + 1]) for i in range(0, 399, 2)]
     engine = scripted(script, delay=0.005)
 
@@ -244,7 +244,7 @@ def test_a_slow_client_skips_frames_and_gets_the_last(tmp_path: Path) -> None:
 def test_a_client_that_never_reads_does_not_delay_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("unwritten.web.live_socket.MAX_FRAME_RATE", 100)
     monkeypatch.setattr("unwritten.web.live_socket.SEND_TIMEOUT", 0.5)
-    big = "A very long word. " * 60_000
+    big = "".join(f"A very long word {i * i}. " for i in range(50_000))
     frames: list[Any] = [Frame(big + str(i)) for i in range(6)]
     engine = scripted([x for frame in frames for x in (frame, 0.1)])
     app = make_wiki(tmp_path, engine)
