@@ -42,9 +42,33 @@ _BLOCK_TAG = re.compile(
     re.I,
 )
 _MARKS = re.compile(f"[{OPEN}{CLOSE}]")
+_MAX_DEPTH = 200
+# Elements that only an end tag closes.
+_NESTING_TAG = re.compile(
+    r"<(/?)(?:ul|ol|dl|div|blockquote|table|section|article|aside|main|details|figure)(?=[\s/>])[^<>]*+>", re.I
+)
 _PROGRAM = re.compile(r"[{}=;]|\([\"'`]")
 # What looks like a tag and has an end of its own: how it begins and ends.
 _SECTIONS = {"<!--": re.compile(r"--!?>"), "<![CDATA[": re.compile(r"\]\]>"), "<?": re.compile(r"\?>")}
+
+
+def limit_depth(html: str) -> str:
+    """Return HTML without the start tags that would nest elements too deeply: parsing those takes quadratic time."""
+    if html.count("<") <= _MAX_DEPTH:
+        return html
+    depth = 0
+
+    def keep(tag: re.Match[str]) -> str:
+        nonlocal depth
+        if tag[1]:
+            depth = max(0, depth - 1)
+        elif depth >= _MAX_DEPTH:
+            return ""
+        else:
+            depth += 1
+        return tag[0]
+
+    return _NESTING_TAG.sub(keep, html)
 
 
 def escape_mentions(html: str, *, growing: bool = False) -> str:
