@@ -17,6 +17,7 @@ from unwritten_engine import Frame
 
 from ..core.errors import PageFailed
 from ..core.paths import BOX_PREFIX
+from .html_source import limit_depth
 from .text_ends import CUT_REASONS
 from .unsettled import FormattedFrame, clip_spans, insert_marks, render_marks, strip_marks
 
@@ -103,7 +104,7 @@ def text_hash(text: str) -> str:
 def app_text(document: str) -> str:
     """Return the visible text of a document on one line, for search."""
     # The added spaces keep the words of adjacent elements apart.
-    return " ".join(unescape(_text_cleaner.clean(document.replace("<", " <"))).split())
+    return " ".join(unescape(_text_cleaner.clean(limit_depth(document.replace("<", " <")))).split())
 
 
 def _preview(frame: Frame) -> Markup:

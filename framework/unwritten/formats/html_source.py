@@ -31,6 +31,10 @@ _PARTIAL_TAG = re.compile(
 )
 _TAG_NAME = re.compile(r"</?[A-Za-z]")
 _DROPPED_TAG = re.compile(rf"<(/?)({'|'.join(sorted(DROPPED_ELEMENTS))})(?=[\s/>])[^<>]*+>", re.I)
+# Text and complete tags of other elements: most of a text, so it is skipped at once.
+_ORDINARY = re.compile(
+    rf"(?:[^<]++|</?(?!(?:{'|'.join(sorted(DROPPED_ELEMENTS))})[\s/>])[A-Za-z][^\s/<>]*+{_ATTRIBUTES}>)*+", re.I
+)
 _DECLARATION = re.compile(r"<[!/?][^<>]*+>")
 _BLOCK_TAG = re.compile(
     r"<(/?)(?:address|article|aside|blockquote|dd|details|div|dl|dt|figcaption|figure|footer|h[1-6]|header|li|main|nav|ol"
@@ -38,9 +42,33 @@ _BLOCK_TAG = re.compile(
     re.I,
 )
 _MARKS = re.compile(f"[{OPEN}{CLOSE}]")
+_MAX_DEPTH = 200
+# Elements that only an end tag closes.
+_NESTING_TAG = re.compile(
+    r"<(/?)(?:ul|ol|dl|div|blockquote|table|section|article|aside|main|details|figure)(?=[\s/>])[^<>]*+>", re.I
+)
 _PROGRAM = re.compile(r"[{}=;]|\([\"'`]")
 # What looks like a tag and has an end of its own: how it begins and ends.
 _SECTIONS = {"<!--": re.compile(r"--!?>"), "<![CDATA[": re.compile(r"\]\]>"), "<?": re.compile(r"\?>")}
+
+
+def limit_depth(html: str) -> str:
+    """Return HTML without the start tags that would nest elements too deeply: parsing those takes quadratic time."""
+    if html.count("<") <= _MAX_DEPTH:
+        return html
+    depth = 0
+
+    def keep(tag: re.Match[str]) -> str:
+        nonlocal depth
+        if tag[1]:
+            depth = max(0, depth - 1)
+        elif depth >= _MAX_DEPTH:
+            return ""
+        else:
+            depth += 1
+        return tag[0]
+
+    return _NESTING_TAG.sub(keep, html)
 
 
 def escape_mentions(html: str, *, growing: bool = False) -> str:
@@ -51,13 +79,13 @@ def escape_mentions(html: str, *, growing: bool = False) -> str:
         growing: True if more may follow. The text then ends before an element whose end may still come, so that
             the source of a script is never shown.
     """
-    if "<" not in html:
+    at = _end_of_ordinary(html, 0)
+    if at == len(html):
         return html
     source = _Source(html)
     parts: list[str] = []
     position = 0
-    at = html.find("<")
-    while at >= 0:
+    while at < len(html):
         end = source.end_of(at, growing)
         if end is None:  # text
             parts += [html[position:at], "&lt;"]
@@ -69,8 +97,14 @@ def escape_mentions(html: str, *, growing: bool = False) -> str:
             position = at = end
         else:
             at = end
-        at = html.find("<", at)
+        at = _end_of_ordinary(html, at)
     return "".join([*parts, html[position:]])
+
+
+def _end_of_ordinary(html: str, start: int) -> int:
+    """Return where the text and the ordinary tags from a position on end."""
+    ordinary = _ORDINARY.match(html, start)
+    return ordinary.end() if ordinary else start
 
 
 class _Source:
