@@ -9,7 +9,9 @@ from urllib.parse import quote
 
 from markupsafe import Markup
 
-from unwritten_engine import Frame, Prompt, Usage
+from unwritten_engine import EngineError, Frame, Prompt, Usage
+from unwritten_engine.cleaning import FrameCleaner
+from unwritten_engine.scripted import ABOUT
 
 from ..core.errors import PageFailed
 from ..formats.links import Linker
@@ -101,8 +103,9 @@ _CASES = [
     Case("headings", "Headings of all levels", "".join(f"{'#' * n} Level {n}\n\nText.\n\n" for n in range(1, 7))),
     Case(
         "control",
-        "Control tokens",
-        "One<|im_end|>\n\n</s><pad>[INST] two\u200b\u202ethree\u202c\ufeff four\0\x07\ue000 five",
+        "Reasoning, control tokens and control characters",
+        "<think>Hm.</think>The token `</think>` ends\u200b \u202ereasoning\u202c.\ufeff\0\x07\ue000"
+        "<|im_end|>\nuser\nMore!",
     ),
     Case(
         "surrogates", "Half of a surrogate pair", "Salt \ud83e and light \udd80 and 🦀 and 👩🏽\u200d🚀 and é e\u0301."
@@ -141,9 +144,10 @@ def render_case(case: Case, at: str = "") -> PanelFrame:
     unsettled = () if done or not number else ((max(0, number - _UNSETTLED_LENGTH), number),)
     frame = Frame(case.text[:number], unsettled, usage=_USAGE if done else None)
     try:
-        region_job.apply_frame(region_job.merge(frame))
+        clean = FrameCleaner(region_job.request(), ABOUT).clean(frame) or Frame("")
+        region_job.apply_frame(region_job.merge(clean))
         html = region_job.region().html
-    except PageFailed as error:
+    except (EngineError, PageFailed) as error:
         html = Markup("<p>{}</p>").format(str(error))
     return PanelFrame(
         number=number,

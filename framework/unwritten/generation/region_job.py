@@ -151,7 +151,7 @@ class RegionJob:
         removed = _REMOVED.get(frame.usage.reason, "")
         if removed:
             self.repairs.append(f"{removed} removed")
-        elif text != frame.text.rstrip():
+        elif text.strip() != frame.text.strip():
             self.repairs.append("cut off incomplete end")
         if self.canvas.schema is not None:
             repaired = repair(self.canvas.schema, text)

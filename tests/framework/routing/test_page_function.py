@@ -57,7 +57,7 @@ def test_a_function_may_return_a_prompt_a_canvas_a_page_or_a_response(tmp_path: 
     with browser(app) as client:
         for path in ("/prompt", "/canvas", "/page"):
             assert write(client, path)[-1]["state"] == "written"
-        assert "<h1>A page</h1>" in client.get("/page").text
+        assert '<h1 dir="auto">A page</h1>' in client.get("/page").text
         assert client.get("/response").text == "direct"
         assert client.get("/moved").status_code == 307
     assert [request.prompt.ask.partition(" The subject")[0] for request in engine.requests] == [
