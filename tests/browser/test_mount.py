@@ -252,7 +252,7 @@ def test_developer_tools(tmp_path: Path, open_tab: OpenTab, prefix: str) -> None
 
 # -- the demos ------------------------------------------------------------------------------------------------
 
-URLS = re.compile(r'(?:\b(?:href|src|action)="|url=)(/[^"]*)"')
+URLS = re.compile(r'(?:(?<![\w-])(?:href|src|action)="|url=)(/[^"]*)"')
 STARTS = {
     "wiki": ["/", "/wiki/Tea", "/child/Tea", "/written", "/categories", "/graph", "/search?q=tea&write=1", "/random"],
     "forum": ["/", "/b/Kettles", "/b/kettles", "/u/Victor_Pond", "/b/Kettles/My_kettle_sings", "/go?board=tea"],
