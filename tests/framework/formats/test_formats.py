@@ -84,6 +84,26 @@ def test_brackets_that_form_no_link_are_removed() -> None:
     assert render("markdown", "a [[ b ]] c ]] [[d") == '<p>a <a href="/wiki/b" class="unwritten">b</a> c  d</p>\n'
 
 
+def test_brackets_of_lists_stay() -> None:
+    for text in ("dict[str, list[int]] and x", "[[1, 2], [3, 4]]", "a[b[0]] + c[d[1]]"):
+        assert render("markdown", text) == f"<p>{text}</p>\n"
+    assert render("markdown", "[[a|b|c]] d") == "<p>b|c d</p>\n"
+
+
+def test_cells_without_a_column_are_kept() -> None:
+    rows = ["| a | b |", "|---|---|", "| 1 | `2|3` | 4 |", "5 | 6 | 7"]
+    for first, other in (("", ""), ("> ", "> "), ("- ", "  ")):
+        html = render("markdown", first + f"\n{other}".join(rows))
+        assert re.findall("<td>(.*?)</td>", html) == ["1", "<code>2|3</code> | 4", "5", "6 | 7"]
+
+
+def test_line_breaks_and_comments_in_markdown() -> None:
+    assert render("markdown", "a<br>b<BR />c") == "<p>a<br>\nb<br>\nc</p>\n"
+    assert render("markdown", "a <!-- b -->c\n\n<!-- d -->\n\ne") == "<p>a c</p>\n<p>e</p>\n"
+    assert render("markdown", "a <!-- b", done=False) == "<p>a </p>\n"
+    assert render("markdown", "a <!-- b") == "<p>a &lt;!-- b</p>\n"
+
+
 def test_html_in_markdown_is_text() -> None:
     assert render("markdown", "<b>x</b>") == "<p>&lt;b&gt;x&lt;/b&gt;</p>\n"
 
@@ -108,7 +128,7 @@ def test_only_settled_links_are_links() -> None:
 
 def test_open_emphasis_is_closed_in_drafts_and_removed_at_the_end() -> None:
     assert render("markdown", "A **bright", done=False) == "<p>A <strong>bright</strong></p>\n"
-    assert render("markdown", "A **bright", done=True) == "<p>A bright</p>\n"
+    assert render("markdown", "A **Bright", done=True) == "<p>A Bright</p>\n"
 
 
 def test_unchanged_blocks_are_not_rendered_again() -> None:
