@@ -61,7 +61,7 @@ _PLAIN_LINK = re.compile(r"(?:!|(?<!\[))\[((?:[^\[\]\n]|\[[^\[\]\n]*\])+)\]\([^(
 # The beginning of ``[[Title|text]]``.
 _UNCLOSED_WIKI_LINK = re.compile(r"\[\[[^\[\]|\n]{1,200}\|")
 _PARTIAL_WIKI_LINK = re.compile(_UNCLOSED_WIKI_LINK.pattern + r"[^\[\]|\n]{0,200}\]?\Z")
-_FENCE = re.compile(r" {0,3}(```|~~~)")
+_FENCE = re.compile(r" {0,3}(```(?=[^`\n]*$)|~~~)", re.M)
 # [[1, 2], [3, 4]]
 _NESTED_BRACKETS = re.compile(rf"\[\[[^\[\]|{PIPE}\n]{{0,200}}\][{OPEN}{CLOSE}]*+[^\]\n]")
 _BLANK_LINES = re.compile(r"\n[ \t\r]*+\n\s*+")
@@ -70,12 +70,13 @@ _MAX_HELD_ROW = 200
 _MAX_HEADING = 100
 _SENTENCE_ENDS = tuple(".!?:;,。！？：；，।؟۔")
 
-# A frame must not take long, whatever a model writes. So blocks with much markup are shown as plain text, and so is
-# the rest of a text after very many blocks: 10,000 is more than in 90 kB of ordinary documentation.
+# A frame must not take long, whatever a model writes. So a block with much markup is shown as plain text, and so is the
+# rest of a text after very many blocks with markup: the limit is reached after about 60 kB of ordinary documentation.
 _MAX_MARKUP = 2000
-_MAX_MARKUP_OF_TEXT = 10_000
-_LINE_COST = 3  # A line costs as much time as this many characters of markup,
-_BLOCK_COST = 8  # and so does a block.
+_MAX_MARKUP_OF_TEXT = 6000
+# How long parsing takes, in characters of markup.
+_BLOCK_COST = 8
+_COSTS = {"\n": 3, "\r": 3, "](": 6, "<": 4, **dict.fromkeys("*_`~[]>&!|\\", 1)}
 
 
 def split_blocks(text: str, start: int = 0) -> Iterator[tuple[int, int]]:
@@ -140,6 +141,7 @@ class MarkdownFormatter:
             if not last and _PLAIN_PARAGRAPH.fullmatch(body):
                 body = body.rstrip(" \n")
                 marked = body if end <= settled else insert_marks(body, clip_spans(spans, start, start + len(body)))
+                cost += 1
                 html.append(_PARAGRAPH_START + render_marks(marked) + _PARAGRAPH_END)
             else:
                 cost += _cost(body)
@@ -178,7 +180,7 @@ def _cost(text: str) -> int:
     if fence := _FENCE.match(text):
         end = text.find("\n" + fence[1], fence.end())
         text = text[end:] if end >= 0 else ""  # code costs nothing
-    return _BLOCK_COST + _LINE_COST * (text.count("\n") + text.count("\r")) + sum(map(text.count, "*_`~[]<>&!|\\"))
+    return _BLOCK_COST + sum(text.count(markup) * cost for markup, cost in _COSTS.items())
 
 
 def _render_plain(text: str, unsettled: Sequence[Span]) -> str:

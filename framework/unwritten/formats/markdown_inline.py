@@ -157,8 +157,8 @@ def _is_formula(state: StateInline, start: int, end: int) -> bool:
 def _begins_word(state: StateInline, marker: str, start: int) -> bool:
     """True if the word before a position begins with a marker: ``*2*nd``."""
     word_start = max(state.src.rfind(" ", 0, start), state.src.rfind("\n", 0, start)) + 1
-    letter = _NO_LETTERS.match(state.src, word_start)
-    return bool(letter) and marker in letter[0]
+    no_letters = _NO_LETTERS.match(state.src, word_start)
+    return no_letters is not None and marker in no_letters[0]
 
 
 def _closing_length(state: StateInline, start: int, end: int) -> int | None:

@@ -168,6 +168,25 @@ def test_blocks_rendered_separately_equal_the_whole_text(text: str) -> None:
     assert "".join(render_part(text[start:end]) for start, end in split_blocks(text)) == render_part(text)
 
 
+def test_a_block_with_too_much_markup_is_shown_as_plain_text() -> None:
+    block = "*a* <b> " * 1000
+    html = render("markdown", f"*One.*\n\n{block}\n\n*Two.*")
+    assert html.startswith("<p><em>One.</em></p>\n<p>*a* &lt;b&gt; *a*")
+    assert html.endswith("</p>\n<p>*Two.*</p>\n")
+
+
+def test_the_rest_of_a_text_after_too_much_markup_is_shown_as_plain_text() -> None:
+    blocks = [f"**{number}** & <\n\n" for number in range(2000)]
+    html = render("markdown", "".join(blocks))
+    assert html.startswith("<p><strong>0</strong> &amp; &lt;</p>\n<p><strong>1</strong>")
+    assert html.endswith("<p>**1998** &amp; &lt;</p>\n<p>**1999** &amp; &lt;</p>\n")
+    assert re.findall("[0-9]+", html) == [str(number) for number in range(2000)]
+    formatter = make_formatter("markdown")
+    for length in range(0, 2000, 100):  # what has arrived does not change
+        text = "".join(blocks[:length])
+        assert html.startswith(str(formatter.format(Frame(text, fixed=len(text))).html)[:-100])
+
+
 # -- text -----------------------------------------------------------------------------------------------------
 
 
