@@ -34,16 +34,16 @@ _LONGEST_RUN = 3
 _MAX_OPEN = 4
 """How many kinds of emphasis are shown as open at the end of a growing text. More are not meant as emphasis."""
 
-_LABEL = r"(?:\\.|[^\[\]\n\\]|\[[^\[\]\n]*\])*"
+_LABEL = r"(?:\\.|[^\[\]\\]|\[[^\[\]\n]*\])*"
 _ADDRESS = r"(?:[^()\n]|\([^()\n]*\))*(?:\([^()\n]*)?"
 _COMMENT_TEXT = r"(?:[^-]|-(?!->)){0,200}"
 _UNFINISHED = re.compile(
-    rf"!{_END}|&[#\w]{{0,31}}{_END}"
+    rf"!{_END}|&[#\w{_MARKS}]{{0,31}}{_END}"
     # <https://…> and <mail@…>
-    rf"|<[{_MARKS}]*(?:br ?/?|![{_MARKS}]*-?|!--{_COMMENT_TEXT}){_END}"
-    rf"|<(?:[\w.+-]{{0,64}}(?:@[\w.-]{{0,255}})?|[A-Za-z][\w.+-]{{1,31}}:[^\s<>]{{0,500}}){_END}"
+    rf"|<[{_MARKS}]*(?:br[ {_MARKS}]{{0,3}}/?|![{_MARKS}]*-?|!--{_COMMENT_TEXT}){_END}"
+    rf"|<(?:[\w.+{_MARKS}-]{{0,64}}(?:@[\w.{_MARKS}-]{{0,255}})?|[A-Za-z][\w.+-]{{1,31}}:[^\s<>]{{0,500}}){_END}"
     # [text, [text], [[Title, [[Title] and the end of ]]
-    rf"|!?\[(?!\[)(?:[^\[\]\n]|\[[^\[\]\n]{{0,{_MAX_HELD}}}(?:\]|{_END})){{0,{_MAX_HELD}}}\]?{_END}"
+    rf"|!?\[(?!\[)(?:[^\[\]]|\[[^\[\]\n]{{0,{_MAX_HELD}}}(?:\]|{_END})){{0,{_MAX_HELD}}}\]?{_END}"
     rf"|\[\[[^\[\]|{PIPE}\n]{{0,{_MAX_HELD}}}\]?{_END}|\]{_END}"
 )
 _UNFINISHED_LONG_LABEL = re.compile(rf"!?\[(?!\[){_LABEL}\]?{_END}")
@@ -65,7 +65,7 @@ _UNFINISHED_NAME = re.compile(rf"__[a-z0-9_{_MARKS}]{{0,{_MAX_HELD}}}\Z")
 # **kwargs
 _LOWER_CASE_NAME = re.compile(rf"[{_MARKS}]*[a-z_][a-z0-9_{_MARKS}]*+(?!\w)")
 _NO_LETTERS = re.compile(r"[\W_]*+")
-_BREAK_TAG = re.compile(r"<br ?/?>", re.I)
+_BREAK_TAG = re.compile(rf"<br[ {_MARKS}]{{0,3}}/?[{_MARKS}]?>", re.I)
 _COMMENT = re.compile(f"<!--{_COMMENT_TEXT}-->")
 
 _SPACE, _LETTER, _OPENING, _CLOSING, _OTHER = range(5)
@@ -121,6 +121,7 @@ def _can_open_close(marker: str, before: str, after: str) -> tuple[bool, bool]:
     """
     previous, following = _kind(before), _kind(after)
     can_open = following != _SPACE and (following == _LETTER or previous != _LETTER)
+    can_open = can_open and not (previous == following == _CLOSING)  # "(e.g.*), " has the mark of a footnote
     can_close = previous != _SPACE and (previous == _LETTER or following != _LETTER)
     if previous == following == _LETTER:
         # 変数_名 is a name, but a word in _한국어_로 is followed by its particle.
@@ -191,13 +192,13 @@ def emphasis(state: StateInline, silent: bool) -> bool:
     if state.env["open_line"] and end >= state.env["text_end"]:
         state.pos = len(state.src)
         return True
+    if marker == "_" and state.env["open_line"] and _UNFINISHED_NAME.match(state.src, start):
+        state.pos = len(state.src)
+        return True
     name = _NAME.match(state.src, start) if marker == "_" else None
     if name:
         state.append_pending(name[0])
         state.pos = name.end()
-        return True
-    if marker == "_" and state.env["open_line"] and _UNFINISHED_NAME.match(state.src, start):
-        state.pos = len(state.src)
         return True
     before, after = _neighbours(state, start, end)
     can_open, can_close = _can_open_close(marker, before, after)
@@ -207,7 +208,9 @@ def emphasis(state: StateInline, silent: bool) -> bool:
         state.append_pending(state.src[start:end])
         state.pos = end
         return True
-    if marker == "*" and _is_formula(state, start, end):
+    if marker == "*" and before == "^":  # x^*
+        can_open = can_close = False
+    elif marker == "*" and _is_formula(state, start, end):
         can_open, can_close = False, can_close and _begins_word(state, marker, start)
     elif length == 2 and not can_close and _kind(before) == _OTHER and _kind(after) == _LETTER:
         can_close = marker == "*" and _has_opener(state, marker, length)  # **"Işık"**ı
@@ -221,8 +224,6 @@ def emphasis(state: StateInline, silent: bool) -> bool:
             return True
         can_open = bool(closing) and not literal
         hidden = can_open and closing == length
-    # A run without a partner is not shown, except inside a word and for the mark of a footnote after a word: "Price*".
-    hidden = hidden or (length == 2 and can_close and _kind(after) != _LETTER)
     # What is never closed is probably meant as text if it is a single marker or stands before a name.
     is_text = marker != "~" and (length == 1 or bool(_LOWER_CASE_NAME.match(state.src, end)))
     if length % width:
@@ -339,7 +340,8 @@ def unfinished(state: StateInline, silent: bool) -> bool:
     if src[pos] == "\\" and state.env["growing"] and pos + 1 >= state.env["text_end"]:
         state.pos = len(src)
         return True
-    if not state.env["open_line"]:
+    # The text of a link may go on in the next line.
+    if not state.env["growing" if src[pos] == "[" else "open_line"]:
         return False
     if _UNFINISHED.match(src, pos) or (silent and link):
         state.pos = len(src)
