@@ -353,6 +353,12 @@ def test_marks_in_generated_text_are_removed() -> None:
         assert "unsettled" not in render(name, f"a {OPEN}b{CLOSE} c", done=False)
 
 
+def test_halves_of_surrogate_pairs_are_removed() -> None:
+    for name in FREE:
+        html = render(name, "a \ud83e **b** \udd80 c", done=False)
+        assert html.encode() and "\ufffd" not in html
+
+
 def test_spans_are_clipped() -> None:
     assert clip_spans([(0, 4), (6, 9)], 2, 8) == ((0, 2), (4, 6))
     assert clip_spans([(0, 4)], 4, 8) == ()
