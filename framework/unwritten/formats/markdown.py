@@ -76,7 +76,7 @@ _MAX_MARKUP = 2000
 _MAX_MARKUP_OF_TEXT = 6000
 # How long parsing takes, in characters of markup.
 _BLOCK_COST = 8
-_COSTS = {"\n": 3, "\r": 3, "](": 6, "<": 4, **dict.fromkeys("*_`~[]>&!|\\", 1)}
+_COSTS = {"\n": 3, "\r": 3, "](": 6, "<": 4, "*": 2, **dict.fromkeys("_`~[]>&!|\\", 1)}
 
 
 def split_blocks(text: str, start: int = 0) -> Iterator[tuple[int, int]]:

@@ -129,14 +129,13 @@ def test_nested_lists_take_linear_time() -> None:
 @pytest.mark.parametrize("size", [100, 1500], ids=["many short blocks", "few long blocks"])
 def test_no_frame_of_markdown_takes_long(size: int) -> None:
     """100 kB take at most 50 ms on an idle machine. Blocks of these sizes are parsed, longer ones are plain text."""
-    slow = {}
+    slow = []
     for fragment in [*FRAGMENTS, "*a " * 250 + "a* " * 250]:
         text = repeated(repeated(fragment, size) + "\n\n", 100_000)
         for name in ("markdown done", "markdown growing"):
-            start = time.process_time()
-            PARSERS[name](text)
-            slow[name, fragment] = time.process_time() - start
-    assert {text: duration for text, duration in slow.items() if duration > 0.25} == {}
+            if all(seconds(PARSERS[name], text) > 0.2 for _ in range(5)):  # other processes only make it slower
+                slow.append((name, fragment))
+    assert slow == []
 
 
 def test_the_measurement_finds_superlinear_time() -> None:
