@@ -18,6 +18,7 @@ from urllib.parse import unquote
 from markdown_it import MarkdownIt
 from markdown_it.renderer import RendererHTML
 from markdown_it.rules_block import StateBlock
+from markdown_it.rules_block.table import escapedSplit
 from markdown_it.rules_core import StateCore
 from markdown_it.rules_inline import StateInline
 from markdown_it.token import Token
@@ -60,14 +61,22 @@ _PLAIN_LINK = re.compile(r"(?:!|(?<!\[))\[((?:[^\[\]\n]|\[[^\[\]\n]*\])+)\]\([^(
 # The beginning of ``[[Title|text]]``.
 _UNCLOSED_WIKI_LINK = re.compile(r"\[\[[^\[\]|\n]{1,200}\|")
 _PARTIAL_WIKI_LINK = re.compile(_UNCLOSED_WIKI_LINK.pattern + r"[^\[\]|\n]{0,200}\]?\Z")
+_FENCE = re.compile(r" {0,3}(```(?=[^`\n]*$)|~~~)", re.M)
+# [[1, 2], [3, 4]]
+_NESTED_BRACKETS = re.compile(rf"\[\[[^\[\]|{PIPE}\n]{{0,200}}\][{OPEN}{CLOSE}]*+[^\]\n]")
+_BLANK_LINES = re.compile(r"\n[ \t\r]*+\n\s*+")
 _TASK = re.compile(rf"([{OPEN}{CLOSE}]*)\[([ xX])\](?=\s)")
 _MAX_HELD_ROW = 200
 _MAX_HEADING = 100
 _SENTENCE_ENDS = tuple(".!?:;,。！？：；，।؟۔")
 
-# Blocks with more markup than this are shown as plain text, because parsing them for every frame would take too long.
+# A frame must not take long, whatever a model writes. So a block with much markup is shown as plain text, and so is the
+# rest of a text after very many blocks with markup: the limit is reached after about 60 kB of ordinary documentation.
 _MAX_MARKUP = 2000
-_LINE_COST = 3  # A line costs as much time as this many characters of markup.
+_MAX_MARKUP_OF_TEXT = 6000
+# How long parsing takes, in characters of markup.
+_BLOCK_COST = 8
+_COSTS = {"\n": 3, "\r": 3, "](": 6, "<": 4, "*": 2, **dict.fromkeys("_`~[]>&!|\\", 1)}
 
 
 def split_blocks(text: str, start: int = 0) -> Iterator[tuple[int, int]]:
@@ -108,30 +117,40 @@ class MarkdownFormatter:
         # The leading blocks that are fixed. They are not even looked at again.
         self._fixed_text = ""
         self._fixed_html = ""
+        self._fixed_cost = 0
 
     def format(self, frame: Frame) -> FormattedFrame:
         """Return the rendered text. Its settled blocks except the last one are fixed."""
         text = strip_marks(frame.text)
         if frame.fixed < len(self._fixed_text) or not text.startswith(self._fixed_text):
             self._fixed_text = self._fixed_html = ""
+            self._fixed_cost = 0
         rendered: dict[tuple[str, tuple[Span, ...], bool], str] = {}
         html: list[str] = []
         spans = frame.unsettled
         settled = spans[0][0] if spans else len(text)
         num_fixed = 0
         fixed_end = len(self._fixed_text)
+        cost = self._fixed_cost
         for start, end in split_blocks(text, fixed_end):
+            if cost > _MAX_MARKUP_OF_TEXT:
+                html.append(_render_plain(text[start:], clip_spans(spans, start, len(text))))
+                break
             last = end == len(text)
             body = text[start:end]
-            if end <= settled and not last and _PLAIN_PARAGRAPH.fullmatch(body):
-                html.append(_PARAGRAPH_START + body.rstrip(" \n") + _PARAGRAPH_END)
+            if not last and _PLAIN_PARAGRAPH.fullmatch(body):
+                body = body.rstrip(" \n")
+                marked = body if end <= settled else insert_marks(body, clip_spans(spans, start, start + len(body)))
+                cost += 1
+                html.append(_PARAGRAPH_START + render_marks(marked) + _PARAGRAPH_END)
             else:
+                cost += _cost(body)
                 key = (body, clip_spans(spans, start, end), last and not frame.done)
                 block = rendered[key] = self._rendered.get(key) or self._render_block(*key)
                 html.append(block)
             # The last block may still grow. Those before it are complete once the engine will not change them.
             if not last and end <= frame.fixed:
-                num_fixed, fixed_end = len(html), end
+                num_fixed, fixed_end, self._fixed_cost = len(html), end, cost
         self._rendered = rendered
         self._fixed_text = text[:fixed_end]
         self._fixed_html += "".join(html[:num_fixed])
@@ -143,8 +162,8 @@ class MarkdownFormatter:
             line_start = max(text.rfind("\n"), text.rfind("\r")) + 1
             if _UNDECIDED_LINE.fullmatch(text, line_start):
                 text, unsettled = text[:line_start], clip_spans(unsettled, 0, line_start)
-        if _is_excessive(text):
-            return f"<p>{render_marks(str(escape(insert_marks(text, unsettled))))}</p>\n"
+        if _cost(text) > _MAX_MARKUP:
+            return _render_plain(text, unsettled)
         text, unsettled = unlink_unsettled(text, unsettled, WIKI_LINK, _PLAIN_LINK, around=_disable_link)
         spans = list(_markable_spans(text, unsettled))
         text = WIKI_LINK.sub(_protect_pipe, text)
@@ -156,15 +175,17 @@ class MarkdownFormatter:
         return str(clean_rendered(render_marks(html)))
 
 
-def _is_excessive(text: str) -> bool:
-    """True if a block has so much markup that no page needs it."""
-    if len(text) * _LINE_COST < _MAX_MARKUP:
-        return False
-    lines = text.count("\n") + text.count("\r")
-    if text.lstrip(" ").startswith(("```", "~~~")):
-        # Code costs little, unless it is many blocks.
-        return text.count("\n```") + text.count("\n~~~") > _MAX_MARKUP // 10
-    return lines * _LINE_COST + sum(map(text.count, "*_`~[]<>&!|\\")) > _MAX_MARKUP
+def _cost(text: str) -> int:
+    """Return about how long it takes to parse a block, in characters of markup."""
+    if fence := _FENCE.match(text):
+        end = text.find("\n" + fence[1], fence.end())
+        text = text[end:] if end >= 0 else ""  # code costs nothing
+    return _BLOCK_COST + sum(text.count(markup) * cost for markup, cost in _COSTS.items())
+
+
+def _render_plain(text: str, unsettled: Sequence[Span]) -> str:
+    paragraphs = _BLANK_LINES.sub("</p>\n<p>", str(escape(insert_marks(text, unsettled))).strip())
+    return f"<p>{render_marks(paragraphs)}</p>\n"
 
 
 def _disable_link(match: re.Match[str]) -> tuple[str, str]:
@@ -206,8 +227,8 @@ def _markable_spans(text: str, spans: Sequence[Span]) -> Iterator[Span]:
 
 
 def _wiki_link(state: StateInline, silent: bool) -> bool:
-    """Parse ``[[Title|text]]``, as an inline rule. Double brackets that form no link are removed."""
-    if not state.src.startswith("[[", state.pos):
+    """Parse ``[[Title|text]]``, as an inline rule. Double brackets that form no link or list of lists are removed."""
+    if not state.src.startswith("[[", state.pos) or _NESTED_BRACKETS.match(state.src, state.pos):
         return False
     match = WIKI_LINK.match(state.env["unprotected"], state.pos)
     if match:
@@ -219,6 +240,7 @@ def _wiki_link(state: StateInline, silent: bool) -> bool:
                 token.children = _parse_complete(state.md, token.content, state.env)
         state.pos = match.end()
         return True
+    state.env["removed_brackets"] = state.pos
     unclosed = _UNCLOSED_WIKI_LINK.match(state.env["unprotected"], state.pos)
     if unclosed and not silent and state.env["open_line"] and state.src.find("]", state.pos, -1) < 0:
         state.append_pending(OPEN)  # up to the end of the text
@@ -230,6 +252,9 @@ def _stray_brackets(state: StateInline, silent: bool) -> bool:
     """Remove ``]]`` without an opening, as an inline rule. Silent rules look for the end of a link's text."""
     if silent or not state.src.startswith("]]", state.pos, state.posMax) or state.pos + 1 == state.env["link_end"]:
         return False
+    start = max(state.src.rfind("\n", 0, state.pos), state.env["removed_brackets"] + 1) + 1
+    if state.src.count("[", start, state.pos) - state.src.count("]", start, state.pos) >= 2:
+        return False  # dict[str, list[int]]
     state.pos += 2
     return True
 
@@ -287,21 +312,22 @@ def _parse_inline(state: StateCore) -> None:
             content = _hold_back_row(token.content)
             held_row = len(content) < len(token.content)
             token.content = content
-            if not token.content:
-                state.tokens[index - 1].hidden = state.tokens[index + 1].hidden = True
         env["growing"] = index == last
         env["open_line"] = index == last and (open_line or held_row)
         env["text_end"] = len(token.content.rstrip(OPEN + CLOSE))
         env["unprotected"] = token.content.replace(PIPE, "|")
         env["link_end"] = None
+        env["removed_brackets"] = -2
         token.children = []
         state.md.inline.parse(token.content, state.md, env, token.children)
+        if not token.children and state.tokens[index - 1].type == "paragraph_open":  # nothing but a comment
+            state.tokens[index - 1].hidden = state.tokens[index + 1].hidden = True
 
 
 def _parse_complete(md: MarkdownIt, text: str, env: MutableMapping[str, Any]) -> list[Token]:
     """Parse an inline text that does not grow, inside another one."""
     around = dict(env)
-    env.update(growing=False, open_line=False, text_end=len(text), unprotected=text, link_end=None)
+    env.update(growing=False, open_line=False, text_end=len(text), unprotected=text, link_end=None, removed_brackets=-2)
     tokens = md.inline.parse(text, md, env, [])
     env.update(around)
     return tokens
@@ -330,6 +356,22 @@ def _hold_back_row(text: str) -> str:
     if before.count("`") % 2 or before.endswith("\\"):
         return text
     return text[:pipe].rstrip() if before else text[:line_start].rstrip()
+
+
+def _keep_extra_cells(state: StateCore) -> None:
+    """Put the cells for which a table has no column into the last column, as a core rule, so that no text is lost."""
+    lines: list[str] = []
+    for index, token in enumerate(state.tokens):
+        if token.type != "td_close" or state.tokens[index + 1].type != "tr_close":
+            continue
+        lines = lines or state.src.split("\n")
+        cell = state.tokens[index - 1]
+        row = next(i for i in range(index, 0, -1) if state.tokens[i].type == "tr_open")
+        num_columns = (index - row) // 3
+        cells = escapedSplit(lines[(cell.map or [0])[0]].strip())
+        cells = cells[not cells[0].strip("> \t") : len(cells) - (not cells[-1])]
+        if len(cells) > num_columns:
+            cell.content = "|".join(cells[num_columns - 1 :]).strip()
 
 
 def _demote_headings(state: StateCore) -> None:
@@ -378,6 +420,7 @@ def _make_parser() -> MarkdownIt:
     parser.inline.ruler.at("emphasis", markdown_inline.emphasis)
     parser.inline.ruler.disable("strikethrough")
     parser.inline.ruler.before("newline", "unfinished", markdown_inline.unfinished)
+    parser.inline.ruler.before("autolink", "break_or_comment", markdown_inline.break_or_comment)
     parser.inline.ruler.before("link", "footnote", markdown_inline.footnote)
     parser.inline.ruler.before("link", "wiki_link", _wiki_link)
     parser.inline.ruler.before("link", "no_link", markdown_inline.no_link)
@@ -385,6 +428,7 @@ def _make_parser() -> MarkdownIt:
     parser.inline.ruler2.before("fragments_join", "finish_openers", markdown_inline.finish_openers)
     parser.core.ruler.at("inline", _parse_inline)
     parser.core.ruler.before("inline", "simplify_lists", _simplify_lists)
+    parser.core.ruler.before("inline", "keep_extra_cells", _keep_extra_cells)
     parser.core.ruler.push("demote_headings", _demote_headings)
     parser.inline.terminator_re = re.compile(r"[\n!&<\[\]\\*_`~]")  # the characters that the rules above begin with
     parser.validateLink = lambda url: True  # type: ignore[method-assign]

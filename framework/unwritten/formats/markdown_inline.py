@@ -4,7 +4,8 @@ Three rules keep the text of a growing block stable:
 
 * What cannot be decided yet at the end of the text is held back: ``[the sea``, ``&am``, a ``**`` at the end.
 * Emphasis and code that are open are shown as if they were closed at the end of the text.
-* An opening run of ``*``, ``_``, ``~~`` or backticks is never shown, even if it is never closed.
+* An opening run is not shown while the text grows. If it is never closed, the finished text shows it where it is
+  probably meant as text (``*args``, ``_private``, ``5 stars*``), but not what a model forgot to close (``**Note``).
 
 ``env["growing"]`` is true while the text of an inline token may grow, ``env["open_line"]`` while its last line may, and
 ``env["text_end"]`` is where the text ends, without marks of unsettled spans.
@@ -27,17 +28,22 @@ _END = rf"[{_MARKS}]*\Z"
 _MAX_HELD = 80
 """The longest label of a possible link that is held back."""
 
+_LONGEST_RUN = 3
+"""``***both***``. Longer runs of a marker are text: ``****``."""
+
 _MAX_OPEN = 4
 """How many kinds of emphasis are shown as open at the end of a growing text. More are not meant as emphasis."""
 
-_LABEL = r"(?:\\.|[^\[\]\n\\]|\[[^\[\]\n]*\])*"
+_LABEL = r"(?:\\.|[^\[\]\\]|\[[^\[\]\n]*\])*"
 _ADDRESS = r"(?:[^()\n]|\([^()\n]*\))*(?:\([^()\n]*)?"
+_COMMENT_TEXT = r"(?:[^-]|-(?!->)){0,200}"
 _UNFINISHED = re.compile(
-    rf"!{_END}|&[#\w]{{0,31}}{_END}"
+    rf"!{_END}|&[#\w{_MARKS}]{{0,31}}{_END}"
     # <https://…> and <mail@…>
-    rf"|<(?:[\w.+-]{{0,64}}(?:@[\w.-]{{0,255}})?|[A-Za-z][\w.+-]{{1,31}}:[^\s<>]{{0,500}}){_END}"
+    rf"|<[{_MARKS}]*(?:br[ {_MARKS}]{{0,3}}/?|![{_MARKS}]*-?|!--{_COMMENT_TEXT}){_END}"
+    rf"|<(?:[\w.+{_MARKS}-]{{0,64}}(?:@[\w.{_MARKS}-]{{0,255}})?|[A-Za-z][\w.+-]{{1,31}}:[^\s<>]{{0,500}}){_END}"
     # [text, [text], [[Title, [[Title] and the end of ]]
-    rf"|!?\[(?!\[)(?:[^\[\]\n]|\[[^\[\]\n]{{0,{_MAX_HELD}}}(?:\]|{_END})){{0,{_MAX_HELD}}}\]?{_END}"
+    rf"|!?\[(?!\[)(?:[^\[\]]|\[[^\[\]\n]{{0,{_MAX_HELD}}}(?:\]|{_END})){{0,{_MAX_HELD}}}\]?{_END}"
     rf"|\[\[[^\[\]|{PIPE}\n]{{0,{_MAX_HELD}}}\]?{_END}|\]{_END}"
 )
 _UNFINISHED_LONG_LABEL = re.compile(rf"!?\[(?!\[){_LABEL}\]?{_END}")
@@ -52,6 +58,15 @@ _FOOTNOTE = re.compile(rf"\[[{_MARKS}]*\^([^\[\]\s]{{1,40}})\](:?)")
 _MARKUP = re.compile(r"[\\`*_~\[\]<&!]")
 # *.py and the emoji of the key *
 _LITERAL_STAR = re.compile(rf"\*[{_MARKS}]*(?:\.(?=\w|{_END})|[\ufe0f\u20e3])")
+
+# __init__
+_NAME = re.compile(rf"__[{_MARKS}]*[a-z][a-z0-9{_MARKS}]*+(?:_[a-z0-9{_MARKS}]++)*+__(?![{_MARKS}]*\w)")
+_UNFINISHED_NAME = re.compile(rf"__[a-z0-9_{_MARKS}]{{0,{_MAX_HELD}}}\Z")
+# **kwargs
+_LOWER_CASE_NAME = re.compile(rf"[{_MARKS}]*[a-z_][a-z0-9_{_MARKS}]*+(?!\w)")
+_NO_LETTERS = re.compile(r"[\W_]*+")
+_BREAK_TAG = re.compile(rf"<br[ {_MARKS}]{{0,3}}/?[{_MARKS}]?>", re.I)
+_COMMENT = re.compile(f"<!--{_COMMENT_TEXT}-->")
 
 _SPACE, _LETTER, _OPENING, _CLOSING, _OTHER = range(5)
 _CLOSING_PUNCTUATION = frozenset(".,:;!?、。，．：；！？।॥،؛؟۔")
@@ -106,9 +121,11 @@ def _can_open_close(marker: str, before: str, after: str) -> tuple[bool, bool]:
     """
     previous, following = _kind(before), _kind(after)
     can_open = following != _SPACE and (following == _LETTER or previous != _LETTER)
+    can_open = can_open and not (previous == following == _CLOSING)  # "(e.g.*), " has the mark of a footnote
     can_close = previous != _SPACE and (previous == _LETTER or following != _LETTER)
     if previous == following == _LETTER:
-        return (False, False) if marker == "_" else (True, True)
+        # 変数_名 is a name, but a word in _한국어_로 is followed by its particle.
+        return (False, _is_caseless(before) and _is_caseless(after)) if marker == "_" else (True, True)
     unspaced = not (before.isascii() and after.isascii())
     if not can_open and previous == _LETTER and following not in (_SPACE, _CLOSING):
         can_open = unspaced
@@ -120,6 +137,29 @@ def _can_open_close(marker: str, before: str, after: str) -> tuple[bool, bool]:
 def _is_latin(char: str) -> bool:
     """True for digits and for letters of Latin and Greek, which stand in formulas and file names."""
     return char < "\u0400" and char.isalnum()
+
+
+def _is_caseless(char: str) -> bool:
+    """True for letters of scripts without capitals."""
+    return not char.isascii() and char.isalpha() and char.lower() == char.upper()
+
+
+def _is_formula(state: StateInline, start: int, end: int) -> bool:
+    """True if a run inside a word stands between numbers or variables: ``2*3``, ``2**8``, ``a*b``."""
+    before, after = _neighbours(state, start, end)
+    if not (_is_latin(before) and _is_latin(after)):
+        return False
+    if before.isdigit() or after.isdigit():
+        return True
+    previous = _skip_marks_back(state.src, _skip_marks_back(state.src, start) - 1)
+    return end - start == 1 and not (previous and _is_latin(state.src[previous - 1]))
+
+
+def _begins_word(state: StateInline, marker: str, start: int) -> bool:
+    """True if the word before a position begins with a marker: ``*2*nd``."""
+    word_start = max(state.src.rfind(" ", 0, start), state.src.rfind("\n", 0, start)) + 1
+    no_letters = _NO_LETTERS.match(state.src, word_start)
+    return no_letters is not None and marker in no_letters[0]
 
 
 def _closing_length(state: StateInline, start: int, end: int) -> int | None:
@@ -152,12 +192,28 @@ def emphasis(state: StateInline, silent: bool) -> bool:
     if state.env["open_line"] and end >= state.env["text_end"]:
         state.pos = len(state.src)
         return True
+    if marker == "_" and state.env["open_line"] and _UNFINISHED_NAME.match(state.src, start):
+        state.pos = len(state.src)
+        return True
+    name = _NAME.match(state.src, start) if marker == "_" else None
+    if name:
+        state.append_pending(name[0])
+        state.pos = name.end()
+        return True
     before, after = _neighbours(state, start, end)
     can_open, can_close = _can_open_close(marker, before, after)
     width = 2 if marker == "~" else 1
     length = end - start
-    if length < width:
-        return False
+    if not width <= length <= _LONGEST_RUN:
+        state.append_pending(state.src[start:end])
+        state.pos = end
+        return True
+    if marker == "*" and before == "^":  # x^*
+        can_open = can_close = False
+    elif marker == "*" and _is_formula(state, start, end):
+        can_open, can_close = False, can_close and _begins_word(state, marker, start)
+    elif length == 2 and not can_close and _kind(before) == _OTHER and _kind(after) == _LETTER:
+        can_close = marker == "*" and _has_opener(state, marker, length)  # **"Işık"**ı
     hidden = can_open
     if can_open and marker != "_":
         closing = _closing_length(state, start, end)
@@ -168,14 +224,15 @@ def emphasis(state: StateInline, silent: bool) -> bool:
             return True
         can_open = bool(closing) and not literal
         hidden = can_open and closing == length
-    # A run without a partner is not shown, except inside a word and for the mark of a footnote after a word: "Price*".
-    hidden = hidden or (length == 2 and can_close and _kind(after) != _LETTER)
+    # What is never closed is probably meant as text if it is a single marker or stands before a name.
+    is_text = marker != "~" and (length == 1 or bool(_LOWER_CASE_NAME.match(state.src, end)))
     if length % width:
         state.push("text", "", 0).content = marker
     for _ in range(length // width):
         token = state.push("text", "", 0)
         token.content = marker * width
         token.info = ("open" if can_open else "stray") if hidden else ""
+        token.meta = {"is_text": is_text}
         # The length 0 disables the rule that the lengths of two runs do not add up to a multiple of 3.
         rule_length = 0 if marker == "~" else length
         state.delimiters.append(Delimiter(ord(marker), rule_length, len(state.tokens) - 1, -1, can_open, can_close))
@@ -196,7 +253,7 @@ def _has_opener(state: StateInline, marker: str, length: int) -> bool:
 
 
 def finish_openers(state: StateInline) -> None:
-    """Close emphasis that is open at the end of a growing text, and remove markers that match nothing.
+    """Close emphasis that is open at the end of a growing text, and remove what a model forgot to close.
 
     A rule of the second kind, after those that match pairs.
     """
@@ -206,6 +263,8 @@ def finish_openers(state: StateInline) -> None:
     for index, token in enumerate(tokens):
         depth += token.nesting
         if token.type != "text" or not token.info or not token.content:
+            continue
+        if token.meta["is_text"] and not state.env["growing"]:
             continue
         marker, token.content = token.content, ""
         if token.info == "open" and depth == 0 and len(closing) < _MAX_OPEN and state.env["growing"]:
@@ -281,7 +340,8 @@ def unfinished(state: StateInline, silent: bool) -> bool:
     if src[pos] == "\\" and state.env["growing"] and pos + 1 >= state.env["text_end"]:
         state.pos = len(src)
         return True
-    if not state.env["open_line"]:
+    # The text of a link may go on in the next line.
+    if not state.env["growing" if src[pos] == "[" else "open_line"]:
         return False
     if _UNFINISHED.match(src, pos) or (silent and link):
         state.pos = len(src)
@@ -316,4 +376,17 @@ def footnote(state: StateInline, silent: bool) -> bool:
     before = _skip_marks_back(state.src, state.pos)
     at_line_start = before == 0 or state.src[before - 1] == "\n"
     state.pos = match.end() if at_line_start else match.end(1) + 1
+    return True
+
+
+def break_or_comment(state: StateInline, silent: bool) -> bool:
+    """Parse ``<br>`` and short comments, as an inline rule. Other HTML in Markdown is text."""
+    match = _BREAK_TAG.match(state.src, state.pos) or _COMMENT.match(state.src, state.pos)
+    if not match:
+        return False
+    if not silent and match.re is _BREAK_TAG:
+        state.push("hardbreak", "br", 0)
+    elif not silent:
+        state.pending += "".join(re.findall(f"[{_MARKS}]", match[0]))
+    state.pos = match.end()
     return True

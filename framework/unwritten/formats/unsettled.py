@@ -24,7 +24,7 @@ PIPE = "\ue002"
 """Replaces the ``|`` of ``[[Title|text]]`` while Markdown parses tables. Also marks unsettled numbers in JSON."""
 
 _MARKS = re.compile(f"[{OPEN}{CLOSE}]")
-_RESERVED = re.compile(f"[{OPEN}{CLOSE}{PIPE}\0]")
+_RESERVED = re.compile(f"[{OPEN}{CLOSE}{PIPE}\0\ud800-\udfff]")
 _TAG = re.compile(r"(<[^<>]*>)")
 _MARK = re.compile(f"([{OPEN}{CLOSE}])")
 
@@ -47,7 +47,7 @@ class FormattedFrame:
 
 
 def strip_marks(text: str) -> str:
-    """Replace marks and zero bytes in generated text by spaces. HTML cannot hold zero bytes. The length stays."""
+    """Replace marks, zero bytes and half surrogate pairs by spaces: HTML cannot hold them. The length stays."""
     return _RESERVED.sub(" ", text)
 
 

@@ -84,6 +84,26 @@ def test_brackets_that_form_no_link_are_removed() -> None:
     assert render("markdown", "a [[ b ]] c ]] [[d") == '<p>a <a href="/wiki/b" class="unwritten">b</a> c  d</p>\n'
 
 
+def test_brackets_of_lists_stay() -> None:
+    for text in ("dict[str, list[int]] and x", "[[1, 2], [3, 4]]", "a[b[0]] + c[d[1]]"):
+        assert render("markdown", text) == f"<p>{text}</p>\n"
+    assert render("markdown", "[[a|b|c]] d") == "<p>b|c d</p>\n"
+
+
+def test_cells_without_a_column_are_kept() -> None:
+    rows = ["| a | b |", "|---|---|", "| 1 | `2|3` | 4 |", "5 | 6 | 7"]
+    for first, other in (("", ""), ("> ", "> "), ("- ", "  ")):
+        html = render("markdown", first + f"\n{other}".join(rows))
+        assert re.findall("<td>(.*?)</td>", html) == ["1", "<code>2|3</code> | 4", "5", "6 | 7"]
+
+
+def test_line_breaks_and_comments_in_markdown() -> None:
+    assert render("markdown", "a<br>b<BR />c") == "<p>a<br>\nb<br>\nc</p>\n"
+    assert render("markdown", "a <!-- b -->c\n\n<!-- d -->\n\ne") == "<p>a c</p>\n<p>e</p>\n"
+    assert render("markdown", "a <!-- b", done=False) == "<p>a </p>\n"
+    assert render("markdown", "a <!-- b") == "<p>a &lt;!-- b</p>\n"
+
+
 def test_html_in_markdown_is_text() -> None:
     assert render("markdown", "<b>x</b>") == "<p>&lt;b&gt;x&lt;/b&gt;</p>\n"
 
@@ -108,7 +128,7 @@ def test_only_settled_links_are_links() -> None:
 
 def test_open_emphasis_is_closed_in_drafts_and_removed_at_the_end() -> None:
     assert render("markdown", "A **bright", done=False) == "<p>A <strong>bright</strong></p>\n"
-    assert render("markdown", "A **bright", done=True) == "<p>A bright</p>\n"
+    assert render("markdown", "A **Bright", done=True) == "<p>A Bright</p>\n"
 
 
 def test_unchanged_blocks_are_not_rendered_again() -> None:
@@ -146,6 +166,25 @@ def test_blocks_rendered_separately_equal_the_whole_text(text: str) -> None:
         return str(_parser.render(part, {"linker": a_linker()}))
 
     assert "".join(render_part(text[start:end]) for start, end in split_blocks(text)) == render_part(text)
+
+
+def test_a_block_with_too_much_markup_is_shown_as_plain_text() -> None:
+    block = "*a* <b> " * 1000
+    html = render("markdown", f"*One.*\n\n{block}\n\n*Two.*")
+    assert html.startswith("<p><em>One.</em></p>\n<p>*a* &lt;b&gt; *a*")
+    assert html.endswith("</p>\n<p>*Two.*</p>\n")
+
+
+def test_the_rest_of_a_text_after_too_much_markup_is_shown_as_plain_text() -> None:
+    blocks = [f"**{number}** & <\n\n" for number in range(2000)]
+    html = render("markdown", "".join(blocks))
+    assert html.startswith("<p><strong>0</strong> &amp; &lt;</p>\n<p><strong>1</strong>")
+    assert html.endswith("<p>**1998** &amp; &lt;</p>\n<p>**1999** &amp; &lt;</p>\n")
+    assert re.findall("[0-9]+", html) == [str(number) for number in range(2000)]
+    formatter = make_formatter("markdown")
+    for length in range(0, 2000, 100):  # what has arrived does not change
+        text = "".join(blocks[:length])
+        assert html.startswith(str(formatter.format(Frame(text, fixed=len(text))).html)[:-100])
 
 
 # -- text -----------------------------------------------------------------------------------------------------
@@ -312,6 +351,12 @@ def test_marks_become_spans_around_text_only() -> None:
 def test_marks_in_generated_text_are_removed() -> None:
     for name in FREE:
         assert "unsettled" not in render(name, f"a {OPEN}b{CLOSE} c", done=False)
+
+
+def test_halves_of_surrogate_pairs_are_removed() -> None:
+    for name in FREE:
+        html = render(name, "a \ud83e **b** \udd80 c", done=False)
+        assert html.encode() and "\ufffd" not in html
 
 
 def test_spans_are_clipped() -> None:

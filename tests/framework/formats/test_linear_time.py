@@ -11,6 +11,7 @@ import pytest
 from markupsafe import Markup
 from pydantic import BaseModel
 from tests.support.apps import a_linker, text_frame
+from tests.support.hostile import REPEATED, nested_list, repeated
 
 from unwritten.core.errors import UnwrittenError
 from unwritten.formats.app import app_text, extract_document
@@ -60,17 +61,15 @@ PARSERS: dict[str, Callable[[str], object]] = {
 }
 
 FRAGMENTS = [
-    "a", " ", "\n", "\t", "\r\n", "a ", "a\n\n", "<", ">", "&", "&amp;", "&#", "[", "]", "[[", "]]", "[[a", "[[ ",
-    "[[a|", "[[a]]", "[[a|b]] ", "[a](", "[a](b)", "![", "](", "(", "*", "**", "***a", "_", "__a", "`", "```",
-    "```\n", "```a\n", "``` ", "~~~\n", "~~~md\n", "> ", ">", "- ", "- a\n", "  - a\n", "1. ", "1. a\n", "# ",
-    "# a\n", "| a ", "|a|\n|-|\n", "---\n", "===\n", "<a ", "<a href='", '<a href="', "<a href=x>",
-    "<a href='/x'>y</a>", "</a>", "<p>", "</p>", "<p>a</p>\n", "<b>", "<b", "<b c=", "<li>", "<ul><li>", "<table>",
-    "<tr><td>",
-    "<!--", "-->", "<!-- -->", "<![CDATA[", "]]>", "<?", "?>", "<!", "<!doctype ", "<script>", "</script>", "<script",
-    "<title>", "</title>", "<svg>", "</svg>", "<svg ", "<svg><g>", '<path d="M0 0', "<textarea></p>",
-    "<select><option>", "<template>", "<style>{", "'", '"', "='", '="', "{", "}", '{"', '{"a":', '{"kind":"', "[1,",
-    "\\", "\\u", ",", "//", "/*", "Sure! ", "a:\n\n", "灯台", "。", "\ue000", "\x00", "<html>", "</html>", "<body ",
-    "See [[ \n", "a. ", "x: y\n",
+    *REPEATED,
+    "a", "\r\n", "a ", "&#", "[[a", "[[ ", "[[a]]", "[[a|b]] ", "[a](b)", "](", "(", "***a", "_", "__a", "```",
+    "```a\n", "``` ", "~~~\n", "~~~md\n", "  - a\n", "1. a\n", "# ", "| a ", "|a|\n|-|\n", "---\n", "===\n", "<a ",
+    "<a href='", '<a href="', "<a href=x>", "<a href='/x'>y</a>", "</a>", "<p>", "</p>", "<p>a</p>\n", "<b>", "<b",
+    "<b c=", "<li>", "<ul><li>", "<table>", "<tr><td>", "-->", "<!-- -->", "<![CDATA[", "]]>", "<?", "?>", "<!",
+    "<!doctype ", "<script>", "</script>", "<script", "<title>", "</title>", "<svg>", "</svg>", "<svg ", "<svg><g>",
+    '<path d="M0 0', "<textarea></p>", "<select><option>", "<template>", "<style>{", "'", '"', "='", '="', "{", "}",
+    '{"', '{"a":', '{"kind":"', "[1,", "\\u", ",", "//", "/*", "Sure! ", "a:\n\n", "灯台", "。", "\ue000", "\u0000",
+    "<html>", "</html>", "<body ", "See [[ \n", "a. ", "x: y\n",
 ]  # fmt: skip
 
 CONTINUED = [
@@ -88,11 +87,11 @@ SUPERLINEAR = 10
 
 
 def seconds(parse: Callable[[str], object], text: str) -> float:
-    """Return how long a text takes."""
-    start = time.perf_counter()
+    """Return how long a text takes, in CPU time: other processes do not disturb it."""
+    start = time.process_time()
     with contextlib.suppress(UnwrittenError):
         parse(text)
-    return time.perf_counter() - start
+    return time.process_time() - start
 
 
 def is_superlinear(parse: Callable[[str], object], start: str, fragment: str) -> bool:
@@ -111,6 +110,32 @@ def is_superlinear(parse: Callable[[str], object], start: str, fragment: str) ->
 def test_repeated_fragments_take_linear_time(name: str) -> None:
     texts = [*(("", fragment) for fragment in FRAGMENTS), *CONTINUED]
     assert [text for text in texts if is_superlinear(PARSERS[name], *text)] == []
+
+
+def with_spans(text: str) -> object:
+    """Render a draft of which most is unsettled."""
+    spans = tuple((at, at + 2) for at in range(0, len(text) - 2, 5))
+    return FORMATS["markdown"].create_formatter(RegionContext(a_linker())).format(text_frame(text, spans))
+
+
+def test_unsettled_spans_take_linear_time() -> None:
+    assert [fragment for fragment in FRAGMENTS if is_superlinear(with_spans, "", fragment)] == []
+
+
+def test_nested_lists_take_linear_time() -> None:
+    assert not is_superlinear(lambda text: PARSERS["markdown growing"](nested_list(10 * len(text))), "", "a")
+
+
+@pytest.mark.parametrize("size", [100, 1500], ids=["many short blocks", "few long blocks"])
+def test_no_frame_of_markdown_takes_long(size: int) -> None:
+    """100 kB take at most 50 ms on an idle machine. Blocks of these sizes are parsed, longer ones are plain text."""
+    slow = []
+    for fragment in [*FRAGMENTS, "*a " * 250 + "a* " * 250]:
+        text = repeated(repeated(fragment, size) + "\n\n", 100_000)
+        for name in ("markdown done", "markdown growing"):
+            if all(seconds(PARSERS[name], text) > 0.2 for _ in range(5)):  # other processes only make it slower
+                slow.append((name, fragment))
+    assert slow == []
 
 
 def test_the_measurement_finds_superlinear_time() -> None:
