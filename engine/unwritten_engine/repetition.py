@@ -183,7 +183,7 @@ class RepetitionDetector:
         is_ordinal = (starts_item and (self._line_marks_only or before.isspace())) or following[:1] in {"\n", ""}
         if number == self._count:
             return _COUNTER
-        counts = number == self._count + 1 or (is_ordinal and number in {0, 1})
+        counts = (number == self._count + 1 and not before.isalpha()) or (is_ordinal and number in {0, 1})
         self._count = number
         return _COUNTER if counts else digits
 
@@ -223,7 +223,7 @@ class RepetitionDetector:
         if _COUNTER in unit and num_letters:
             # A table of contents, or the states of forty rooms. Tables may be longer.
             is_row = "|" in unit
-            return (rounds > 40 and not is_row) or (rounds >= 8 and length >= (3000 if is_row else 1000))
+            return (rounds > 40 and length >= 400 and not is_row) or (rounds >= 8 and length >= (3000 if is_row else 1000))
         if num_letters * 3 < len(unit) - unit.count(" "):  # rules, boxes and tables without content
             return length >= 400 and rounds >= 16
         if len(unit) < 4:

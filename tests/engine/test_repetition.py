@@ -98,6 +98,7 @@ PROSE = {
     "pattern": "".join(f"Row {n}: knit 2, purl 2, repeat to end.\n" for n in range(1, 21)),
     "repealed": "".join(f"§ {n}. (repealed)\n" for n in range(1, 30)),
     "versions": "".join(f"### 1.0.{n}\n\n- Bug fixes.\n\n" for n in range(12)),
+    "names": "".join(f"word{n} " for n in range(300)),
     "mantra": "Om mani padme hum. " * 8,
     "drums": "Boom boom clap. " * 12,
     "checklist": "- [ ] Water the plants\n" * 7,

@@ -258,7 +258,6 @@ class ChatRequest:
             piece = delta.get("content") or ""
             reasoning = delta.get("reasoning_content") or delta.get("reasoning") or ""
             finish, error = choice.get("finish_reason"), choice.get("error")
-            stopped = isinstance(choice.get("stop_reason"), str)  # vLLM: the string that it stopped at
             if not (isinstance(piece, str) and isinstance(reasoning, str)):
                 raise TypeError
         except (TypeError, AttributeError, ValueError):
@@ -278,7 +277,7 @@ class ChatRequest:
                 raise GenerationFailed(
                     f"The content filter of {self._server.address} stopped the text. Change the prompt."
                 )
-            self._reason = "length" if finish == "length" else "stop" if stopped else "end"
+            self._reason = "length" if finish == "length" else "end"
         if self._reason is not None:
             clock.reschedule(asyncio.get_running_loop().time() + _GRACE)
 

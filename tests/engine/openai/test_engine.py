@@ -193,7 +193,7 @@ async def test_requests_have_the_expected_body(server: ModelServer) -> None:
     body = server.bodies[0]
     assert [message["role"] for message in body["messages"]] == ["system", "user", "assistant", "user"]
     assert body["model"] == "tiny" and body["stream"] is True
-    assert (body["max_tokens"], body["seed"], body["stop"]) == (512, 7, ["END"])
+    assert (body["max_tokens"], body["seed"]) == (512, 7) and "stop" not in body
     assert (body["temperature"], body["user"], body["top_k"]) == (0.5, "me", 3)
     assert body["chat_template_kwargs"] == {"enable_thinking": False}
     assert "response_format" not in body and "top_p" not in body
@@ -356,6 +356,7 @@ async def test_usage_of_the_last_event_counts(server: ModelServer) -> None:
     [
         (("Half a sen",), "length", "Half a sen", "length"),
         (("One. ST", "OP Two."), "stop", "One.", "stop"),
+        (("<think>STOP</think>", "One."), "stop", "One.", "end"),
         ((), "stop", "", "end"),
     ],
 )
