@@ -26,15 +26,15 @@ _MARKER: Final = regex.compile(
         | \[THINK\] | ◁think▷ | <\|(?:channel|START_THINKING\||inner_prefix\|)> )
     | (?P<unthink> </(?:seed:)?(?:think|thinking|thought|reasoning)\s{0,2}>
         | \[/THINK\] | ◁/think▷ | <channel\|> | <\|(?:END_THINKING|inner_suffix)\|> )
-    | (?P<channel> <\|channel\|> [ ]{0,2} (?P<name>\w{0,20}) [^<\n]{0,60} (?:<\|message\|>)? )
+    | (?P<channel> <\|channel\|> [ ]{0,2} (?P<name>\w{0,20}) [^<\n]{0,60} )
     | (?P<turn> <(?:start_of_turn|\|turn|\|im_start\||\|start\||\|start_header_id\|)>
         \s{0,2} (?P<role>\w{0,20}) (?:<\|end_header_id\|>)? \s{0,2} )
     | (?P<assistant> (?:
-            <(?:bos|\|(?:begin_of_text|startoftext|message|assistant|end_header_id|CHATBOT_TOKEN)\|)>
+            <(?:bos|\|(?:begin_of_text|startoftext|assistant|end_header_id|CHATBOT_TOKEN)\|)>
           | <｜(?:begin▁of▁sentence|Assistant)｜> | \[/INST\]
         ) \s{0,2} )
     | (?P<strike> </s> | <s>(?=[ ]|\[INST\]) )
-    | (?P<padding> <(?:pad|unk|unused\d{1,4}|\|(?:begin|end)_of_box\|)> )
+    | (?P<padding> <(?:pad|unk|unused\d{1,4}|\|(?:message|(?:begin|end)_of_box)\|)> )
     | (?P<end> <(?:eos|eot|eot_id|im_end|end_?of_?(?:turn|text|utterance)|</?SYS>)>
         | <\|[\w/.-]{3,40}\|?> | <\w{3,40}\|> | (?<![^\n])\#\#\#[ ](?:Instruction|Human|Assistant):
         | <[｜][\w▁]{1,40}[｜]> | \[INST\] | \[/?(?:SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS)\] )
@@ -69,7 +69,7 @@ _TOKEN: Final = regex.compile(r"""[\n<\[◁]|(?<![^\n])\#|`+|["“”„«»「�
 _JSON_TOKEN: Final = regex.compile(r"""[\n<\[◁"]|\\.?""", regex.DOTALL)
 _CLOSING_QUOTES: Final = {'"': '"', "“": "”", "„": "“", "«": "»", "「": "」", "『": "』"}
 _BEFORE_QUOTE: Final = frozenset(" \t\n([{<>=:—–-/*_'‘+,|~")
-_SINGLE_QUOTES: Final = frozenset("'‘’‹›")
+_ENCLOSING: Final = {"'": "'", "‘": "’", "’": "’‘", "‹": "›", "›": "‹", "[": "]", "(": ")", "{": "}"}
 _ELEMENT: Final = regex.compile(
     r"<(?P<close>/?)(?P<name>code|kbd|samp|tt|var|pre|script|style|textarea|xmp|s)(?=[\s/>])|(?P<comment><!--)",
     regex.IGNORECASE,
@@ -108,7 +108,7 @@ class _State:
         searched, block_searched: up to here, the end of a span or of a block was searched for in vain.
         literal: markers before this position are in a span.
         ended: the position after the marker that ended the model's turn, or None.
-        line: start of the current line.
+        line: start of the current line, or of what follows the last removed part in it.
         code, quote, element: what would end the open span, or "": a run of backticks, a quotation mark, an element.
         failed: backticks and quotation marks that are not closed on this line.
         named: the start of reasoning is ordinary text on this line, and so is its end.
@@ -311,7 +311,7 @@ class ControlScanner:
         """Copy the source up to ``start``, and remove it from there to ``end``."""
         self._copy(start)
         state = self._state
-        state.at = state.copied = end
+        state.at = state.copied = state.line = end
         state.searched = 0
         state.trim = state.trim or state.last.isspace() or not state.length
 
@@ -352,14 +352,14 @@ class ControlScanner:
                 end, match = match.start(), None
             elif source[match.end() : match.end() + 1] == source[match.start() - 1]:
                 state.hidden += match.end() - state.at
-                state.at = state.copied = match.end()
+                state.at = state.copied = state.line = match.end()
                 return True
             else:
                 end = match.end()
         else:
             end = match.end()
         state.hidden += end - state.at
-        state.at = state.copied = end
+        state.at = state.copied = state.line = end
         if match is None:
             return False
         state.reasoning = ""
@@ -546,10 +546,13 @@ class ControlScanner:
         before, after = source[max(state.line, start - 4) : start], source[end : end + 2]
         if not before or not after:
             return False
-        if before[-1] in _SINGLE_QUOTES and after[0] in _SINGLE_QUOTES:
+        if before[-1] in _ENCLOSING and after[0] in _ENCLOSING[before[-1]]:
             return True
         if before[-1] in "*_" and after[0] in "*_":  # the marker alone is emphasized
             return before.rstrip("*_")[-1:] in {"", " ", "(", "|"}
+        if before[-1] == ">" and after[0] == "<":  # the marker alone is in an element
+            tag = source.rfind("<", max(state.line, start - _LONGEST_MARKER), start)
+            return None if len(after) == 1 and not final else after == "</" and source[tag + 1 : tag + 2].isalpha()
         return self._is_in_sentence(kind, before, after, final)
 
     def _is_in_sentence(self, kind: str, before: str, after: str, final: bool) -> bool | None:
@@ -560,9 +563,11 @@ class ControlScanner:
             before, after: the text on both sides, as far as it matters.
             final: nothing follows.
         """
-        if before[-1] not in " \t(=":
+        if _is_caseless(after[0]) and (before[-1] in " (" or _is_caseless(before[-1])):
+            return before.rstrip()[-1:] not in _ENDS_SENTENCE
+        if before[-1] not in " \t(=/":
             return False
-        if after[0] in (",;:)" if kind in ("think", "channel") else ",;:)."):
+        if after[0] in (",;:)/" if kind in ("think", "channel") else ",;:)/.?!'’-"):
             return True
         if after[0] != " ":
             return False
@@ -612,6 +617,11 @@ class ControlScanner:
         else:
             self._remove(start, end)
             state.ended = end
+
+
+def _is_caseless(char: str) -> bool:
+    """True for letters of scripts without capitals, which may have no spaces around markers."""
+    return char.isalpha() and char.lower() == char.upper()
 
 
 @lru_cache(maxsize=256)
