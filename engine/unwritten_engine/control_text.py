@@ -50,7 +50,7 @@ _ASSISTANT: Final = frozenset({"assistant", "model", "bot", "gpt"})
 _ROLES: Final = _ASSISTANT | {"user", "system", "developer", "tool", "analysis", "commentary", "final", "thought"}
 _USER: Final = re.compile("user|human|inst|sys|prompt", re.IGNORECASE)
 """Names of markers that never begin the model's own text."""
-_NAME_END: Final = re.compile(r"[>\]▷:]|$")
+_NAME_END: Final = re.compile(r"[>\]▷:]")
 _ENDS_SENTENCE: Final = frozenset('.!?…。！？।؟。"”»')
 _REASONING_END: Final = {
     "think": regex.compile(
@@ -504,7 +504,7 @@ class ControlScanner:
             self._hold(start)
             return False
         if ordinary:
-            state.at = _NAME_END.search(source, start).end()  # without the words that follow its name
+            state.at = _end_of_name(source, start)
             state.searched = 0
             state.named = state.named or kind == "think"
         else:
@@ -535,14 +535,14 @@ class ControlScanner:
             quotes = (mark for mark, close in _CLOSING_QUOTES.items() if close == state.quote)
             state.failed += (state.code, state.element, *quotes)
             state.code = state.quote = state.element = ""
-        state.looked = max(state.looked, end + 1)
+        state.looked = max(state.looked, end + 2)
         if self._json:
             return False
         if kind == "unthink" and state.named:
             return True
         if (match["role"] or match["name"] or "").lower() in _ROLES:
             return False
-        end = _NAME_END.search(source, start).end()
+        end = _end_of_name(source, start)
         before, after = source[max(state.line, start - 4) : start], source[end : end + 2]
         if not before or not after:
             return False
@@ -617,6 +617,12 @@ class ControlScanner:
         else:
             self._remove(start, end)
             state.ended = end
+
+
+def _end_of_name(source: str, start: int) -> int:
+    """Return the end of a marker's name, which other parts of the marker may follow."""
+    match = _NAME_END.search(source, start)
+    return match.end() if match else len(source)
 
 
 def _is_caseless(char: str) -> bool:

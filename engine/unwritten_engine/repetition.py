@@ -223,7 +223,9 @@ class RepetitionDetector:
         if _COUNTER in unit and num_letters:
             # A table of contents, or the states of forty rooms. Tables may be longer.
             is_row = "|" in unit
-            return (rounds > 40 and length >= 400 and not is_row) or (rounds >= 8 and length >= (3000 if is_row else 1000))
+            return (rounds > 40 and length >= 400 and not is_row) or (
+                rounds >= 8 and length >= (3000 if is_row else 1000)
+            )
         if num_letters * 3 < len(unit) - unit.count(" "):  # rules, boxes and tables without content
             return length >= 400 and rounds >= 16
         if len(unit) < 4:
