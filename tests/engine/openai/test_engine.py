@@ -369,6 +369,21 @@ async def test_end_reasons_are_read(
     assert last.usage is not None and (last.text, last.usage.reason) == (text, reason)
 
 
+@pytest.mark.parametrize("field", ["content", "reasoning"])
+async def test_a_server_that_ignores_the_limit_is_stopped(server: ModelServer, field: str) -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        yield event(piece("Tall."))
+        for number in itertools.count():
+            yield event({"choices": [{"delta": {field: f" w{number}" + "x" * 60}}]})
+            await asyncio.sleep(0.001)
+
+    server.answers = [raw(chunks)]
+    async with opened(server) as engine, asyncio.timeout(20):
+        last = (await frames_of(engine, Request(Prompt("A."), max_tokens=20)))[-1]
+    assert last.usage is not None and last.usage.reason == "length"
+    assert last.text.startswith("Tall.") and len(last.text) < 2000
+
+
 @pytest.mark.parametrize("pieces", [("A lighthouse", " is tall."), ("**A lighthouse** is tall.",), ("is tall.",)])
 async def test_the_opening_occurs_once(server: ModelServer, pieces: tuple[str, ...]) -> None:
     server.answers = [says(*pieces)]
