@@ -1,7 +1,8 @@
 """Reasoning and control tokens in generated text: remove them, and end the text where the model ended its turn.
 
 A server whose parser does not know the model sends these as text. The same strings are ordinary text where a page is
-about them: in code (spans, fenced and indented blocks, elements of HTML), in quotation marks, and in strings of JSON.
+about them: in code (spans, fenced and indented blocks, elements of HTML), in quotation marks, in strings of JSON, and
+inside of a sentence, which real markers do not stand in.
 That an inline span or a quotation is one shows only at its end, on the same line. Until then the text is held back.
 
 Spans are only looked for once there is a marker, which most texts never have. The scanner looks at each character a
@@ -21,31 +22,41 @@ from .characters import PositionMap
 
 _MARKER: Final = regex.compile(
     r"""
-      (?P<think> <(?:seed:)?(?:think|thinking|thought|reasoning)> | \[THINK\] | <\|channel> )
-    | (?P<unthink> </(?:seed:)?(?:think|thinking|thought|reasoning)> | \[/THINK\] | <channel\|> )
-    | (?P<channel> <\|channel\|> [ ]{0,2} (?P<name>\w{0,20}) [^<\n]{0,60} (?:<\|message\|>)? )
+      (?P<think> <(?:seed:)?(?:think|thinking|thought|reasoning)(?:\s{1,2}[\w-]{1,20}=[^<>\s]{0,30}){0,2}\s{0,2}>
+        | \[THINK\] | ◁think▷ | <\|(?:channel|START_THINKING\||inner_prefix\|)> )
+    | (?P<unthink> </(?:seed:)?(?:think|thinking|thought|reasoning)\s{0,2}>
+        | \[/THINK\] | ◁/think▷ | <channel\|> | <\|(?:END_THINKING|inner_suffix)\|> )
+    | (?P<channel> <\|channel\|> [ ]{0,2} (?P<name>\w{0,20}) [^<\n]{0,60} )
     | (?P<turn> <(?:start_of_turn|\|turn|\|im_start\||\|start\||\|start_header_id\|)>
         \s{0,2} (?P<role>\w{0,20}) (?:<\|end_header_id\|>)? \s{0,2} )
     | (?P<assistant> (?:
-            <(?:bos|\|(?:begin_of_text|startoftext|message|assistant|end_header_id|CHATBOT_TOKEN)\|)>
+            <(?:bos|\|(?:begin_of_text|startoftext|assistant|end_header_id|CHATBOT_TOKEN)\|)>
           | <｜(?:begin▁of▁sentence|Assistant)｜> | \[/INST\]
         ) \s{0,2} )
     | (?P<strike> </s> | <s>(?=[ ]|\[INST\]) )
-    | (?P<end> <(?:eos|end_of_turn|end_of_utterance|</?SYS>)> | <\|[\w/.-]{3,40}\|?> | <\w{3,40}\|>
+    | (?P<padding> <(?:pad|unk|unused\d{1,4}|\|(?:message|(?:begin|end)_of_box)\|)> )
+    | (?P<end> <(?:eos|eot|eot_id|im_end|end_?of_?(?:turn|text|utterance)|</?SYS>)>
+        | <\|[\w/.-]{3,40}\|?> | <\w{3,40}\|> | (?<![^\n])\#\#\#[ ](?:Instruction|Human|Assistant):
         | <[｜][\w▁]{1,40}[｜]> | \[INST\] | \[/?(?:SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS)\] )
-    | (?P<padding> <(?:pad|unk|unused\d{1,4})> )
     """,
     regex.VERBOSE | regex.IGNORECASE,
 )
 """Markers of chat templates. Unknown tokens of the usual forms, such as ``<|name|>``, count as the end of a turn."""
 _WHOLE_MARKER: Final = re.compile(_MARKER.pattern, re.VERBOSE | re.IGNORECASE)
 """The same for the standard library, which is faster and knows no partial matches."""
-_CANDIDATE: Final = re.compile(r"<(?=[|｜</\w]|$)|\[(?=/?[a-z]|/?$)", re.IGNORECASE)
+_CANDIDATE: Final = re.compile(r"<(?=[|｜</\w]|$)|\[(?=/?[a-z]|/?$)|◁|(?<![^\n])#(?=##|#?\Z)", re.IGNORECASE)
 _LONGEST_MARKER: Final = 128
 _ASSISTANT: Final = frozenset({"assistant", "model", "bot", "gpt"})
+_ROLES: Final = _ASSISTANT | {"user", "system", "developer", "tool", "analysis", "commentary", "final", "thought"}
+_USER: Final = re.compile("user|human|inst|sys|prompt", re.IGNORECASE)
+"""Names of markers that never begin the model's own text."""
+_NAME_END: Final = re.compile(r"[>\]▷:]")
+_ENDS_SENTENCE: Final = frozenset('.!?…。！？।؟。"”»')
 _REASONING_END: Final = {
     "think": regex.compile(
-        r"</(?:seed:)?(?:think|thinking|thought|reasoning)>|\[/THINK\]|<channel\|>", regex.IGNORECASE
+        r"</(?:seed:)?(?:think|thinking|thought|reasoning)\s{0,2}>|\[/THINK\]|◁/think▷|<channel\|>"
+        r"|<\|(?:END_THINKING|inner_suffix)\|>",
+        regex.IGNORECASE,
     ),
     "channel": regex.compile(r"<\|end\|>|(?=<\|(?:start|return|call|channel)\|>)"),
 }
@@ -54,11 +65,11 @@ _LONGEST_END: Final = 24
 _LABEL: Final = regex.compile(r"\s{0,8}thought\n")
 """What remains of empty reasoning of Gemma if a server drops the control tokens."""
 
-_TOKEN: Final = regex.compile(r"""[\n<\[]|`+|["“”„«»]|\\.?""", regex.DOTALL)
-_JSON_TOKEN: Final = regex.compile(r"""[\n<\["]|\\.?""", regex.DOTALL)
-_CLOSING_QUOTES: Final = {'"': '"', "“": "”", "„": "“", "«": "»"}
+_TOKEN: Final = regex.compile(r"""[\n<\[◁]|(?<![^\n])\#|`+|["“”„«»「」『』]|\\.?""", regex.DOTALL)
+_JSON_TOKEN: Final = regex.compile(r"""[\n<\[◁"]|\\.?""", regex.DOTALL)
+_CLOSING_QUOTES: Final = {'"': '"', "“": "”", "„": "“", "«": "»", "「": "」", "『": "』"}
 _BEFORE_QUOTE: Final = frozenset(" \t\n([{<>=:—–-/*_'‘+,|~")
-_SINGLE_QUOTES: Final = frozenset("'‘’‹›")
+_ENCLOSING: Final = {"'": "'", "‘": "’", "’": "’‘", "‹": "›", "›": "‹", "[": "]", "(": ")", "{": "}"}
 _ELEMENT: Final = regex.compile(
     r"<(?P<close>/?)(?P<name>code|kbd|samp|tt|var|pre|script|style|textarea|xmp|s)(?=[\s/>])|(?P<comment><!--)",
     regex.IGNORECASE,
@@ -97,9 +108,10 @@ class _State:
         searched, block_searched: up to here, the end of a span or of a block was searched for in vain.
         literal: markers before this position are in a span.
         ended: the position after the marker that ended the model's turn, or None.
-        line: start of the current line.
+        line: start of the current line, or of what follows the last removed part in it.
         code, quote, element: what would end the open span, or "": a run of backticks, a quotation mark, an element.
         failed: backticks and quotation marks that are not closed on this line.
+        named: the start of reasoning is ordinary text on this line, and so is its end.
         block: the open element of ``_BLOCKS``, or "".
         unclosed: elements of ``_BLOCKS`` that are never closed.
         fence: the backticks or tildes of the open fence, or "".
@@ -128,6 +140,7 @@ class _State:
     quote: str = ""
     element: str = ""
     failed: tuple[str, ...] = ()
+    named: bool = False
     block: str = ""
     unclosed: tuple[str, ...] = ()
     fence: str = ""
@@ -234,7 +247,7 @@ class ControlScanner:
             if first == "\n":
                 state.at = end
                 self._end_line(start)
-            elif first in "<[":
+            elif first in "<[◁#":
                 if not self._read_marker(start, final):
                     return
             elif end == len(source) and first in "`\\" and not final:
@@ -298,7 +311,7 @@ class ControlScanner:
         """Copy the source up to ``start``, and remove it from there to ``end``."""
         self._copy(start)
         state = self._state
-        state.at = state.copied = end
+        state.at = state.copied = state.line = end
         state.searched = 0
         state.trim = state.trim or state.last.isspace() or not state.length
 
@@ -339,14 +352,14 @@ class ControlScanner:
                 end, match = match.start(), None
             elif source[match.end() : match.end() + 1] == source[match.start() - 1]:
                 state.hidden += match.end() - state.at
-                state.at = state.copied = match.end()
+                state.at = state.copied = state.line = match.end()
                 return True
             else:
                 end = match.end()
         else:
             end = match.end()
         state.hidden += end - state.at
-        state.at = state.copied = end
+        state.at = state.copied = state.line = end
         if match is None:
             return False
         state.reasoning = ""
@@ -386,7 +399,7 @@ class ControlScanner:
                 state.at = end
         state.line = end + 1
         state.code = state.quote = state.element = ""
-        state.failed = ()
+        state.failed, state.named = (), False
 
     def _is_indented_code(self) -> bool:
         """True if the current line is one of an indented block of code."""
@@ -486,13 +499,14 @@ class ControlScanner:
                 state.struck += 1 if opens else -1
                 state.at = end
                 return True
-        ordinary = self._is_ordinary(kind, start, end, final)
+        ordinary = self._is_ordinary(kind, match, final)
         if ordinary is None:
             self._hold(start)
             return False
         if ordinary:
-            state.at = end
+            state.at = _end_of_name(source, start)
             state.searched = 0
+            state.named = state.named or kind == "think"
         else:
             self._apply(kind, match)
         return True
@@ -501,9 +515,10 @@ class ControlScanner:
         self._copy(start)
         self._state.at = start
 
-    def _is_ordinary(self, kind: str, start: int, end: int, final: bool) -> bool | None:
+    def _is_ordinary(self, kind: str, match: regex.Match[str], final: bool) -> bool | None:
         """True if a marker is ordinary text, None if that shows later."""
         source, state = self._source, self._state
+        start, end = match.span()
         if state.block:
             if not final:
                 return None
@@ -520,15 +535,49 @@ class ControlScanner:
             quotes = (mark for mark, close in _CLOSING_QUOTES.items() if close == state.quote)
             state.failed += (state.code, state.element, *quotes)
             state.code = state.quote = state.element = ""
-        state.looked = max(state.looked, end + 1)
+        state.looked = max(state.looked, end + 2)
         if self._json:
             return False
-        before, after = source[start - 1 : start] if start else "", source[end : end + 1]
-        if before and before in _SINGLE_QUOTES and after and after in _SINGLE_QUOTES:
+        if kind == "unthink" and state.named:
             return True
-        # A sentence that goes on after it: "the token </s>, which ends a text".
-        marks = ",;:)" if kind in ("think", "channel") else ",;:)."
-        return bool(before) and before in " \t(" and bool(after) and after in marks
+        if (match["role"] or match["name"] or "").lower() in _ROLES:
+            return False
+        end = _end_of_name(source, start)
+        before, after = source[max(state.line, start - 4) : start], source[end : end + 2]
+        if not before or not after:
+            return False
+        if before[-1] in _ENCLOSING and after[0] in _ENCLOSING[before[-1]]:
+            return True
+        if before[-1] in "*_" and after[0] in "*_":  # the marker alone is emphasized
+            return before.rstrip("*_")[-1:] in {"", " ", "(", "|"}
+        if before[-1] == ">" and after[0] == "<":  # the marker alone is in an element
+            tag = source.rfind("<", max(state.line, start - _LONGEST_MARKER), start)
+            return None if len(after) == 1 and not final else after == "</" and source[tag + 1 : tag + 2].isalpha()
+        return self._is_in_sentence(kind, before, after, final)
+
+    def _is_in_sentence(self, kind: str, before: str, after: str, final: bool) -> bool | None:
+        """True if a sentence, a cell or an item goes on after a marker, as in "the token </s> ends it".
+
+        Args:
+            kind: of the marker.
+            before, after: the text on both sides, as far as it matters.
+            final: nothing follows.
+        """
+        if _is_caseless(after[0]) and (before[-1] in " (" or _is_caseless(before[-1])):
+            return before.rstrip()[-1:] not in _ENDS_SENTENCE
+        if before[-1] not in " \t(=/":
+            return False
+        if after[0] in (",;:)/" if kind in ("think", "channel") else ",;:)/.?!'’-"):
+            return True
+        if after[0] != " ":
+            return False
+        if len(after) == 1:
+            return False if final else None
+        previous, following = before.rstrip()[-1:], after[1]
+        if previous == "|":
+            return True
+        goes_on = (following.isalpha() and not following.isupper()) or following in "(=+/&|–—-"
+        return goes_on and previous != "" and previous not in _ENDS_SENTENCE
 
     def _find_span_end(self, at: int, final: bool) -> int:
         """Return where an open span or the line ends; the length of the source if neither is known to end."""
@@ -562,12 +611,23 @@ class ControlScanner:
         elif kind == "unthink":
             self._drop_reasoning(end)
         elif self._is_at_start(start) and (
-            kind == "assistant" or (kind == "turn" and match["role"].lower() in _ASSISTANT)
+            match["role"].lower() in _ASSISTANT if kind == "turn" else not _USER.search(match[0])
         ):
             self._remove(start, end)
         else:
             self._remove(start, end)
             state.ended = end
+
+
+def _end_of_name(source: str, start: int) -> int:
+    """Return the end of a marker's name, which other parts of the marker may follow."""
+    match = _NAME_END.search(source, start)
+    return match.end() if match else len(source)
+
+
+def _is_caseless(char: str) -> bool:
+    """True for letters of scripts without capitals, which may have no spaces around markers."""
+    return char.isalpha() and char.lower() == char.upper()
 
 
 @lru_cache(maxsize=256)

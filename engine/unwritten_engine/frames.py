@@ -175,7 +175,8 @@ class Frame:
     Attributes:
         text: cumulative text from the first character.
         unsettled: spans of ``text`` that may still change, in order and without overlap.
-        fixed: number of leading characters that no later frame changes.
+        fixed: number of leading characters that no later frame changes. The exception is reasoning that only its end
+            marks: it is removed when the end arrives.
         canvas: index of the current canvas, from 0.
         canvases: maximum number of canvases.
         step: step within this canvas, from 1; 0 before the first.

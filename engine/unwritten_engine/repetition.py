@@ -3,11 +3,11 @@
 Small models fall into loops: a sentence, a row of a table, two paragraphs or one word again and again, or a numbered
 list whose items say the same. A loop is text with a period: every character equals the one a fixed distance before it.
 Refrains, litanies, similar rows and lists of records do not have a period, because something changes in each round. How
-many rounds make a loop depends on what is repeated: three long paragraphs, but twenty short words.
+many rounds make a loop depends on what is repeated: four long paragraphs, but sixteen short words.
 
 The text is compared without what changes although it says nothing new: the amount of white space, and numbers that
-count the items of a list. Candidates for the period come from a table of the last position of every window of a few
-characters. Each character is looked at once, so a text costs linear time however it is divided into frames.
+count. Candidates for the period come from a table of the last position of every window of a few characters. Each
+character is looked at once, so a text costs linear time however it is divided into frames.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _HINT: Final = 4
 """Characters that must occur again to hold back what may be the start of a repetition."""
 _MAX_PERIOD: Final = 4000
 _COUNTER: Final = "\0"
-"""Stands for a number that counts items."""
+"""Stands for a number that counts."""
 _TOKEN = re.compile(r"\s+|\d{1,9}|[^\s\d]+")
 _ITEM_MARKS = frozenset("#*_>(-+ \t")
 """Characters that may stand before the number of an item."""
@@ -89,9 +89,8 @@ class RepetitionDetector:
         self._first: dict[str, int] = {}  # the end of the first occurrence of each short piece
         self._start = self._period = 0  # of the current repetition; a period of 0 is none
         self._in_code = False
-        self._count = -1  # the number of the current item
+        self._count = -1  # the last number that may count
         self._line_marks_only = True
-        self._is_row = False
 
     def push(self, piece: str, *, final: bool = False) -> int | None:
         """Add text; return the length that the whole text is to be cut to if it has a loop.
@@ -159,13 +158,12 @@ class RepetitionDetector:
             if token.isspace():
                 form = "\n" if "\n" in token else " "
                 if form == "\n":
-                    self._line_marks_only, self._is_row = True, False
+                    self._line_marks_only = True
             elif is_number:
                 form = self._number_form(token, following, (compared[-1] if compared else self._text)[-1:])
                 self._line_marks_only = False
             else:
                 form = token
-                self._is_row = self._is_row or (self._line_marks_only and token[0] == "|")
                 self._line_marks_only = self._line_marks_only and not set(token) - _ITEM_MARKS
             compared.append(form)
             if len(form) == len(token):
@@ -177,16 +175,17 @@ class RepetitionDetector:
         return "".join(compared)
 
     def _number_form(self, digits: str, following: str, before: str) -> str:
-        """Return a number, or the sign for a number that counts the items of a list."""
-        if self._is_markup or self._in_code or self._is_row:
+        """Return a number, or the sign for one that counts: the last number or the next, or the first of a list."""
+        if self._is_markup or self._in_code:
             return digits
         number = int(digits)
         starts_item = following[:1] in {".", ")", ":"} and (not following[1:] or following[1:].isspace())
         is_ordinal = (starts_item and (self._line_marks_only or before.isspace())) or following[:1] in {"\n", ""}
-        if is_ordinal and number in {0, 1, self._count + 1}:
-            self._count = number
+        if number == self._count:
             return _COUNTER
-        return _COUNTER if number == self._count else digits
+        counts = (number == self._count + 1 and not before.isalpha()) or (is_ordinal and number in {0, 1})
+        self._count = number
+        return _COUNTER if counts else digits
 
     # -- loops --------------------------------------------------------------------------------------------
 
@@ -221,14 +220,18 @@ class RepetitionDetector:
         if self._is_markup or self._in_code:
             return rounds >= 12 and length >= 1200
         num_letters = sum(char.isalpha() for char in unit)
-        if _COUNTER in unit and rounds < 8:
-            return False
+        if _COUNTER in unit and num_letters:
+            # A table of contents, or the states of forty rooms. Tables may be longer.
+            is_row = "|" in unit
+            return (rounds > 40 and length >= 400 and not is_row) or (
+                rounds >= 8 and length >= (3000 if is_row else 1000)
+            )
         if num_letters * 3 < len(unit) - unit.count(" "):  # rules, boxes and tables without content
-            return length >= (60 if _COUNTER in unit and num_letters else 400) and rounds >= 16
+            return length >= 400 and rounds >= 16
         if len(unit) < 4:
             return length >= 200
         if len(unit) <= 12:
             return rounds >= 16
         if len(unit) <= 60:
-            return rounds >= 6 and length >= 150
-        return rounds >= (5 if len(unit) <= 200 else 3)
+            return rounds >= 12 and length >= 250
+        return rounds >= (5 if len(unit) <= 200 else 4)

@@ -47,6 +47,14 @@ TEXTS = {
     "reasoning of another name": ("<thinking>Hm.</thinking>Plain.", "Plain."),
     "reasoning in brackets": ("[THINK]Hm.[/THINK]Plain [[Link]].", "Plain [[Link]]."),
     "reasoning in the middle": ("One. <think>Hm.</think>Two.", "One. Two."),
+    "reasoning in a sentence": ("The lamp <think>is it?</think> is lit.", "The lamp is lit."),
+    "reasoning with attributes": ('<think effort="low" >Hm.</think >Plain.', "Plain."),
+    "reasoning of Kimi": ("◁think▷Hm.◁/think▷Plain.", "Plain."),
+    "reasoning of Command": (
+        "<|START_THINKING|>Hm.<|END_THINKING|><|START_RESPONSE|>Plain.<|END_RESPONSE|>",
+        "Plain.",
+    ),
+    "reasoning of Apertus": ("<|inner_prefix|>Hm.<|inner_suffix|>Plain.<|assistant_end|>", "Plain."),
     "reasoning twice": ("<think>a</think>One.<think>b</think> Two.", "One. Two."),
     "reasoning without an end": ("One.\n\n<think>Hm. And so", "One."),
     "reasoning about its end": ("<think>I write `</think>` at the end.</think>Plain.", "Plain."),
@@ -66,11 +74,21 @@ TEXTS = {
     "an invented turn of Mistral": ("Plain.</s> [INST] More? [/INST]", "Plain."),
     "an invented turn of DeepSeek": ("Plain.<｜end▁of▁sentence｜><｜User｜>More?", "Plain."),
     "an invented turn without an end": ("Plain.\n<|im_start|>user\nMore?", "Plain."),
+    "an invented turn of Alpaca": ("Plain.\n\n### Instruction:\nMore?", "Plain."),
+    "an invented turn of Vicuna": ("Plain.\n### Human: More?", "Plain."),
+    "an end of a sentence": ("Plain text. <|im_end|> user", "Plain text."),
+    "an end in a sentence": ("Plain text<|im_end|> and more", "Plain text"),
+    "an end in a quotation": ('He said "go<|im_end|>\n"', 'He said "go'),
+    "an end without bars": ("Plain.<im_end>\nMore", "Plain."),
+    "an answer in a box": ("It is <|begin_of_box|>42<|end_of_box|>.", "It is 42."),
     "an end of a document": ("Plain.<|endoftext|>More.", "Plain."),
     "an end that few models have": ("Plain.<|EOT|>More.", "Plain."),
     "an end of a sequence": ("Plain.<eos><pad><pad>", "Plain."),
     "padding": ("Plain<pad> text<unk>.", "Plain text."),
     "its own header": ("<|start_header_id|>assistant<|end_header_id|>\n\nPlain.", "Plain."),
+    "its own separator": ("<|im_start|>assistant<|im_sep|>Plain.<|im_end|>", "Plain."),
+    "an end at the beginning": ("<|endoftext|>Plain.<|endoftext|>", "Plain."),
+    "another turn at the beginning": ("<|im_end|>\n<|im_start|>user\nMore?", ""),
     "its own turn": ("<start_of_turn>model\nPlain.", "Plain."),
     "a span of code": ("They end at `</think>`, and `` <|im_end|> ` `` too.", None),
     "a span that is none": ("They `end <|im_end|>\nat ` it.", "They `end"),
@@ -83,6 +101,21 @@ TEXTS = {
     "a quotation without an end": ('He said: "Go.<end_of_turn>\n<start_of_turn>user\n"Hi"', 'He said: "Go.'),
     "inches": ('A 5" screen ends.<eos> 6" more', 'A 5" screen ends.'),
     "a sentence about it": ("The token </s>, which ends a text, is short.", None),
+    "a token in a sentence": ("The token <|im_end|> is used. So is (<bos> or </s>) and eos=<eos> (an end).", None),
+    "padding in a sentence": ("The tokens <pad> and <unk> are rare.", None),
+    "reasoning in a sentence about it": ("A model writes <think> before it. Then </think>\nPlain.", None),
+    "the end of reasoning in a sentence": ("The tag </think> ends it, and </think> is short.", None),
+    "a list of tokens": ("- <|im_start|> begins a turn\n- <|im_end|>: ends it\n- **<eos>** too", None),
+    "tokens in brackets": ("See [[<|im_end|>]], {<pad>} and [<eos>](/eos). The <eos>'s <bos>/<eos> is what?", None),
+    "tokens in elements": ("<p><b><|im_end|></b> or</p><ul><li></think></li></ul>", None),
+    "an end after an element": ("<p>Plain.</p><|im_end|></s>", "<p>Plain.</p>"),
+    "a final message with spaces": ("<|channel|>final <|message|> the end", "the end"),
+    "tokens between letters without spaces": ("标记<|im_end|>表示结束。토큰 <eos>은 끝.", None),
+    "an end between sentences without spaces": ("结束。<|im_end|>用户", "结束。"),
+    "a table of tokens": ("| Token | Use |\n|---|---|\n| <|im_end|> | End |\n| </s> | End |", None),
+    "quotation marks of Japan": ("「<|im_end|>」は終わりを示す。『<eos>』も。", None),
+    "a heading like a turn": ("### Human rights\n\n## Instruction: one\n\n#### Human:", None),
+    "a turn of Alpaca in a fence": ("```\n### Instruction:\nHi\n```\nSo.", None),
     "elements of code": ("<p>Use <code></think></code> or <pre>\n<eos>\n</pre></p>", None),
     "an attribute": ('<p title="<eos> x">a</p><eos>b', '<p title="<eos> x">a</p>'),
     "a script": ("<script>\nif (a<eos>b) {}\n</script>", None),
@@ -102,7 +135,10 @@ JSON_TEXTS = {
     "in a string without an end": ('{"a":"b<end_of_turn>\n<start_of_turn>user', '{"a":"b'),
 }
 CASES = [
-    *(pytest.param(text, None, expected or text, id=name) for name, (text, expected) in TEXTS.items()),
+    *(
+        pytest.param(text, None, text if expected is None else expected, id=name)
+        for name, (text, expected) in TEXTS.items()
+    ),
     *(pytest.param(text, OBJECT, expected or text, id=f"JSON, {n}") for n, (text, expected) in JSON_TEXTS.items()),
 ]
 
@@ -395,9 +431,8 @@ async def test_an_edited_text_keeps_its_markers() -> None:
 @pytest.mark.parametrize(
     "fragment",
     [
-        *"x < [ \\ ` <| > * “ <s> </s <!-- <script> a</think> <pad> 東 👩‍ \u0301 \0 \r \ud83d <|channel|>final".split(
-            " "
-        ),
+        *"x < [ \\ ` ### ◁ 「<eos> <| > * “ <s> </s <!-- <script> a</think> <pad> 東 👩‍ \u0301 \0 \r \ud83d".split(" "),
+        "<|channel|>final",
         *[
             "“<think></think>",
             "`<think>",

@@ -26,6 +26,8 @@ _LONGEST_WAIT: Final = 30.0
 _MOST_STRAY_LINES: Final = 50
 _GRACE: Final = 0.5
 """Seconds to wait for the token count after the text is complete."""
+_LONGEST_TOKEN: Final = 64
+"""In characters, on average. A text with longer ones shows that the server ignores its token limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,27 +260,30 @@ class ChatRequest:
             piece = delta.get("content") or ""
             reasoning = delta.get("reasoning_content") or delta.get("reasoning") or ""
             finish, error = choice.get("finish_reason"), choice.get("error")
-            stopped = isinstance(choice.get("stop_reason"), str)  # vLLM: the string that it stopped at
             if not (isinstance(piece, str) and isinstance(reasoning, str)):
                 raise TypeError
         except (TypeError, AttributeError, ValueError):
             raise self._invalid_response(f"an event is {json.dumps(event)[:120]}") from None
-        if error and self._reason is None:
+        if self._reason is not None:
+            return
+        if error:
             self._raise_server_error(parse_error(error))
         if piece or reasoning:
             self._reasoning_chars += len(reasoning)
             clock.reschedule(asyncio.get_running_loop().time() + self._timeouts.silence)
-        if piece and self._reason is None:
+        if piece:
             self._chunks += 1
             self._has_text = True
             self._frames.push(piece)
             self._publish(self._frames.frame(self._num_tokens()))
-        if finish and self._reason is None:
+        if finish:
             if finish == "content_filter":
                 raise GenerationFailed(
                     f"The content filter of {self._server.address} stopped the text. Change the prompt."
                 )
-            self._reason = "length" if finish == "length" else "stop" if stopped else "end"
+            self._reason = "length" if finish == "length" else "end"
+        elif self._reasoning_chars + len(self._frames.raw_text) > self._budget * _LONGEST_TOKEN:
+            self._reason = "length"
         if self._reason is not None:
             clock.reschedule(asyncio.get_running_loop().time() + _GRACE)
 

@@ -241,6 +241,7 @@ class OpenAIEngine:
                 f"Ask for fewer canvases, or start the server with a larger context."
             )
         extra = {**self._extra, **(options.pop("extra") or {})}
+        # Stop strings are not sent: servers find them in reasoning too.
         body: dict[str, Any] = {
             "model": self._server.model,
             "messages": _with_images(to_messages(request.prompt), request.prompt.images),
@@ -250,8 +251,6 @@ class OpenAIEngine:
             **{name: value for name, value in options.items() if value is not None},
             **extra,
         }
-        if request.stop:
-            body["stop"] = list(request.stop[:4])  # some servers refuse more; all of them are checked later
         return body, budget
 
 

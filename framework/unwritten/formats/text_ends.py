@@ -74,6 +74,7 @@ _CLAUSE_MARKS = " \t\r\n,;:，、；：،؛၊—–-"
 _VERSE_LENGTH = 60
 """In characters. Shorter lines may be verse, which ends well at the end of a line."""
 
+_LINK = re.compile(r"\[\[[^\[\]\n]{0,200}\]\]|\[[^\[\]\n]{0,200}\]\([^()\s]{0,200}\)|`[^`\n]{1,200}`")
 _SPAN = re.compile(
     r"\[\[[^\[\]\n]{0,200}\]\]|\[[^\[\]\n]{0,200}\]\([^()\s]{0,200}\)|\\.|`+|\*+|~~|_|[\"“”„«»‘(){}\[\]「」『』（）【】《》]"
 )
@@ -333,6 +334,7 @@ def _cut_in_sentence(text: str, lines: Sequence[tuple[int, int, str]], begin: in
     clauses = [match.start() for match in _CLAUSE.finditer(text, begin)]
     if clauses and (clauses[-1] - begin) * 3 >= (len(text) - begin) * 2:
         end = clauses[-1]
+    end = next((link.end() for link in _LINK.finditer(text, begin) if link.start() < end < link.end()), end)
     dangling = _DANGLING.search(text, max(begin, end - 9), end)
     end = dangling.start() if dangling else end
     while end > begin and text[end - 1] in _CLAUSE_MARKS:
@@ -377,6 +379,9 @@ def _close_marks(text: str, ellipsis: str = "") -> str:
     begin = text.rfind("\n\n") + 1
     line = text.rfind("\n") + 1
     begin = line if _STRUCTURE.match(text, line) else begin
+    fence = max(text.rfind("\n```"), text.rfind("\n~~~"))
+    if fence >= max(0, begin - 1):  # it ends a block of code
+        begin = text.find("\n", fence + 1) + 1 or len(text)
     marks: list[tuple[int, str]] = []
     for match in _SPAN.finditer(text, begin):
         mark, at = match[0], match.start()

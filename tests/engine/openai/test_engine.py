@@ -193,7 +193,7 @@ async def test_requests_have_the_expected_body(server: ModelServer) -> None:
     body = server.bodies[0]
     assert [message["role"] for message in body["messages"]] == ["system", "user", "assistant", "user"]
     assert body["model"] == "tiny" and body["stream"] is True
-    assert (body["max_tokens"], body["seed"], body["stop"]) == (512, 7, ["END"])
+    assert (body["max_tokens"], body["seed"]) == (512, 7) and "stop" not in body
     assert (body["temperature"], body["user"], body["top_k"]) == (0.5, "me", 3)
     assert body["chat_template_kwargs"] == {"enable_thinking": False}
     assert "response_format" not in body and "top_p" not in body
@@ -356,6 +356,7 @@ async def test_usage_of_the_last_event_counts(server: ModelServer) -> None:
     [
         (("Half a sen",), "length", "Half a sen", "length"),
         (("One. ST", "OP Two."), "stop", "One.", "stop"),
+        (("<think>STOP</think>", "One."), "stop", "One.", "end"),
         ((), "stop", "", "end"),
     ],
 )
@@ -366,6 +367,21 @@ async def test_end_reasons_are_read(
     async with opened(server) as engine:
         last = (await frames_of(engine, Request(Prompt("A."), stop=("STOP",))))[-1]
     assert last.usage is not None and (last.text, last.usage.reason) == (text, reason)
+
+
+@pytest.mark.parametrize("field", ["content", "reasoning"])
+async def test_a_server_that_ignores_the_limit_is_stopped(server: ModelServer, field: str) -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        yield event(piece("Tall."))
+        for number in itertools.count():
+            yield event({"choices": [{"delta": {field: f" w{number}" + "x" * 60}}]})
+            await asyncio.sleep(0.001)
+
+    server.answers = [raw(chunks)]
+    async with opened(server) as engine, asyncio.timeout(20):
+        last = (await frames_of(engine, Request(Prompt("A."), max_tokens=20)))[-1]
+    assert last.usage is not None and last.usage.reason == "length"
+    assert last.text.startswith("Tall.") and len(last.text) < 2000
 
 
 @pytest.mark.parametrize("pieces", [("A lighthouse", " is tall."), ("**A lighthouse** is tall.",), ("is tall.",)])

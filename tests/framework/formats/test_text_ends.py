@@ -27,6 +27,10 @@ from unwritten.formats.text_ends import finalize_html, finalize_text, settled_te
         ("See the [[harbour mu", "See the harbour…"),
         ("See the [[harbour, " + "the mill " * 30, f"See the harbour, {'the mill ' * 29}the mill…"),
         ("See [the harbour](http://x.y/wh", "See the harbour…"),
+        ("The mill of [[Salt Traders, Ltd", "The mill of Salt Traders…"),
+        ("The mill of [[Salt Traders]]", "The mill of [[Salt Traders]]…"),
+        ("The mill of [the salt traders](/salt)", "The mill of [the salt traders](/salt)…"),
+        ("The mill of `the salt`", "The mill of `the salt`…"),
         # Not the ends of sentences.
         ("The mill was sold to Mr. Brown, Dr. Sm", "The mill was sold to Mr. Brown…"),
         ("The mill of E. A. Poe and the U.S. Navy, e.g. the sec", "The mill of E. A. Poe and the U.S. Navy…"),
@@ -54,6 +58,8 @@ from unwritten.formats.text_ends import finalize_html, finalize_text, settled_te
         ("It rains here.\n\n**History**\n\nThe fi", "It rains here."),
         ("It runs:\n\n```\nx = 1\ny = 2. Z\nz", "It runs:\n\n```\nx = 1\ny = 2. Z\n```"),
         ("It runs well.\n\n```\nx = 1. Y", "It runs well."),
+        ("It runs:\n\n```\nx = 1\n\ny = 2\n```", "It runs:\n\n```\nx = 1\n\ny = 2\n```"),
+        ("```\nx = 1\n```\nIt (is. It w", "```\nx = 1\n```\nIt (is.)"),
         ("Roses are red,\nviolets are bl", "Roses are red…"),
         # Other scripts.
         ("雨が降る。雪が", "雨が降る。"),
