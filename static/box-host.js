@@ -10,6 +10,8 @@
  * {box: 1, type: "resize", height}    in pixels, within bounds
  * {box: 1, type: "ask", page}         opens a page of this app; once per start, and only after a click into the frame
  * {box: 1, type: "pong"}              answers a ping: the frame still shows the app
+ *
+ * The page sends {box: 1, type: "ping"}, and {box: 1, type: "size", height} whenever the height of the frame may have changed.
  */
 (() => {
   "use strict";
@@ -48,12 +50,18 @@
     else if (type === "load" && Number.isSafeInteger(id)) load(frame, box, id);
     else if (type === "resize" && Number.isFinite(height)) {
       frame.style.height = `${Math.min(MAX_HEIGHT, Math.max(MIN_HEIGHT, Math.ceil(height)))}px`;
+      sendSize(frame);
     } else if (type === "ask" && typeof page === "string") openPage(frame, box, page);
     else if (type === "pong") box.lastPong = performance.now();
   });
 
   /** @param {HTMLIFrameElement} frame @param {object} message */
   const post = (frame, message) => frame.contentWindow?.postMessage({ box: 1, ...message }, "*");
+
+  // -- height ------------------------------------------------------------
+  /** Tell a frame how high it is. @param {HTMLIFrameElement} frame */
+  const sendSize = (frame) => post(frame, { type: "size", height: frame.clientHeight });
+  const sizes = new ResizeObserver((entries) => entries.forEach(({ target }) => sendSize(/** @type {HTMLIFrameElement} */ (target))));
 
   // -- stored state ------------------------------------------------------------
   /** Return the page and the region of a frame. @param {HTMLIFrameElement} frame */
@@ -126,6 +134,8 @@
     if (!(target instanceof HTMLIFrameElement) || !target.matches("iframe.box")) return;
     const box = boxOf(target);
     box.asked = false;
+    sizes.observe(target);
+    sendSize(target);
     if (++box.starts > MAX_STARTS) stop(target, "This app was stopped because it kept restarting itself.");
     else if (wasBlocked) check(target, 10);
   }, true);
@@ -150,7 +160,11 @@
   }
 
   // -- start: a ping makes frames repeat the messages that they sent before this script ran ------------------------------
-  frames().forEach((frame) => post(frame, { type: "ping" }));
+  frames().forEach((frame) => {
+    sizes.observe(frame);
+    sendSize(frame);
+    post(frame, { type: "ping" });
+  });
 
   // -- boosted navigation to a page with boxes ------------------------------------------------------------
   // If this document's policy allows no frames, such a page must be loaded as a document of its own.
