@@ -208,7 +208,7 @@
   let shown = NaN, shownAt = 0;
   /** The heights of frame and content when the last step was made, until its effect has been measured. */
   let before = null;
-  let steps = 0, steppedAt = 0, late = 0, unprompted = 0, arrivals = 0, width = root.innerWidth;
+  let steps = 0, steppedAt = 0, late = 0, unprompted = 0, arrivals = 0, width = 0;
   let excess = 0; // what stays below the edge, because it grows with the frame
   let held = 0; // the height of content that grew without a cause
   let isMutated = false; // since the last step
@@ -234,6 +234,8 @@
     if (isOwn || document.readyState !== "complete") return;
     // Frames out of view get no event when they are resized. They get one when they come into view.
     if (!isShown()) return void (performance.now() < shownAt + 5 * PATIENCE && schedule(100));
+    if (root.innerWidth !== width && isFitted) steps = unprompted = held = 0; // lines break elsewhere
+    width = root.innerWidth;
     const frame = root.innerHeight, needed = measure(), overflow = needed - frame;
     if (mutations.takeRecords().length) isMutated = true;
     const slope = before && before.frame !== frame ? (needed - before.needed) / (frame - before.frame) : 0;
@@ -307,9 +309,5 @@
     for (const name of ["load", "error"]) document.addEventListener(name, arrive, true);
     document.fonts.addEventListener("loadingdone", arrive);
   });
-  root.addEventListener("resize", () => {
-    if (root.innerWidth !== width) allowSteps(); // lines break elsewhere
-    width = root.innerWidth;
-    schedule();
-  });
+  root.addEventListener("resize", () => schedule());
 })();

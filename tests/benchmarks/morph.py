@@ -22,7 +22,8 @@ IDIOMORPH_VERSION = "0.8.0"
 IDIOMORPH = ("dist/idiomorph.js", "sha384-61dcKMf/+00OGMTUidx51NPkxuWOQTjaoua7KMloUs2qooKk04Y85QMt2eUX7phb")
 
 MORPHS = {
-    "morph.js": "(root, html) => unwrittenMorph.morph(root, document.createRange().createContextualFragment(html))",
+    "morph.js": "(root, html) => unwrittenMorph.morph(root, "
+    "Object.assign(document.createElement('template'), { innerHTML: html }).content)",
     "Idiomorph": "(root, html) => Idiomorph.morph(root, html, { morphStyle: 'innerHTML' })",
     "htmx": "(root, html) => htmx.swap({ target: root, text: html, swap: 'innerMorph', sourceElement: root })",
 }
