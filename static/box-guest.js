@@ -176,7 +176,7 @@
   root.addEventListener("message", (event) => {
     const { data, source } = event;
     if (source !== parent || data?.box !== 1) return;
-    if (data.type === "size") {
+    if (data.type === "size" && data.asked === height) {
       shown = data.height;
       shownAt = performance.now();
       schedule();
@@ -202,6 +202,7 @@
   //
   // The page says how high the frame is. Nothing is measured until the document has that height: a frame first has the
   // default height of 150 px, and is resized later than the page was asked, even seconds later when it is out of view.
+  // What the page sent before it was asked does not count.
   const STEPS = 2, PATIENCE = 1000, MAX_UNPROMPTED = 8, MAX_ARRIVALS = 50;
   let height = 0, isOwn = false, isFitted = false, timer = 0, dueAt = 0;
   /** The height of the frame, as the page said; NaN until it answers. */

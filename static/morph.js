@@ -72,10 +72,11 @@
   /** Return a text that identifies an element in the whole tree; empty if it has none. @param {Element} element @returns {string} */
   function identity(element) {
     if (isForm(element)) return formIdentity(element);
-    const form = isA(element, "input, textarea, select") ? closest(element, "form") : null;
+    const isControl = element instanceof HTMLInputElement || element instanceof HTMLTextAreaElement || element instanceof HTMLSelectElement;
+    const form = isControl ? closest(element, "form") : null;
     if (form) {
       // The same id or name in another form is another control.
-      const choice = isA(element, '[type="checkbox"], [type="radio"]') ? `=${element.getAttribute("value")}` : "";
+      const choice = isControl && ["checkbox", "radio"].includes(element.type) ? `=${element.getAttribute("value")}` : "";
       return `${formIdentity(form)} ${idOf(element) || element.getAttribute("name")}${choice}`;
     }
     if (idOf(element)) return `#${idOf(element)}`;
@@ -179,7 +180,13 @@
 
   // Unsettled spans follow the end of the draft. A reused span would visibly jump, so they are always new nodes.
   /** True if a node may be reused for different content. @param {Node} old */
-  const isReusable = (old) => old instanceof Element && attribute(old, "class") !== "unsettled";
+  const isReusable = (old) => !(old instanceof Element) || attribute(old, "class") !== "unsettled";
+
+  /** True if nodes hold several elements of one kind, such as rows. @param {Node[]} nodes */
+  function hasRows(nodes) {
+    const names = new Set();
+    return nodes.some((node) => node instanceof Element && names.size === names.add(nameOf(node)).size);
+  }
 
   /** Return a node's key for a list of pairs. @param {Node} node @param {(element: Element) => string} describe */
   function contentKey(node, describe) {
@@ -248,6 +255,15 @@
         this.#twins.set(node, twins);
         twins.push(twin);
       }
+    }
+
+    /** @type {Map<Node, string>} */
+    #signatures = new Map();
+    /** Return the signature of a node, which is computed once. @param {Node} node */
+    signatureOf(node) {
+      let text = this.#signatures.get(node);
+      if (text === undefined) this.#signatures.set(node, (text = signature(node)));
+      return text;
     }
 
     /** Return the old twins of elements in a fresh one. @param {Node} fresh */
@@ -330,10 +346,9 @@
       taken[j] = 1;
     };
     if (update.hasIdentities) matchIdentity(update, target, olds, fresh, taken, pair);
-    const isElement = (/** @type {Node} */ node) => node instanceof Element;
-    if (Math.max(olds.filter(isElement).length, fresh.filter(isElement).length) > 1) {
+    if (hasRows(olds) || hasRows(fresh)) {
       matchContent(update, olds, fresh, matches, taken, pair, content, false);
-      matchContent(update, olds, fresh, matches, taken, pair, signature, true);
+      matchContent(update, olds, fresh, matches, taken, pair, (element) => update.signatureOf(element), true);
     }
     const stays = keepMost(matches, olds, update.pinned);
     // Between two nodes that stay.
@@ -446,7 +461,8 @@
    * @returns {Generator<[number, number]>}
    */
   function* align(update, olds, left, fresh, right) {
-    const before = left.map((j) => signature(/** @type {Node} */ (olds[j]))), after = right.map((i) => signature(/** @type {Node} */ (fresh[i])));
+    const before = left.map((j) => update.signatureOf(/** @type {Node} */ (olds[j])));
+    const after = right.map((i) => update.signatureOf(/** @type {Node} */ (fresh[i])));
     /** @param {number} l @param {number} r */
     const fits = (l, r) => update.fits(/** @type {Node} */ (olds[/** @type {number} */ (left[l])]), /** @type {Node} */ (fresh[/** @type {number} */ (right[r])]));
     /** Return which old node from `l` on a fresh one continues, or -1 if it is new. @param {number} l @param {number} r */
