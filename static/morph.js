@@ -164,10 +164,21 @@
     if (summary) return (summary.textContent || "").trim();
     const inner = closest(element, "form, label") ?? element, own = textOf(inner).trim();
     for (let node = parentOf(inner); node && node !== root; node = parentOf(node)) {
-      const text = textOf(node).trim();
+      const text = isA(inner, "[contenteditable]") ? textBeside(inner, node) : textOf(node).trim();
       if (text && text !== own) return text;
     }
     return "";
+  }
+
+  // The text in an editable element is the visitor's.
+  /** Return the text before an element, or that after it if there is none. @param {Element} element @param {Node} ancestor */
+  function textBeside(element, ancestor) {
+    const before = document.createRange(), after = document.createRange();
+    before.selectNodeContents(ancestor);
+    after.selectNodeContents(ancestor);
+    before.setEndBefore(element);
+    after.setStartAfter(element);
+    return String(before).trim() || String(after).trim();
   }
 
   /** True if a text has a label that does not go on as another: "Item 1" is not in "Item 10". @param {string} text @param {string} label */
@@ -220,6 +231,8 @@
       for (const element of root.querySelectorAll("iframe, embed, object, video, audio")) {
         if (!(element instanceof HTMLMediaElement) || !element.paused) this.#add(element, this.pinned);
       }
+      /** Elements that scripts have added. @type {Set<Node>} */
+      this.local = new Set(queryAll(root, LOCAL));
       this.#old = identified(root);
       this.#fresh = identified(source);
       for (const [name, element] of this.#fresh) {
@@ -508,9 +521,13 @@
       freshLast = previousOf(freshLast);
     }
     if (!first && !freshFirst) return;
+    if (first instanceof Text && freshFirst instanceof Text && first === last && freshFirst === freshLast) {
+      return updateText(first, freshFirst.data);
+    }
     const olds = siblings(first, first && last), fresh = siblings(freshFirst, freshFirst && freshLast);
-    const local = olds.filter((node) => node instanceof Element && isA(node, LOCAL)).map((node) => ({ node, after: previousOf(node) }));
-    const own = local.length ? olds.filter((node) => !local.some((each) => each.node === node)) : olds;
+    const added = update.local.size ? olds.filter((node) => update.local.has(node)) : [];
+    const local = added.map((node) => ({ node, after: previousOf(node) }));
+    const own = local.length ? olds.filter((node) => !update.local.has(node)) : olds;
 
     const { matches, stays } = match(update, target, own, fresh);
     const restoreScroll = rememberScroll(target, own, matches, stays);
