@@ -34,6 +34,7 @@
    *   setOpen: (element: Element, open: boolean) => void, keepsContent: (host: Element, fresh: Element) => boolean}} */
   const controls = /** @type {any} */ (globalThis).unwrittenControls;
 
+  // -- the DOM, safe for forms ------------------------------------------------------------
   // The fields of a form hide its properties: <input name="id">, <button name="remove">. And reading any property of a form
   // makes the browser list its fields, which slows down all later changes of the document. So the properties and methods
   // of elements that may be forms are taken from the prototypes.
@@ -49,6 +50,10 @@
   const attributeNames = /** @type {(element: Element) => string[]} */ (unbound(Element.prototype.getAttributeNames));
   const queryAll = /** @type {(element: Element, selector: string) => NodeListOf<Element>} */ (unbound(Element.prototype.querySelectorAll));
   const closest = /** @type {(element: Element, selector: string) => Element | null} */ (unbound(Element.prototype.closest));
+  const setAttribute = /** @type {(element: Element, name: string, value: string) => void} */ (unbound(Element.prototype.setAttribute));
+  const removeAttribute = /** @type {(element: Element, name: string) => void} */ (unbound(Element.prototype.removeAttribute));
+  const cloneNode = /** @type {(node: Node, deep: boolean) => Node} */ (unbound(Node.prototype.cloneNode));
+  const insertBefore = /** @type {(parent: Node, node: Node, before: Node | null) => void} */ (unbound(Node.prototype.insertBefore));
   const parentOf = /** @type {(node: Node) => ParentNode | null} */ (getter(Node.prototype, "parentNode"));
   const firstOf = /** @type {(node: Node) => ChildNode | null} */ (getter(Node.prototype, "firstChild"));
   const lastOf = /** @type {(node: Node) => ChildNode | null} */ (getter(Node.prototype, "lastChild"));
@@ -56,11 +61,13 @@
   const previousOf = /** @type {(node: Node) => ChildNode | null} */ (getter(Node.prototype, "previousSibling"));
   const nameOf = /** @type {(node: Node) => string} */ (getter(Node.prototype, "nodeName"));
   const textOf = /** @type {(node: Node) => string} */ (getter(Node.prototype, "textContent"));
+  const outerHtml = /** @type {(element: Element) => string} */ (getter(Element.prototype, "outerHTML"));
   const remove = (/** @type {ChildNode} */ node) => {
     const parent = parentOf(node);
     if (parent) removeChild(parent, node);
   };
   const isConnected = /** @type {(node: Node) => boolean} */ (getter(Node.prototype, "isConnected"));
+  const documentOf = /** @type {(node: Node) => Document | null} */ (getter(Node.prototype, "ownerDocument"));
   const moveBefore = "moveBefore" in Element.prototype
     ? /** @type {(parent: Node, node: Node, before: Node | null) => void} */ (unbound(/** @type {any} */ (Element.prototype).moveBefore))
     : null;
@@ -146,7 +153,6 @@
     const source = attribute(element, "src") ?? queryAll(element, "[src]")[0]?.getAttribute("src");
     return source ?? (queryAll(element, "input, select, button").length ? outerHtml(element) : "");
   }
-  const outerHtml = /** @type {(element: Element) => string} */ (getter(Element.prototype, "outerHTML"));
 
   /** Return how often each word occurs in an element. @param {Node} element */
   function wordsIn(element) {
@@ -586,14 +592,11 @@
     return twin;
   }
 
-  const cloneNode = /** @type {(node: Node, deep: boolean) => Node} */ (unbound(Node.prototype.cloneNode));
-  const insertBefore = /** @type {(parent: Node, node: Node, before: Node | null) => void} */ (unbound(Node.prototype.insertBefore));
-  const setAttribute = /** @type {(element: Element, name: string, value: string) => void} */ (unbound(Element.prototype.setAttribute));
-  const removeAttribute = /** @type {(element: Element, name: string) => void} */ (unbound(Element.prototype.removeAttribute));
-
   /** Insert or move a node. @param {Element} parent @param {ChildNode} node @param {ChildNode | null} before */
   function place(parent, node, before) {
-    if (moveBefore && isConnected(parent) && isConnected(node)) moveBefore(parent, node, before);
+    // A fresh node may be connected too, but in the document of a response.
+    const canMove = isConnected(parent) && isConnected(node) && documentOf(node) === documentOf(parent);
+    if (moveBefore && canMove) moveBefore(parent, node, before);
     else insertBefore(parent, node, before);
   }
 
