@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import os
 import shutil
+import statistics
 import tarfile
 from typing import Any
 
 import click
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 from tests.benchmarks.report import report
 from tests.browser.morph_cases import CONTROLS, ROWS, RUN, Case
 from tests.browser.packages import packed
@@ -28,19 +29,22 @@ MORPHS = {
     "htmx": "(root, html) => htmx.swap({ target: root, text: html, swap: 'innerMorph', sourceElement: root })",
 }
 
-JOBS = """() => {
+JOBS = """() => void (() => {
   const times = (n, make) => Array.from({ length: n }, (_, i) => make(i)).join("");
   const paragraph = (n) =>
     `<p>A lighthouse is a <a class="unwritten" href="/wiki/Tower${n}">tower</a> with a <b>lamp</b>, number ${n}.</p>`;
-  const growing = (n) => (frame) => times(n + frame, paragraph) + `<p>And it <span class="unsettled">goes ${frame}</span></p>`;
-  const changing = (frame) => times(90, (n) => `<p>Draft ${(n * 7 + frame) % 11} of <b>the ${frame + n} words</b> here, ` +
+  const growing = (n) => (frame) =>
+    times(n + frame, paragraph) + `<p>And it <span class="unsettled">goes ${frame}</span></p>`;
+  const changing = (frame) => times(90, (n) =>
+    `<p>Draft ${(n * 7 + frame) % 11} of <b>the ${frame + n} words</b> here, ` +
     `with <a href="/w/${(n + frame) % 5}">link</a> ${frame * n} and more text</p>`);
-  const row = (n) => `<li>Item ${n} <form method="post" action="/row/${n}?_form=x.${Math.random()}" data-action="/row/${n}">` +
+  const row = (n) =>
+    `<li>Item ${n} <form method="post" action="/row/${n}?_form=x.${Math.random()}" data-action="/row/${n}">` +
     `<input name="text" value="${n}"><input type="checkbox" name="tick"><button>Save</button></form></li>`;
   const inserted = (frame) => `<ul>${times(1000 + frame, (n) => row(n - frame))}</ul>`;
-  return window.jobs = { "10 kB that grow": growing(90), "40 kB that grow": growing(380), "10 kB that change": changing,
+  window.jobs = { "10 kB that grow": growing(90), "40 kB that grow": growing(380), "10 kB that change": changing,
     "1,000 rows, one inserted": inserted };
-}"""
+})()"""
 
 TIME = """async ([job, morph, frames]) => {
   const root = document.querySelector("main"), times = [];
@@ -52,9 +56,9 @@ TIME = """async ([job, morph, frames]) => {
     root.offsetHeight;
     await new Promise((go) => setTimeout(go));
   }
-  return times.sort((a, b) => a - b)[times.length >> 1];
+  return times;
 }"""
-"""Returns the median time of an update in milliseconds, without layout."""
+"""Returns the time of each update in milliseconds, without layout."""
 
 
 def scripts() -> list[str]:
@@ -74,6 +78,17 @@ def scripts() -> list[str]:
     return [*own, *others]
 
 
+def opened(browser: Browser, scripts: list[str]) -> Page:
+    """Return a page with all libraries. Each library gets its own, because updates can slow down later ones."""
+    page = browser.new_page()
+    page.set_content("<!doctype html><main></main>")
+    for script in scripts:
+        page.add_script_tag(content=script)
+    page.evaluate(JOBS)
+    page.evaluate(f"() => {{ window.morphs = {{ {', '.join(f'{name!r}: {js}' for name, js in MORPHS.items())} }} }}")
+    return page
+
+
 def passed(page: Page, cases: tuple[Case, ...], morph: str) -> int:
     """Return how many cases a library passes. An exception is a failure."""
     run = f"(case_) => {{ try {{ return ({RUN})(case_) }} catch (error) {{ return [String(error)] }} }}"
@@ -81,8 +96,8 @@ def passed(page: Page, cases: tuple[Case, ...], morph: str) -> int:
 
 
 @click.command()
-@click.option("--frames", default=25, show_default=True, help="Updates of each kind that are timed.")
-def command(frames: int) -> None:
+@click.option("--rounds", default=5, show_default=True, help="Rounds of seven updates of each kind that are timed.")
+def command(rounds: int) -> None:
     """Compare morph.js, Idiomorph and htmx: what visitors lose, and the time of an update."""
     executable = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if executable is None:
@@ -90,23 +105,26 @@ def command(frames: int) -> None:
     with sync_playwright() as playwright:
         flags = ["--disable-gpu", *(["--no-sandbox"] if os.geteuid() == 0 else [])]
         browser = playwright.chromium.launch(executable_path=executable, args=flags)
-        page = browser.new_page()
-        page.set_content("<!doctype html><main></main>")
-        for script in scripts():
-            page.add_script_tag(content=script)
-        page.evaluate(f"() => {{ window.morphs = {{ {', '.join(f'{name!r}: {js}' for name, js in MORPHS.items())} }} }}")
+        contents = scripts()
+        pages = {name: opened(browser, contents) for name in MORPHS}
         found: dict[str, dict[str, Any]] = {
-            "cases_of_rows": {name: passed(page, ROWS, name) for name in MORPHS},
-            "cases_of_controls": {name: passed(page, CONTROLS, name) for name in MORPHS},
+            key: {name: passed(page, cases, name) for name, page in pages.items()}
+            for key, cases in (("cases_of_rows", ROWS), ("cases_of_controls", CONTROLS))
         }
-        jobs = page.evaluate(f"() => Object.keys(({JOBS})())")
-        times = {job: {name: page.evaluate(TIME, [job, name, frames]) for name in MORPHS} for job in jobs}
+        jobs = next(iter(pages.values())).evaluate("() => Object.keys(window.jobs)")
+        # In turn, so that other work on the machine slows down all of them.
+        times: dict[str, dict[str, list[float]]] = {job: {name: [] for name in MORPHS} for job in jobs}
+        for _ in range(rounds):
+            for job in jobs:
+                for name, page in pages.items():
+                    times[job][name] += page.evaluate(TIME, [job, name, 7])
         browser.close()
-    document = {**found, "ms": {job: {k: round(v, 2) for k, v in ms.items()} for job, ms in times.items()}}
+    medians = {job: {name: round(statistics.median(ms), 2) for name, ms in each.items()} for job, each in times.items()}
+    document = {**found, "ms": medians}
     rows = [
         (f"{title}, of {len(cases)}: {name}", str(found[key][name]), str(len(cases)) if name == "morph.js" else "")
         for title, key, cases in (("rows", "cases_of_rows", ROWS), ("controls", "cases_of_controls", CONTROLS))
         for name in MORPHS
     ]
-    rows += [(f"{job}: {name}", f"{ms:.1f} ms", "") for job, each in times.items() for name, ms in each.items()]
+    rows += [(f"{job}: {name}", f"{ms:.1f} ms", "") for job, each in medians.items() for name, ms in each.items()]
     report("Updating a page in use", rows, document)

@@ -312,5 +312,5 @@ def test_going_back_gives_input_to_no_other_row(serve: Serve, open_tab: OpenTab,
     tab.goto(f"{url}/_unwritten/static/icon.svg")
     items.insert(Item(text="three"))
     tab.page.go_back()
-    looks = "() => [...document.querySelectorAll('li')].map((row) => [...row.querySelectorAll('[name=text]')].map((i) => i.value))"
-    until(lambda: tab.js(looks) == [["", "three"], ["", "two"], ["", "uno"]])
+    values = "() => [...document.querySelectorAll('li [name=text]')].map((field) => field.value)"
+    until(lambda: tab.js(values) == ["", "three", "", "two", "", "uno"])
