@@ -233,6 +233,12 @@
   function fit() {
     timer = 0;
     if (isOwn || document.readyState !== "complete") return;
+    // The page drops messages of apps that send too many, so ask again.
+    if (height && Number.isNaN(shown) && performance.now() >= steppedAt + PATIENCE) {
+      steppedAt = performance.now();
+      setHeight(height);
+      return schedule(PATIENCE);
+    }
     // Frames out of view get no event when they are resized. They get one when they come into view.
     if (!isShown()) return void (performance.now() < shownAt + 5 * PATIENCE && schedule(100));
     if (root.innerWidth !== width && isFitted) steps = unprompted = held = 0; // lines break elsewhere
@@ -269,6 +275,7 @@
     isMutated = false;
     steppedAt = performance.now();
     setHeight(Math.ceil(wanted));
+    schedule(PATIENCE);
   }
 
   // Frames out of view get timers, but no animation frames and no events of their size.
