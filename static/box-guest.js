@@ -176,6 +176,11 @@
   root.addEventListener("message", (event) => {
     const { data, source } = event;
     if (source !== parent || data?.box !== 1) return;
+    if (data.type === "size" && data.asked === height) {
+      shown = data.height;
+      shownAt = performance.now();
+      schedule();
+    }
     if (data.type === "ping") {
       // The page may have started to listen only now, so repeat what it has not answered.
       send({ box: 1, type: "pong" });
@@ -188,19 +193,30 @@
     if (data.error) entry.reject(new Error(text(data.error)));
     else entry.resolve(data.state);
   });
+
   // -- height: the frame is as high as its content, unless the app sets a height ------------------------------------------
   // Content can depend on the height of the frame: with 100vh and a padding it always needs more than it has. So two steps
   // are allowed at the start, and again after input and when images or fonts arrive. The first one fits the content. If
   // the content has grown with the frame, the second goes to the height at which both agree, if there is one. What grows
   // later without a cause is followed only if it goes on growing while the frame does not.
+  //
+  // The page says how high the frame is. Nothing is measured until the document has that height: a frame first has the
+  // default height of 150 px, and is resized later than the page was asked, even seconds later when it is out of view.
+  // What the page sent before it was asked does not count.
   const STEPS = 2, PATIENCE = 1000, MAX_UNPROMPTED = 8, MAX_ARRIVALS = 50;
   let height = 0, isOwn = false, isFitted = false, timer = 0, dueAt = 0;
+  /** The height of the frame, as the page said; NaN until it answers. */
+  let shown = NaN, shownAt = 0;
   /** The heights of frame and content when the last step was made, until its effect has been measured. */
   let before = null;
-  let steps = 0, steppedAt = 0, late = 0, unprompted = 0, arrivals = 0, width = root.innerWidth;
+  let steps = 0, steppedAt = 0, late = 0, unprompted = 0, arrivals = 0, width = 0;
   let excess = 0; // what stays below the edge, because it grows with the frame
   let held = 0; // the height of content that grew without a cause
-  const setHeight = (pixels) => send({ box: 1, type: "resize", height: (height = pixels) });
+  let isMutated = false; // since the last step
+  function setHeight(pixels) {
+    shown = NaN;
+    send({ box: 1, type: "resize", height: (height = pixels) });
+  }
 
   /** Return the height that the content needs now. */
   function measure() {
@@ -211,23 +227,34 @@
     return Math.min(frame, Math.ceil(lowest) + 16);
   }
 
+  /** True if the document has the height of its frame, give or take the rounding of zoomed pages. */
+  const isShown = () => Math.abs(root.innerHeight - shown) <= 2 && document.documentElement.getClientRects().length > 0;
+
   function fit() {
     timer = 0;
-    if (isOwn || !document.body) return;
-    if (!root.innerHeight) return schedule(200); // the page has not shown the frame yet
-    const frame = root.innerHeight, needed = measure(), overflow = needed - frame;
-    const slope = before && before.frame !== frame ? (needed - before.needed) / (frame - before.frame) : 0;
-    if (before && before.frame === frame && needed <= before.needed) {
-      if (performance.now() < steppedAt + 5 * PATIENCE) schedule(100); // the page has not resized the frame yet
-      return;
+    if (isOwn || document.readyState !== "complete") return;
+    // The page drops messages of apps that send too many, so ask again.
+    if (height && Number.isNaN(shown) && performance.now() >= steppedAt + PATIENCE) {
+      steppedAt = performance.now();
+      setHeight(height);
+      return schedule(PATIENCE);
     }
+    // Frames out of view get no event when they are resized. They get one when they come into view.
+    if (!isShown()) return void (performance.now() < shownAt + 5 * PATIENCE && schedule(100));
+    if (root.innerWidth !== width && isFitted) steps = unprompted = held = 0; // lines break elsewhere
+    width = root.innerWidth;
+    const frame = root.innerHeight, needed = measure(), overflow = needed - frame;
+    if (mutations.takeRecords().length) isMutated = true;
+    const slope = before && before.frame !== frame ? (needed - before.needed) / (frame - before.frame) : 0;
+    // The page limits the height. What was added meanwhile has not grown with the frame.
+    const isFinal = before?.frame === frame || (slope > 0.95 && !isMutated);
     before = null;
     excess = Math.min(excess, Math.max(0, overflow));
     const wasFitted = isFitted;
     isFitted = true;
     if (wasFitted ? overflow <= excess + 1 : Math.abs(overflow) <= 1) return; // it shrinks only at the start
-    if (slope > 0.95) excess = overflow; // they never agree
-    else if (steps < STEPS) step(frame, needed, slope > 0 ? frame + overflow / (1 - slope) : needed - excess);
+    if (isFinal) excess = overflow; // they never agree
+    else if (steps < STEPS) step(frame, needed, slope > 0 && slope <= 0.95 ? frame + overflow / (1 - slope) : needed - excess);
     else followLate(frame, needed);
   }
 
@@ -245,9 +272,10 @@
     before = { frame, needed };
     steps++;
     held = 0;
+    isMutated = false;
     steppedAt = performance.now();
     setHeight(Math.ceil(wanted));
-    schedule(100);
+    schedule(PATIENCE);
   }
 
   // Frames out of view get timers, but no animation frames and no events of their size.
@@ -279,17 +307,15 @@
     }
     allowSteps();
   }
+  const mutations = new MutationObserver(() => (isMutated = true));
+  mutations.observe(document, { subtree: true, childList: true, characterData: true, attributes: true });
   root.addEventListener("load", () => {
-    fit();
+    schedule();
     const observer = new ResizeObserver(() => schedule());
     observer.observe(document.documentElement);
     if (document.body) observer.observe(document.body);
     for (const name of ["load", "error"]) document.addEventListener(name, arrive, true);
     document.fonts.addEventListener("loadingdone", arrive);
   });
-  root.addEventListener("resize", () => {
-    if (root.innerWidth !== width) allowSteps(); // lines break elsewhere
-    width = root.innerWidth;
-    schedule();
-  });
+  root.addEventListener("resize", () => schedule());
 })();

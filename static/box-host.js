@@ -10,6 +10,8 @@
  * {box: 1, type: "resize", height}    in pixels, within bounds
  * {box: 1, type: "ask", page}         opens a page of this app; once per start, and only after a click into the frame
  * {box: 1, type: "pong"}              answers a ping: the frame still shows the app
+ *
+ * The page sends {box: 1, type: "ping"}, and {box: 1, type: "size", height, asked} when the frame may have another height.
  */
 (() => {
   "use strict";
@@ -21,14 +23,14 @@
   const allowsFrames = !!document.querySelector("meta[name='unwritten-frames']");
 
   /**
-   * @typedef {{starts: number, second: number, count: number, asked: boolean, lastPong: number, saveTimer: number,
+   * @typedef {{starts: number, second: number, count: number, height: number, asked: boolean, lastPong: number, saveTimer: number,
    *   pending: {id: number, state: string}[]}} Box
    */
   /** @type {WeakMap<HTMLIFrameElement, Box>} */
   const boxes = new WeakMap();
   /** @param {HTMLIFrameElement} frame @returns {Box} */
   function boxOf(frame) {
-    const box = boxes.get(frame) ?? { starts: 0, second: 0, count: 0, asked: false, lastPong: 0, saveTimer: 0, pending: [] };
+    const box = boxes.get(frame) ?? { starts: 0, second: 0, count: 0, height: 0, asked: false, lastPong: 0, saveTimer: 0, pending: [] };
     boxes.set(frame, box);
     return box;
   }
@@ -48,12 +50,19 @@
     else if (type === "load" && Number.isSafeInteger(id)) load(frame, box, id);
     else if (type === "resize" && Number.isFinite(height)) {
       frame.style.height = `${Math.min(MAX_HEIGHT, Math.max(MIN_HEIGHT, Math.ceil(height)))}px`;
+      box.height = height;
+      sendSize(frame);
     } else if (type === "ask" && typeof page === "string") openPage(frame, box, page);
     else if (type === "pong") box.lastPong = performance.now();
   });
 
   /** @param {HTMLIFrameElement} frame @param {object} message */
   const post = (frame, message) => frame.contentWindow?.postMessage({ box: 1, ...message }, "*");
+
+  // -- height ------------------------------------------------------------
+  /** Tell a frame how high it is, and which height it has asked for (0 if none). @param {HTMLIFrameElement} frame */
+  const sendSize = (frame) => post(frame, { type: "size", height: frame.clientHeight, asked: boxOf(frame).height });
+  const sizes = new ResizeObserver((entries) => entries.forEach(({ target }) => sendSize(/** @type {HTMLIFrameElement} */ (target))));
 
   // -- stored state ------------------------------------------------------------
   /** Return the page and the region of a frame. @param {HTMLIFrameElement} frame */
@@ -125,7 +134,9 @@
   document.addEventListener("load", ({ target }) => {
     if (!(target instanceof HTMLIFrameElement) || !target.matches("iframe.box")) return;
     const box = boxOf(target);
-    box.asked = false;
+    Object.assign(box, { asked: false, height: 0 });
+    sizes.observe(target);
+    sendSize(target);
     if (++box.starts > MAX_STARTS) stop(target, "This app was stopped because it kept restarting itself.");
     else if (wasBlocked) check(target, 10);
   }, true);
@@ -150,7 +161,11 @@
   }
 
   // -- start: a ping makes frames repeat the messages that they sent before this script ran ------------------------------
-  frames().forEach((frame) => post(frame, { type: "ping" }));
+  frames().forEach((frame) => {
+    sizes.observe(frame);
+    sendSize(frame);
+    post(frame, { type: "ping" });
+  });
 
   // -- boosted navigation to a page with boxes ------------------------------------------------------------
   // If this document's policy allows no frames, such a page must be loaded as a document of its own.

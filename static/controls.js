@@ -291,6 +291,12 @@
     : control instanceof HTMLInputElement && ["checkbox", "radio"].includes(control.type) ? control.checked
     : control.value;
 
+  /** Return the state of a control that was just reset. @param {Control} control @returns {ReturnType<typeof stateOf>} */
+  const defaultOf = (control) =>
+    control instanceof HTMLSelectElement ? [...control.options].map(({ defaultSelected }) => defaultSelected)
+    : control instanceof HTMLInputElement && ["checkbox", "radio"].includes(control.type) ? control.defaultChecked
+    : control.defaultValue;
+
   /** Set a control to a state. @param {Control} control @param {ReturnType<typeof stateOf>} state */
   function setState(control, state) {
     if (control instanceof HTMLSelectElement) [...control.options].forEach((option, i) => (option.selected = /** @type {boolean[]} */ (state)[i] ?? false));
@@ -313,9 +319,7 @@
   // next update would take it back.
   /** Return a function that makes the server's values of a form what they are now. @param {HTMLFormElement} form */
   function captureDefaults(form) {
-    /** @param {any} c */
-    const read = (c) => (c.options ? [...c.options].map((o) => o.defaultSelected) : ["checkbox", "radio"].includes(c.type) ? c.defaultChecked : c.defaultValue);
-    const defaults = inputsOf(form).map((control) => /** @type {const} */ ([control, read(control)]));
+    const defaults = inputsOf(form).map((control) => /** @type {const} */ ([control, defaultOf(control)]));
     return () => {
       for (const [c, value] of /** @type {[any, any][]} */ (defaults)) {
         if (!c.isConnected) continue;
@@ -327,6 +331,24 @@
       }
     };
   }
+
+  // -- input that the browser restores ------------------------------------------------------------
+  // When a page is reloaded or returned to, browsers restore input by the order of the forms with the same address and
+  // fields. Rows may have been inserted meanwhile, so input is dropped where another row could get it.
+  function dropAmbiguousInput() {
+    const forms = /** @type {Map<string, number>} */ (new Map());
+    const addressOf = (/** @type {Element | null} */ form) => {
+      const attribute = (/** @type {string} */ name) => form && Element.prototype.getAttribute.call(form, name);
+      return (attribute("data-action") || attribute("action") || "").split("?")[0] ?? "";
+    };
+    for (const form of document.querySelectorAll("form")) forms.set(addressOf(form), (forms.get(addressOf(form)) ?? 0) + 1);
+    for (const control of /** @type {NodeListOf<Control>} */ (document.querySelectorAll("[data-region] :is(input, textarea, select)"))) {
+      const isAmbiguous = !control.form || forms.get(addressOf(control.form)) !== 1;
+      if (isAmbiguous && !NO_INPUT.has(control.type) && control.type !== "file") setState(control, defaultOf(control));
+    }
+  }
+  const [visit] = /** @type {PerformanceNavigationTiming[]} */ (performance.getEntriesByType("navigation"));
+  if (visit && visit.type !== "navigate") addEventListener("DOMContentLoaded", () => setTimeout(dropAmbiguousInput));
 
   const own = { captureAll, captureSubmitted, captureDefaults, setOpen, keepsContent, CHANGED };
   Object.assign(globalThis, { unwrittenControls: Object.freeze(own) });

@@ -34,22 +34,56 @@
    *   setOpen: (element: Element, open: boolean) => void, keepsContent: (host: Element, fresh: Element) => boolean}} */
   const controls = /** @type {any} */ (globalThis).unwrittenControls;
 
-  // The fields of a form hide its properties: <input name="id">, <button name="remove">. Names like nextSibling are safe.
-  const unbound = (/** @type {Function} */ method) => Function.prototype.call.bind(method);
+  // -- the DOM, safe for forms ------------------------------------------------------------
+  // The fields of a form hide its properties: <input name="id">, <button name="remove">. And reading any property of a form
+  // makes the browser list its fields, which slows down all later changes of the document. So the properties and methods
+  // of elements that may be forms are taken from the prototypes.
+  const call = Function.prototype.call;
+  const unbound = (/** @type {Function | undefined} */ method) => call.bind(/** @type {Function} */ (method));
+  const getter = (/** @type {object} */ prototype, /** @type {string} */ name) => unbound(Object.getOwnPropertyDescriptor(prototype, name)?.get);
   const isA = /** @type {(element: Element, selector: string) => boolean} */ (unbound(Element.prototype.matches));
   const contains = /** @type {(node: Node, other: Node | null) => boolean} */ (unbound(Node.prototype.contains));
-  const remove = (/** @type {ChildNode} */ node) => void node.parentNode?.removeChild(node);
-  const idOf = (/** @type {Element} */ element) => element.getAttribute("id") ?? "";
+  const isEqual = /** @type {(node: Node, other: Node) => boolean} */ (unbound(Node.prototype.isEqualNode));
+  const removeChild = /** @type {(parent: Node, node: Node) => void} */ (unbound(Node.prototype.removeChild));
+  const attribute = /** @type {(element: Element, name: string) => string | null} */ (unbound(Element.prototype.getAttribute));
+  const hasAttribute = /** @type {(element: Element, name: string) => boolean} */ (unbound(Element.prototype.hasAttribute));
+  const attributeNames = /** @type {(element: Element) => string[]} */ (unbound(Element.prototype.getAttributeNames));
+  const queryAll = /** @type {(element: Element, selector: string) => NodeListOf<Element>} */ (unbound(Element.prototype.querySelectorAll));
+  const closest = /** @type {(element: Element, selector: string) => Element | null} */ (unbound(Element.prototype.closest));
+  const setAttribute = /** @type {(element: Element, name: string, value: string) => void} */ (unbound(Element.prototype.setAttribute));
+  const removeAttribute = /** @type {(element: Element, name: string) => void} */ (unbound(Element.prototype.removeAttribute));
+  const cloneNode = /** @type {(node: Node, deep: boolean) => Node} */ (unbound(Node.prototype.cloneNode));
+  const insertBefore = /** @type {(parent: Node, node: Node, before: Node | null) => void} */ (unbound(Node.prototype.insertBefore));
+  const parentOf = /** @type {(node: Node) => ParentNode | null} */ (getter(Node.prototype, "parentNode"));
+  const firstOf = /** @type {(node: Node) => ChildNode | null} */ (getter(Node.prototype, "firstChild"));
+  const lastOf = /** @type {(node: Node) => ChildNode | null} */ (getter(Node.prototype, "lastChild"));
+  const nextOf = /** @type {(node: Node) => ChildNode | null} */ (getter(Node.prototype, "nextSibling"));
+  const previousOf = /** @type {(node: Node) => ChildNode | null} */ (getter(Node.prototype, "previousSibling"));
+  const nameOf = /** @type {(node: Node) => string} */ (getter(Node.prototype, "nodeName"));
+  const textOf = /** @type {(node: Node) => string} */ (getter(Node.prototype, "textContent"));
+  const outerHtml = /** @type {(element: Element) => string} */ (getter(Element.prototype, "outerHTML"));
+  const remove = (/** @type {ChildNode} */ node) => {
+    const parent = parentOf(node);
+    if (parent) removeChild(parent, node);
+  };
+  const isConnected = /** @type {(node: Node) => boolean} */ (getter(Node.prototype, "isConnected"));
+  const documentOf = /** @type {(node: Node) => Document | null} */ (getter(Node.prototype, "ownerDocument"));
+  const moveBefore = "moveBefore" in Element.prototype
+    ? /** @type {(parent: Node, node: Node, before: Node | null) => void} */ (unbound(/** @type {any} */ (Element.prototype).moveBefore))
+    : null;
+  const idOf = (/** @type {Element} */ element) => attribute(element, "id") ?? "";
+  const isForm = (/** @type {Element} */ element) => element instanceof HTMLFormElement;
 
   // -- identity ------------------------------------------------------------
 
   /** Return a text that identifies an element in the whole tree; empty if it has none. @param {Element} element @returns {string} */
   function identity(element) {
-    if (element.localName === "form") return formIdentity(element);
-    const form = isA(element, "input, textarea, select") ? element.closest("form") : null;
+    if (isForm(element)) return formIdentity(element);
+    const isControl = element instanceof HTMLInputElement || element instanceof HTMLTextAreaElement || element instanceof HTMLSelectElement;
+    const form = isControl ? closest(element, "form") : null;
     if (form) {
       // The same id or name in another form is another control.
-      const choice = isA(element, '[type="checkbox"], [type="radio"]') ? `=${element.getAttribute("value")}` : "";
+      const choice = isControl && ["checkbox", "radio"].includes(element.type) ? `=${element.getAttribute("value")}` : "";
       return `${formIdentity(form)} ${idOf(element) || element.getAttribute("name")}${choice}`;
     }
     if (idOf(element)) return `#${idOf(element)}`;
@@ -74,10 +108,10 @@
 
   /** @param {Element} form */
   function describeForm(form) {
-    const action = form.getAttribute("data-action") || form.getAttribute("action") || "";
-    const own = idOf(form) || form.getAttribute("data-key");
+    const action = attribute(form, "data-action") || attribute(form, "action") || "";
+    const own = idOf(form) || attribute(form, "data-key");
     if (own) return `form ${action} ${own}`;
-    const hidden = [...form.querySelectorAll('input[type="hidden"]')];
+    const hidden = [...queryAll(form, 'input[type="hidden"]')];
     return `form ${action} ${hidden.map((field) => `${field.getAttribute("name")}=${field.getAttribute("value")}`).join("&")}`;
   }
 
@@ -97,11 +131,11 @@
   function signature(node) {
     if (node instanceof Element) {
       if (idOf(node)) return idOf(node);
-      const address = node.getAttribute("href") ?? node.getAttribute("src");
+      const address = attribute(node, "href") ?? attribute(node, "src");
       if (address) return address;
     }
     let first = /** @type {Node | null} */ (node);
-    while (first instanceof Element) first = first.firstChild;
+    while (first instanceof Element) first = firstOf(first);
     const text = first instanceof CharacterData ? first.data.slice(0, 16).trim() : "";
     if (text || first === node) return text;
     const texts = document.createTreeWalker(node, NodeFilter.SHOW_TEXT);
@@ -114,10 +148,10 @@
 
   /** Return a text for the content of an element; empty if any other element could have the same. @param {Element} element */
   function content(element) {
-    const text = (element.textContent || "").trim();
+    const text = textOf(element).trim();
     if (text) return text;
-    const source = element.getAttribute("src") ?? element.querySelector("[src]")?.getAttribute("src");
-    return source ?? (element.querySelector("input, select, button") ? element.outerHTML : "");
+    const source = attribute(element, "src") ?? queryAll(element, "[src]")[0]?.getAttribute("src");
+    return source ?? (queryAll(element, "input, select, button").length ? outerHtml(element) : "");
   }
 
   /** Return how often each word occurs in an element. @param {Node} element */
@@ -134,12 +168,23 @@
   function labelOf(element, root) {
     const summary = element instanceof HTMLDetailsElement && element.querySelector("summary");
     if (summary) return (summary.textContent || "").trim();
-    const inner = element.closest("form, label") ?? element, own = (inner.textContent || "").trim();
-    for (let node = inner.parentNode; node && node !== root; node = node.parentNode) {
-      const text = (node.textContent || "").trim();
+    const inner = closest(element, "form, label") ?? element, own = textOf(inner).trim();
+    for (let node = parentOf(inner); node && node !== root; node = parentOf(node)) {
+      const text = isA(inner, "[contenteditable]") ? textBeside(inner, node) : textOf(node).trim();
       if (text && text !== own) return text;
     }
     return "";
+  }
+
+  // The text in an editable element is the visitor's.
+  /** Return the text before an element, or that after it if there is none. @param {Element} element @param {Node} ancestor */
+  function textBeside(element, ancestor) {
+    const before = document.createRange(), after = document.createRange();
+    before.selectNodeContents(ancestor);
+    after.selectNodeContents(ancestor);
+    before.setEndBefore(element);
+    after.setStartAfter(element);
+    return String(before).trim() || String(after).trim();
   }
 
   /** True if a text has a label that does not go on as another: "Item 1" is not in "Item 10". @param {string} text @param {string} label */
@@ -152,12 +197,18 @@
 
   // Unsettled spans follow the end of the draft. A reused span would visibly jump, so they are always new nodes.
   /** True if a node may be reused for different content. @param {Node} old */
-  const isReusable = (old) => old instanceof Element && old.className !== "unsettled";
+  const isReusable = (old) => !(old instanceof Element) || attribute(old, "class") !== "unsettled";
 
-  /** Return a node's key for a list of pairs. @param {Node} node @param {(element: Element) => string} textOf */
-  function contentKey(node, textOf) {
-    const text = node instanceof Element && isReusable(node) ? textOf(node) : "";
-    return text && `${node.nodeName} ${text}`;
+  /** True if nodes hold several elements of one kind, such as rows. @param {Node[]} nodes */
+  function hasRows(nodes) {
+    const names = new Set();
+    return nodes.some((node) => node instanceof Element && names.size === names.add(nameOf(node)).size);
+  }
+
+  /** Return a node's key for a list of pairs. @param {Node} node @param {(element: Element) => string} describe */
+  function contentKey(node, describe) {
+    const text = node instanceof Element && isReusable(node) ? describe(node) : "";
+    return text && `${nameOf(node)} ${text}`;
   }
 
   // -- one update ------------------------------------------------------------
@@ -186,6 +237,8 @@
       for (const element of root.querySelectorAll("iframe, embed, object, video, audio")) {
         if (!(element instanceof HTMLMediaElement) || !element.paused) this.#add(element, this.pinned);
       }
+      /** Elements that scripts have added. @type {Set<Node>} */
+      this.local = new Set(queryAll(root, LOCAL));
       this.#old = identified(root);
       this.#fresh = identified(source);
       for (const [name, element] of this.#fresh) {
@@ -210,17 +263,26 @@
 
     /** @param {Element} element @param {Set<Node>} set */
     #add(element, set) {
-      for (let node = /** @type {Node | null} */ (element); node && node !== this.root && !set.has(node); node = node.parentNode) set.add(node);
+      for (let node = /** @type {Node | null} */ (element); node && node !== this.root && !set.has(node); node = parentOf(node)) set.add(node);
     }
 
     /** @param {Element} fresh @param {Element} twin */
     #addTwin(fresh, twin) {
-      for (let node = /** @type {Node | null} */ (fresh); node && node !== this.source; node = node.parentNode) {
+      for (let node = /** @type {Node | null} */ (fresh); node && node !== this.source; node = parentOf(node)) {
         const twins = this.#twins.get(node) ?? [];
         if (twins.length >= MAX_TWINS) return;
         this.#twins.set(node, twins);
         twins.push(twin);
       }
+    }
+
+    /** @type {Map<Node, string>} */
+    #signatures = new Map();
+    /** Return the signature of a node, which is computed once. @param {Node} node */
+    signatureOf(node) {
+      let text = this.#signatures.get(node);
+      if (text === undefined) this.#signatures.set(node, (text = signature(node)));
+      return text;
     }
 
     /** Return the old twins of elements in a fresh one. @param {Node} fresh */
@@ -236,22 +298,22 @@
 
     /** True if an old node may continue as a fresh one. @param {Node} old @param {Node} fresh */
     fits(old, fresh) {
-      if (old.nodeName !== fresh.nodeName || old.nodeType !== fresh.nodeType) return false;
+      if (nameOf(old) !== nameOf(fresh)) return false;
       if (!(old instanceof Element && fresh instanceof Element)) return true;
-      if (idOf(old) !== idOf(fresh) || old.getAttribute("data-key") !== fresh.getAttribute("data-key")) return false;
+      if (idOf(old) !== idOf(fresh) || attribute(old, "data-key") !== attribute(fresh, "data-key")) return false;
       return !this.used.has(old) || this.#isSame(old, fresh);
     }
 
     /** True if a fresh element is what a used one has become, and not something else in its place. @param {Element} old @param {Element} fresh */
     #isSame(old, fresh) {
-      if (old.localName === "form" && identity(old) !== identity(fresh)) return false;
+      if (isForm(old) && identity(old) !== identity(fresh)) return false;
       if (isA(old, "input, select, textarea, dialog, [contenteditable]")) {
         const fixed = isA(old, '[type="checkbox"], [type="radio"]') ? ["name", "type", "value"] : ["name", "type"];
-        return fixed.every((name) => old.getAttribute(name) === fresh.getAttribute(name));
+        return fixed.every((name) => attribute(old, name) === attribute(fresh, name));
       }
       const [before, after] = [this.#identities(old), this.#identities(fresh)];
       if (before.size && after.size) return [...before].some((name) => after.has(name));
-      const text = fresh.textContent || "";
+      const text = textOf(fresh);
       for (const [element, label] of this.#labels) if (label && contains(old, element) && includesLabel(text, label)) return true;
       // Words that are nowhere else say what an element is about.
       this.#words ??= wordsIn(this.root);
@@ -265,7 +327,7 @@
     #identities(element) {
       const known = this.#identitiesOf.get(element);
       if (known) return known;
-      const names = [element, ...element.querySelectorAll(IDENTIFIED)].map((each) => (isA(each, IDENTIFIED) ? identity(each) : ""));
+      const names = [element, ...queryAll(element, IDENTIFIED)].map((each) => (isA(each, IDENTIFIED) ? identity(each) : ""));
       const unique = new Set(names.filter((name) => name && this.#old.get(name) !== null && this.#fresh.get(name) !== null));
       this.#identitiesOf.set(element, unique);
       return unique;
@@ -303,10 +365,9 @@
       taken[j] = 1;
     };
     if (update.hasIdentities) matchIdentity(update, target, olds, fresh, taken, pair);
-    const isElement = (/** @type {Node} */ node) => node instanceof Element;
-    if (Math.max(olds.filter(isElement).length, fresh.filter(isElement).length) > 1) {
+    if (hasRows(olds) || hasRows(fresh)) {
       matchContent(update, olds, fresh, matches, taken, pair, content, false);
-      matchContent(update, olds, fresh, matches, taken, pair, signature, true);
+      matchContent(update, olds, fresh, matches, taken, pair, (element) => update.signatureOf(element), true);
     }
     const stays = keepMost(matches, olds, update.pinned);
     // Between two nodes that stay.
@@ -338,7 +399,7 @@
       const votes = /** @type {Map<number, number>} */ (new Map());
       for (const twin of update.twinsIn(node)) {
         let old = /** @type {Node | null} */ (twin);
-        while (old && old.parentNode !== target) old = old.parentNode;
+        while (old && parentOf(old) !== target) old = parentOf(old);
         const j = old ? places.get(old) : undefined;
         if (j !== undefined && !taken[j]) votes.set(j, (votes.get(j) ?? 0) + 1);
       }
@@ -346,10 +407,10 @@
       if (best) pair(i, best[0]);
     });
     // Keys need only be unique among siblings.
-    const keyed = new Map(olds.flatMap((node, j) => (!taken[j] && node instanceof Element && node.hasAttribute("data-key") ? [[node.getAttribute("data-key"), j]] : [])));
+    const keyed = new Map(olds.flatMap((node, j) => (!taken[j] && node instanceof Element && hasAttribute(node, "data-key") ? [[attribute(node, "data-key"), j]] : [])));
     if (!keyed.size) return;
     fresh.forEach((node, i) => {
-      const j = node instanceof Element ? keyed.get(node.getAttribute("data-key")) : undefined;
+      const j = node instanceof Element ? keyed.get(attribute(node, "data-key")) : undefined;
       if (j !== undefined && !taken[j] && update.fits(/** @type {Node} */ (olds[j]), node)) pair(i, j);
     });
   }
@@ -358,20 +419,20 @@
    * Match elements with the same text.
    *
    * @param {Update} update @param {ChildNode[]} olds @param {ChildNode[]} fresh @param {Int32Array} matches @param {Uint8Array} taken
-   * @param {(i: number, j: number) => void} pair @param {(element: Element) => string} textOf
+   * @param {(i: number, j: number) => void} pair @param {(element: Element) => string} describe
    * @param {boolean} unique true if a text counts only if one old and one fresh element have it
    */
-  function matchContent(update, olds, fresh, matches, taken, pair, textOf, unique) {
+  function matchContent(update, olds, fresh, matches, taken, pair, describe, unique) {
     const byText = /** @type {Map<string, {olds: number[], count: number, next: number}>} */ (new Map());
     olds.forEach((node, j) => {
-      const text = taken[j] ? "" : contentKey(node, textOf);
+      const text = taken[j] ? "" : contentKey(node, describe);
       if (!text) return;
       const entry = byText.get(text) ?? { olds: [], count: 0, next: 0 };
       byText.set(text, entry);
       entry.olds.push(j);
     });
     if (!byText.size) return;
-    const texts = fresh.map((node, i) => (/** @type {number} */ (matches[i]) < 0 ? contentKey(node, textOf) : ""));
+    const texts = fresh.map((node, i) => (/** @type {number} */ (matches[i]) < 0 ? contentKey(node, describe) : ""));
     for (const text of texts) if (byText.has(text)) /** @type {{count: number}} */ (byText.get(text)).count++;
     texts.forEach((text, i) => {
       const entry = byText.get(text);
@@ -419,7 +480,8 @@
    * @returns {Generator<[number, number]>}
    */
   function* align(update, olds, left, fresh, right) {
-    const before = left.map((j) => signature(/** @type {Node} */ (olds[j]))), after = right.map((i) => signature(/** @type {Node} */ (fresh[i])));
+    const before = left.map((j) => update.signatureOf(/** @type {Node} */ (olds[j])));
+    const after = right.map((i) => update.signatureOf(/** @type {Node} */ (fresh[i])));
     /** @param {number} l @param {number} r */
     const fits = (l, r) => update.fits(/** @type {Node} */ (olds[/** @type {number} */ (left[l])]), /** @type {Node} */ (fresh[/** @type {number} */ (right[r])]));
     /** Return which old node from `l` on a fresh one continues, or -1 if it is new. @param {number} l @param {number} r */
@@ -454,20 +516,24 @@
 
   /** @param {Update} update @param {Element} target @param {Node} source */
   function morphChildren(update, target, source) {
-    let first = target.firstChild, last = target.lastChild, freshFirst = source.firstChild, freshLast = source.lastChild;
-    while (first && freshFirst && first.isEqualNode(freshFirst)) (first = first.nextSibling), (freshFirst = freshFirst.nextSibling);
+    let first = firstOf(target), last = lastOf(target), freshFirst = firstOf(source), freshLast = lastOf(source);
+    while (first && freshFirst && isEqual(first, freshFirst)) (first = nextOf(first)), (freshFirst = nextOf(freshFirst));
     let end = /** @type {ChildNode | null} */ (null); // the first of the equal nodes at the end
-    while (first && freshFirst && last && freshLast && last.isEqualNode(freshLast)) {
+    while (first && freshFirst && last && freshLast && isEqual(last, freshLast)) {
       end = last;
       if (first === last) first = null;
       if (freshFirst === freshLast) freshFirst = null;
-      last = last.previousSibling;
-      freshLast = freshLast.previousSibling;
+      last = previousOf(last);
+      freshLast = previousOf(freshLast);
     }
     if (!first && !freshFirst) return;
+    if (first instanceof Text && freshFirst instanceof Text && first === last && freshFirst === freshLast) {
+      return updateText(first, freshFirst.data);
+    }
     const olds = siblings(first, first && last), fresh = siblings(freshFirst, freshFirst && freshLast);
-    const local = olds.filter((node) => node instanceof Element && isA(node, LOCAL)).map((node) => ({ node, after: node.previousSibling }));
-    const own = local.length ? olds.filter((node) => !local.some((each) => each.node === node)) : olds;
+    const added = update.local.size ? olds.filter((node) => update.local.has(node)) : [];
+    const local = added.map((node) => ({ node, after: previousOf(node) }));
+    const own = local.length ? olds.filter((node) => !update.local.has(node)) : olds;
 
     const { matches, stays } = match(update, target, own, fresh);
     const restoreScroll = rememberScroll(target, own, matches, stays);
@@ -492,8 +558,8 @@
     }
     restoreScroll();
     for (const { node, after } of local) {
-      if (after && after.parentNode !== target) remove(node);
-      else if (node.previousSibling !== after) place(target, node, after ? after.nextSibling : target.firstChild);
+      if (after && parentOf(after) !== target) remove(node);
+      else if (previousOf(node) !== after) place(target, node, after ? nextOf(after) : firstOf(target));
     }
     while (later.length) {
       const [current, node] = /** @type {[Element, Element]} */ (later.pop());
@@ -504,13 +570,12 @@
   /** Return the nodes from `first` to `last`. @param {ChildNode | null} first @param {ChildNode | null} last */
   function siblings(first, last) {
     const nodes = /** @type {ChildNode[]} */ ([]);
-    for (let node = first; node; node = node === last ? null : node.nextSibling) nodes.push(node);
+    for (let node = first; node; node = node === last ? null : nextOf(node)) nodes.push(node);
     return nodes;
   }
 
   /** @param {Update} update @param {Element} target @param {Element} source */
   function morphElement(update, target, source) {
-    if (target.isEqualNode(source)) return;
     copyAttributes(target, source);
     if (!controls.keepsContent(target, source)) morphChildren(update, target, source);
   }
@@ -522,25 +587,26 @@
     const isFree = (/** @type {Element} */ old) => update.used.has(old) && !update.claimed.has(old) && !contains(old, target);
     if (!update.twinsIn(fresh).some(isFree)) return fresh;
     const twin = update.twinOf(fresh);
-    if (!twin || !isFree(twin) || !update.fits(twin, fresh)) return /** @type {Element} */ (fresh.cloneNode(false)); // its children follow
+    if (!twin || !isFree(twin) || !update.fits(twin, fresh)) return /** @type {Element} */ (cloneNode(fresh, false)); // its children follow
     update.claimed.add(twin);
     return twin;
   }
 
   /** Insert or move a node. @param {Element} parent @param {ChildNode} node @param {ChildNode | null} before */
   function place(parent, node, before) {
-    const canMove = "moveBefore" in parent && parent.isConnected && node.isConnected && node.ownerDocument === parent.ownerDocument;
-    if (canMove) /** @type {any} */ (parent).moveBefore(node, before);
-    else parent.insertBefore(node, before);
+    // A fresh node may be connected too, but in the document of a response.
+    const canMove = isConnected(parent) && isConnected(node) && documentOf(node) === documentOf(parent);
+    if (moveBefore && canMove) moveBefore(parent, node, before);
+    else insertBefore(parent, node, before);
   }
 
   // Without moveBefore, nodes that are moved lose their scroll positions.
   /** Return a function that restores the scroll positions in nodes that will be moved. @param {Element} target @param {ChildNode[]} olds @param {Int32Array} matches @param {Uint8Array} stays */
   function rememberScroll(target, olds, matches, stays) {
-    if ("moveBefore" in target) return () => {};
+    if (moveBefore) return () => {};
     const moved = [...matches].flatMap((j, i) => (j < 0 || stays[i] ? [] : (olds[j] ?? [])));
     const scrolled = moved
-      .flatMap((node) => (node instanceof Element ? [node, ...node.querySelectorAll("*")] : []))
+      .flatMap((node) => (node instanceof Element ? [node, ...queryAll(node, "*")] : []))
       .filter((element) => element.scrollTop || element.scrollLeft)
       .map((element) => /** @type {const} */ ([element, element.scrollLeft, element.scrollTop]));
     return () => scrolled.forEach(([element, left, top]) => element.scrollTo({ left, top, behavior: "instant" }));
@@ -563,11 +629,11 @@
   function isOwned(element, name) {
     switch (name) {
       case MARK: case controls.CHANGED: return true;
-      case "aria-description": return element.hasAttribute(controls.CHANGED);
-      case "aria-busy": return element.localName === "form"; // while it is being submitted
+      case "aria-description": return hasAttribute(element, controls.CHANGED);
+      case "aria-busy": return isForm(element); // while it is being submitted
       // A form that is sent again after a failure keeps its key.
-      case "action": return !!element.querySelector("form > [data-form-error]");
-      case "style": return element.localName === "iframe"; // the height of a box
+      case "action": return queryAll(element, "form > [data-form-error]").length > 0;
+      case "style": return element instanceof HTMLIFrameElement; // the height of a box
       case "tabindex": return element === document.activeElement; // without it, the element would lose the focus
       default: return false;
     }
@@ -578,13 +644,15 @@
     const isToggle = target instanceof HTMLDetailsElement || target instanceof HTMLDialogElement;
     if (isToggle) controls.setOpen(target, source.hasAttribute("open"));
     const isKept = (/** @type {string} */ name) => (isToggle && name === "open") || isOwned(target, name);
-    for (const name of source.getAttributeNames()) {
-      const value = source.getAttribute(name) ?? "";
-      if (target.getAttribute(name) !== value && !isKept(name)) target.setAttribute(name, value);
+    const names = attributeNames(source), old = attributeNames(target);
+    let same = 0;
+    for (const name of names) {
+      const value = attribute(source, name) ?? "", was = attribute(target, name);
+      if (was !== null) same++;
+      if (was !== value && !isKept(name)) setAttribute(target, name, value);
     }
-    for (const name of target.getAttributeNames()) {
-      if (!source.hasAttribute(name) && !isKept(name)) target.removeAttribute(name);
-    }
+    if (same === old.length) return;
+    for (const name of old) if (!hasAttribute(source, name) && !isKept(name)) removeAttribute(target, name);
   }
 
   Object.assign(globalThis, { unwrittenMorph: Object.freeze({ morph, MARK }) });

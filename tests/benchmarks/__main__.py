@@ -20,6 +20,7 @@ BENCHMARKS: Mapping[str, LazyCommand] = {
     "ahead": LazyCommand("ahead:command", "What prefetching saves visitors, and what it costs."),
     "click": LazyCommand("click_latency:command", "From a click to the first words and to the finished page."),
     "demos": LazyCommand("demos:command", "How long a visitor waits in each demo."),
+    "morph": LazyCommand("morph:command", "How pages in use are updated, and how fast."),
     "engine": LazyCommand("run_engine:command", "The diffusion engine and generate() of transformers."),
     "small": LazyCommand("small:command", "A small diffusion model and the embedded model."),
     "shapes": LazyCommand("shapes:command", "How often an engine's values of schemas are valid."),

@@ -15,6 +15,7 @@ from tests.benchmarks.__main__ import BENCHMARKS, FOLDER, main
 from tests.benchmarks.apps import long_text
 from tests.benchmarks.report import percentile, report
 from tests.benchmarks.shapes import SCHEMAS, sample
+from tests.browser.morph_cases import CONTROLS, ROWS
 
 from unwritten.formats.schema import json_schema_of
 from unwritten.formats.schema_repair import repair
@@ -51,6 +52,14 @@ def test_click_watches_a_page_to_its_end() -> None:
     assert 0 < found["first_words_s"] <= found["all_begun_s"] <= found["settled_s"]
     assert found["kept"] == 1
     assert found["tokens_per_s"] > 0
+
+
+@pytest.mark.browser
+def test_morph_runs_every_case() -> None:
+    found = bench("morph", "--rounds", "1")
+    assert found["cases_of_rows"]["morph.js"] == len(ROWS)
+    assert found["cases_of_controls"]["morph.js"] == len(CONTROLS)
+    assert all(ms > 0 for times in found["ms"].values() for ms in times.values())
 
 
 def test_a_percentile_is_one_of_the_values() -> None:

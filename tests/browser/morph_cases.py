@@ -158,6 +158,11 @@ def _row_cases() -> Iterator[Case]:
 
 _LISTS = "<h2>Open</h2>{0}<h2>Done</h2>{1}"
 
+
+def _each(template: str, names: str) -> str:
+    return "".join(template.format(name) for name in names.split())
+
+
 _MORE = (
     Case(
         "a row moves to another list",
@@ -242,6 +247,31 @@ _MORE = (
             ),
         ),
         ("kept.frames.every((frame) => frame.isConnected && frame.contentWindow.mine)",),
+    ),
+    Case(
+        "edited text in sorted rows",
+        _each("<div class='row'>{0}<div contenteditable>text</div></div>", "one two"),
+        "kept.host = root.querySelectorAll('[contenteditable]')[1]; kept.host.focus();"
+        " kept.host.dispatchEvent(new InputEvent('beforeinput', { bubbles: true })); kept.host.textContent = 'mine';",
+        (_each("<div class='row'>{0}<div contenteditable>text</div></div>", "three two one"),),
+        (
+            "kept.host.isConnected && kept.host.textContent === 'mine'",
+            "kept.host.parentNode.textContent.startsWith('two') && document.activeElement === kept.host",
+        ),
+    ),
+    Case(
+        "a group of radio buttons over rows",
+        _each("<li class='row'>{0} <input type='radio' name='r' value='{0}'></li>", "one two"),
+        "kept.radio = find('[value=two]'); kept.radio.click();",
+        (_each("<li class='row'>{0} <input type='radio' name='r' value='{0}'></li>", "three two one"),),
+        ("kept.radio.isConnected && kept.radio.checked", "root.querySelectorAll(':checked').length === 1"),
+    ),
+    Case(
+        "drawings and players in sorted rows",
+        _each("<li>{0} <canvas width='3'></canvas><video src='/{0}'></video></li>", "one two"),
+        "kept.row = root.querySelectorAll('li')[1]; kept.parts = [...kept.row.children];",
+        (_each("<li>{0} <canvas width='3'></canvas><video src='/{0}'></video></li>", "three two one"),),
+        ("kept.parts.every((part) => part.isConnected && part.parentNode.textContent.startsWith('two'))",),
     ),
     Case(
         "scroll positions stay when rows are sorted",

@@ -279,3 +279,38 @@ def test_input_after_a_form_was_sent_is_kept(serve: Serve, open_tab: OpenTab, tm
     sees(tab, "items", "three")
     until(lambda: not tab.page.locator("form[aria-busy]").count())
     assert tab.page.input_value("#add input") == "four" and items.count() == 3
+
+
+ANSWERS = """{% extends "layout.html" %}{% block main %}<h1>{{ page.title }}</h1>
+{% block items %}<ul>{% for item in items %}<li>{{ item.text }} <form {{ action("answer") }}>
+<input type="hidden" name="id" value="{{ item.id }}"><input name="text"></form>
+<form {{ action("rename", id=item.id) }}><input name="text" value="{{ item.text }}"></form></li>{% endfor %}</ul>
+{% endblock %}{% endblock %}"""
+
+
+def test_going_back_gives_input_to_no_other_row(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
+    """Browsers restore input by the order of the forms with the same address."""
+    app = make_app(tmp_path, scripted("Words."), folder=templates(tmp_path, answers=ANSWERS))
+    items = app.table(Item, initial=[Item(text="one"), Item(text="two")])
+
+    @app.page("/answers")
+    def show() -> Page:
+        return Page("answers.html", title="Answers", items=items.select(order="-id"))
+
+    @app.action("/answer")
+    def answer(id: int, text: str) -> None: ...
+
+    @app.action("/rename/{id}")
+    def rename(id: int, text: str) -> None:
+        items.update(id, text=text)
+
+    url = serve(app)
+    tab = open_tab(cdn=False)
+    looking(tab, f"{url}/answers")
+    tab.page.fill("li:last-child form:first-of-type [name=text]", "about one")
+    tab.page.fill('form[data-action="/rename/1"] [name=text]', "uno")
+    tab.goto(f"{url}/_unwritten/static/icon.svg")
+    items.insert(Item(text="three"))
+    tab.page.go_back()
+    values = "() => [...document.querySelectorAll('li [name=text]')].map((field) => field.value)"
+    until(lambda: tab.js(values) == ["", "three", "", "two", "", "uno"])
