@@ -126,7 +126,9 @@ def test_two_tabs_share_one_job(serve: Serve, open_tab: OpenTab, tmp_path: Path)
 
 
 def test_outdated_frames_are_ignored(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
-    url = serve(make_wiki(tmp_path, scripted([*(" ".join(map(str, range(n))) for n in range(1, 40)), HANG], delay=0.02)))
+    url = serve(
+        make_wiki(tmp_path, scripted([*(" ".join(map(str, range(n))) for n in range(1, 40)), HANG], delay=0.02))
+    )
     tab = open_tab()
     tab.goto(f"{url}/wiki/Lighthouse")
     until(lambda: len(tab.events("frame")) > 3)
