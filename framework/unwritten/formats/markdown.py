@@ -28,6 +28,7 @@ from markupsafe import Markup, escape
 from unwritten_engine import Frame, Span
 
 from . import markdown_inline
+from .html import HTMLFormatter
 from .links import WIKI_LINK, Linker
 from .sanitize_html import clean_rendered
 from .unsettled import (
@@ -108,11 +109,21 @@ def split_blocks(text: str, start: int = 0) -> Iterator[tuple[int, int]]:
         yield start, len(text)
 
 
+# Models that are asked for Markdown sometimes answer in HTML. A tag with a space after it is one that a text is about.
+_HTML_START = re.compile(
+    r"\s*+<(?:!doctype\s+html|html|body|main|article|section|header|div|p|h[1-6]|[uod]l|table|blockquote|figure)"
+    r"(?:\s[^<>]*+)?>(?![^\S\n])",
+    re.IGNORECASE,
+)
+_PARTIAL_HTML_START = re.compile(r"\s*+<(?:!?[a-z]{0,10}[1-6]?(?:\s[^<>]{0,200})?>?)?", re.IGNORECASE)
+
+
 class MarkdownFormatter:
-    """Renders Markdown, or any prefix of it."""
+    """Renders Markdown, or any prefix of it. A text that begins with an element of HTML is rendered as HTML."""
 
     def __init__(self, linker: Linker) -> None:
         self._linker = linker
+        self._html_formatter = HTMLFormatter(linker)
         self._rendered: dict[tuple[str, tuple[Span, ...], bool], str] = {}  # the blocks of the previous frame
         # The leading blocks that are fixed. They are not even looked at again.
         self._fixed_text = ""
@@ -122,6 +133,10 @@ class MarkdownFormatter:
     def format(self, frame: Frame) -> FormattedFrame:
         """Return the rendered text. Its settled blocks except the last one are fixed."""
         text = strip_marks(frame.text)
+        if _HTML_START.match(text):
+            return self._html_formatter.format(frame)
+        if not frame.done and _PARTIAL_HTML_START.fullmatch(text):
+            return FormattedFrame(Markup(""))
         if frame.fixed < len(self._fixed_text) or not text.startswith(self._fixed_text):
             self._fixed_text = self._fixed_html = ""
             self._fixed_cost = 0

@@ -20,7 +20,7 @@ _MAX_PROSE = 300
 _ALWAYS_WRAPPED = frozenset({"html", "svg", "app", "typed"})
 """Formats in which a fence has no meaning, and neither has prose around it."""
 
-_DOCUMENT_INFO = frozenset({"markdown", "md", "mdx", "gfm", "commonmark"})
+_DOCUMENT_INFO = frozenset({"markdown", "md", "mdx", "gfm", "commonmark", "html", "xhtml"})
 _NEUTRAL_INFO = frozenset({"", "text", "txt", "plain", "plaintext"})
 """Info strings that fit a document as well as a listing: in Markdown the first lines decide."""
 
@@ -90,13 +90,12 @@ def unwrap(frame: Frame, format: str) -> Frame:
 def _find_answer(text: str, done: bool, format: str) -> _Kept:
     """Return what is left of a text without its wrapper."""
     everything = _Kept([(0, len(text))], is_final=True)
-    nothing = _Kept([], is_final=False)
     lead = len(text) - len(text.lstrip())
     begin = text[lead : lead + _MAX_PROSE + 8]
     fences = _FENCE.finditer(text) if "```" in begin or "~~~" in begin else iter(())
     opening = next(fences, None)
     if opening is None or (opening.end() == len(text) and not done):
-        return everything if done else _find_answer_before_fence(text, opening, everything, nothing)
+        return everything if done else _find_answer_before_fence(text, opening)
     preface = text[: opening.start()].strip()
     if preface and not _is_sentence(preface):
         return everything
@@ -106,7 +105,7 @@ def _find_answer(text: str, done: bool, format: str) -> _Kept:
             return everything
         is_prose = _is_prose(text, opening.end(), done)
         if not is_prose:
-            return nothing if is_prose is None else everything
+            return _hold_back(text, opening.start()) if is_prose is None else everything
     start, close = opening.end() + 1, _Close.find(text, opening, fences, done)
     content = (start, max(start, close.start))
     size = len(text[slice(*content)].strip())
@@ -115,10 +114,12 @@ def _find_answer(text: str, done: bool, format: str) -> _Kept:
         return _Kept([content], is_final=True)
     # From here on a longer text cannot become a page with a code block.
     is_final = close.first - start >= max(200, 2 * len(preface))
+    if not (done or is_final or _is_held_back(preface)):
+        return _Kept([(0, opening.start())], is_final=False)
     if not rest:
         if is_final or polite or size >= len(preface):
             return _Kept([content], is_final)
-        return everything if done else nothing
+        return everything if done else _hold_back(text, opening.start())
     if not _is_short_prose(rest):
         return (
             _Kept([content, (len(text) - len(text[close.end :].lstrip()), len(text))], True) if is_final else everything
@@ -128,15 +129,27 @@ def _find_answer(text: str, done: bool, format: str) -> _Kept:
     return _Kept([content], is_final)
 
 
-def _find_answer_before_fence(text: str, opening: re.Match[str] | None, everything: _Kept, nothing: _Kept) -> _Kept:
+def _find_answer_before_fence(text: str, opening: re.Match[str] | None) -> _Kept:
     """Return what may be shown of a text that has no complete opening fence yet."""
     partial = opening or _PARTIAL_FENCE.search(text, max(0, len(text) - 200))
-    head = (text[: partial.start()] if partial else text).strip()
-    if head and not _is_sentence(head):
-        return everything
-    if partial or not head or _is_courtesy(head, growing=True) or _announces(head, growing=True):
-        return nothing
-    return replace(everything, is_final=False)
+    head = text[: partial.start()] if partial else text
+    if head.strip() and not _is_sentence(head.strip()):
+        return _Kept([(0, len(text))], is_final=True)
+    return _hold_back(text, len(head))
+
+
+def _hold_back(text: str, end: int) -> _Kept:
+    """Return what may be shown while it is undecided whether what follows ``end`` is a wrapper.
+
+    Text that begins like a polite sentence is held back from its first character. Other text was shown already, and
+    must not disappear and come back.
+    """
+    return _Kept([] if _is_held_back(text[:end].strip()) else [(0, end)], is_final=False)
+
+
+def _is_held_back(head: str) -> bool:
+    """True if the text before a fence is empty, or begins like a polite sentence."""
+    return not head or _is_courtesy(head, growing=True) or _begins_announcement(head)
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,12 +236,18 @@ def _is_courtesy(text: str, *, growing: bool = False) -> bool:
     return False
 
 
-def _announces(text: str, *, growing: bool = False) -> bool:
+def _announces(text: str) -> bool:
     """True if a text is empty or announces what follows: "Here is the article", or anything with a colon."""
     start = _folded(text)
     if not start or start.endswith((":", "：")):
         return True
-    if any(growing and phrase.startswith(start) for phrase in _ANNOUNCEMENTS):
+    return start.startswith(_ANNOUNCEMENTS) and not _SENTENCE_END.search(text)
+
+
+def _begins_announcement(text: str) -> bool:
+    """True if a text is the beginning of an announcement in the list, with or without a colon at its end."""
+    start = _folded(text)
+    if any(phrase.startswith(start) for phrase in _ANNOUNCEMENTS):
         return True
     return start.startswith(_ANNOUNCEMENTS) and not _SENTENCE_END.search(text)
 
@@ -247,6 +266,8 @@ def _is_prose(text: str, start: int, done: bool) -> bool | None:
     newlines = _NEWLINES.match(text, start)
     begin = newlines.end() if newlines else start
     blank, fence = _BLANK_LINE.search(text, begin), _FENCE.search(text, begin)
+    if blank and not done and blank[0].count("\n") < 2:
+        blank = None  # the next line may follow
     ends = [match.start() for match in (blank, fence) if match is not None]
     if not done and not ends and len(text) < begin + 200:
         return None

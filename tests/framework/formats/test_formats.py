@@ -108,6 +108,16 @@ def test_html_in_markdown_is_text() -> None:
     assert render("markdown", "<b>x</b>") == "<p>&lt;b&gt;x&lt;/b&gt;</p>\n"
 
 
+def test_a_markdown_text_that_begins_with_an_element_is_html() -> None:
+    text = '<h2 class="x">Tea</h2>\n<p>Hot <b>[[leaves]]</b>.</p>'
+    assert render("markdown", text) == render("html", text)
+    for length in range(len(text)):
+        assert "&lt;" not in render("markdown", text[:length], done=False)
+    for text in ("<p> is an element of HTML.", "< 5 and <b", "<script>x</script>", "Tea.\n\n<p>x</p>"):
+        assert render("markdown", text) != render("html", text)
+        assert "&lt;" in render("markdown", text)
+
+
 def test_a_link_with_text_works_in_a_table() -> None:
     html = render("markdown", "| a | b |\n|---|---|\n| [[Sea|the sea]] | 2 |")
     assert '<td><a href="/wiki/Sea" class="unwritten">the sea</a></td>' in html

@@ -42,6 +42,7 @@ WRAPPED = [
     ("text", "", "Tea is hot."),
     ("text", "text", "Tea is hot.\n\nPeople like it."),
     ("text", "markdown", "Tea is hot."),
+    ("markdown", "html", HTML),
     ("html", "html", HTML),
     ("html", "", HTML),
     ("html", "xml", HTML),
@@ -77,7 +78,6 @@ ORDINARY = [
     "Sure! Here is the article:\n\n# Tea\n\nHot.",
     "To list files, run this command:\n\n```bash\nls\n```",
     "```python\nprint(1)\n```",
-    "```html\n<p>x</p>\n```",
     "Here is the program:\n\n```python\nprint(1)\n```\n\nI hope this helps!",
     "Write a heading like this:\n\n```markdown\n# Title\n```\n\nIt is shown larger than the text around it.",
     "```markdown\n# Title\n```\n\nThis is how a heading is written.\n\nThere are six levels.",
@@ -120,6 +120,14 @@ def test_a_wrapper_is_never_shown(preface: str, postscript: str) -> None:
 def test_ordinary_text_is_shown_at_once(text: str) -> None:
     for end, frame in enumerate(frames_of(text), 1):
         assert len(frame.text) >= end - 8, "text is held back"
+
+
+@pytest.mark.parametrize("text", ORDINARY)
+def test_what_an_ordinary_page_has_shown_never_disappears(text: str) -> None:
+    shown = ""
+    for frame in frames_of(text):
+        assert frame.text.startswith(shown)
+        shown = frame.text.rstrip()
 
 
 def test_a_courtesy_without_a_fence_is_shown_in_the_end() -> None:
