@@ -583,7 +583,8 @@ class ControlScanner:
         """Return where an open span or the line ends; the length of the source if neither is known to end."""
         source, state = self._source, self._state
         if self._json:
-            state.searched = match_end = _JSON_STRING.match(source, at).end()
+            string = _JSON_STRING.match(source, at)  # matches always
+            state.searched = match_end = string.end() if string else at
             return match_end if source[match_end : match_end + 1] in ('"', "\n") else len(source)
         match = _span_end(state.code, state.quote, state.element).search(source, at)
         if match is None:

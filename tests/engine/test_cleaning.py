@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -143,12 +143,11 @@ CASES = [
 ]
 
 
-class Author:
+class Author(ScriptedEngine):
     """An engine as an author may write one: pieces become frames of which nothing is fixed."""
 
-    about = APPENDS
-
     def __init__(self, pieces: Sequence[str]) -> None:
+        super().__init__(None, {}, 0, APPENDS)
         self._pieces = pieces
 
     async def generate(self, request: Request) -> AsyncGenerator[Frame, None]:
@@ -157,9 +156,6 @@ class Author:
             text += part
             yield Frame(text)
         yield Frame(text, fixed=len(text), usage=usage())
-
-    def __getattr__(self, name: str) -> Any:
-        raise NotImplementedError(name)
 
 
 def usage(tokens: int = 10, reason: StopReason = "end") -> Usage:
@@ -315,7 +311,7 @@ def final(request: Request, about: Any, text: str) -> str | None:
 
 
 async def test_reasoning_alone_is_an_error_that_says_so(server: ModelServer) -> None:
-    async def field() -> Any:
+    async def field() -> AsyncIterator[bytes]:
         yield event({"choices": [{"delta": {"reasoning_content": "Hm."}, "finish_reason": "length"}]})
 
     for answer in (says("<think>Hm."), says("<think>Hm.</think>\n", finish="length"), raw(field)):
@@ -347,12 +343,12 @@ async def test_reasoning_does_not_count(server: ModelServer) -> None:
     counts = {"completion_tokens": 100, "prompt_tokens": 5}
     details = {"completion_tokens_details": {"reasoning_tokens": 90}}
 
-    async def field() -> Any:
+    async def field() -> AsyncIterator[bytes]:
         yield event({"choices": [{"delta": {"reasoning": "Hm. " * 9}}]})
         yield event(piece("Tall", finish_reason="stop"))
         yield event({"choices": [], "usage": counts})
 
-    async def known() -> Any:
+    async def known() -> AsyncIterator[bytes]:
         yield event({"choices": [{"delta": {"reasoning": "Hm."}}]})
         yield event(piece("Tall towers.", finish_reason="stop"))
         yield event({"choices": [], "usage": counts | details})
