@@ -49,7 +49,10 @@ def find_continuation(text: str, opening: str, *, final: bool) -> tuple[int, str
 def _closing_ornament(opening: str, before: str, after: str) -> int:
     """Return the length of the ornament after the opening that closes one before it."""
     own = opening[len(opening.rstrip("".join(_ORNAMENTS))) :]
-    return next((len(mark) for mark in (own, before) if mark and after.startswith(mark)), 0)
+    for mark in (own, own.rstrip(), before):
+        if mark and after.startswith(mark):
+            return len(mark)
+    return 0
 
 
 class JSONFilter:

@@ -28,6 +28,7 @@ def opened(opening: str, text: str, *, final: bool = True) -> str | None:
         ("A light", "It shines.", "A light It shines."),
         ("A light", ", it shines.", "A light, it shines."),
         ("A light ", "It shines.", "A light It shines."),
+        ("<!doctype html>\n", "<!DOCTYPE html><title>A", "<!doctype html>\n<title>A"),
         ("A light", "A light", "A light"),
         ("A light", "A li", "A light A li"),
         ("A light", "", "A light"),

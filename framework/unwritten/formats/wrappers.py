@@ -50,6 +50,7 @@ _SENTENCE_END = re.compile(r"[.!?](?=\s)|[。！？]")
 _SENTENCE_MARK = re.compile(r"[.!?。！？]")
 _PROSE_CHARACTER = re.compile(r"[^\W_]|[ ,.;:'’\"“”!?、。，！？*()\[\]\n-]")
 _NEWLINES = re.compile(r"\n*+")
+_FIRST_TAG = re.compile(r"\s*+<!?\w++")
 _HEADING = re.compile(r"#{1,6} \S[^\n]*+\Z")
 
 
@@ -61,7 +62,7 @@ class _Kept:
     is_final: bool
 
 
-def unwrap(frame: Frame, format: str) -> Frame:
+def unwrap(frame: Frame, format: str, opening: str = "") -> Frame:
     """Return a frame without the wrapper around the answer: a fence, and a polite sentence before and after it.
 
     Text that may turn out to be a wrapper is left out until that is clear, and is not fixed.
@@ -69,22 +70,44 @@ def unwrap(frame: Frame, format: str) -> Frame:
     Args:
         frame: A frame with the whole text of the model so far.
         format: The name of the canvas's format.
+        opening: The requested opening, which the text begins with. It is removed if the answer has its own.
     """
-    kept = _find_answer(frame.text, frame.done, format)
+    start = len(opening) if frame.text.startswith(opening) else 0
+    kept = _find_answer(frame.text[start:], frame.done, format)
+    if start:
+        kept = _join_opening(frame.text, opening, kept)
     if kept.spans == [(0, len(frame.text))]:
         return frame if kept.is_final else replace(frame, fixed=0)
     parts: list[str] = []
     unsettled: list[Span] = []
-    length = fixed = 0
+    length = fixed = parts_end = 0
     for start, end in kept.spans:
-        separator = "\n\n" if parts else ""
+        separator = "\n\n" if parts and start != parts_end else ""
         length += len(separator)
         unsettled += [(a + length, b + length) for a, b in clip_spans(frame.unsettled, start, end)]
         parts.append(separator + frame.text[start:end])
         if frame.fixed > start:
             fixed = length + min(frame.fixed, end) - start
         length += end - start
+        parts_end = end
     return replace(frame, text="".join(parts), unsettled=tuple(unsettled), fixed=fixed if kept.is_final else 0)
+
+
+def _join_opening(text: str, opening: str, kept: _Kept) -> _Kept:
+    """Return what is left of a text that begins with an opening.
+
+    Models that repeat the opening inside a fence, or begin a drawing or a document again, have their own beginning.
+    """
+    spans = [(start + len(opening), end + len(opening)) for start, end in kept.spans]
+    answer = text[spans[0][0] : spans[0][0] + len(opening) + 8].lstrip().casefold() if spans else ""
+    tag = _FIRST_TAG.match(opening)
+    is_unwrapped = kept.spans != [(0, len(text) - len(opening))]
+    repeated = opening.strip().casefold()
+    if (tag and answer.startswith(tag[0].casefold())) or (is_unwrapped and answer and answer.startswith(repeated)):
+        return _Kept(spans, kept.is_final)
+    if spans and spans[0][0] == len(opening):
+        return _Kept([(0, spans[0][1]), *spans[1:]], kept.is_final)
+    return _Kept([(0, len(opening)), *spans], kept.is_final)
 
 
 def _find_answer(text: str, done: bool, format: str) -> _Kept:

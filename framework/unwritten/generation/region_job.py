@@ -131,7 +131,7 @@ class RegionJob:
         """
         task = self._revision.task if self._revision else None
         if not (task and task.draft and task.draft.keep):  # the positions of kept text are known
-            frame = unwrap(frame, self.format.name)
+            frame = unwrap(frame, self.format.name, (task.prompt if task else self.prompt).opening)
         return self._revision.merge(frame) if self._revision else frame
 
     def apply_frame(self, frame: Frame) -> None:
