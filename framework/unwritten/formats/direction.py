@@ -34,11 +34,22 @@ def text_direction(language: str) -> str:
     return "rtl" if is_right_to_left else "ltr"
 
 
-def with_directions(formatted: FormattedFrame) -> FormattedFrame:
-    """Return rendered text whose headings, paragraphs, items and cells each have the direction of their text."""
-    fixed = _add_directions(formatted.html[: formatted.fixed])
-    rest = _add_directions(formatted.html[formatted.fixed :])
-    return replace(formatted, html=Markup(fixed + rest), fixed=len(fixed))
+class BlockDirections:
+    """Gives headings, paragraphs, items and cells each the direction of their text, in the frames of one region."""
+
+    def __init__(self) -> None:
+        self._fixed = ""  # the fixed HTML of the previous frame, without and with directions
+        self._fixed_result = ""
+
+    def add(self, formatted: FormattedFrame) -> FormattedFrame:
+        """Return a rendered frame with directions. Only what was not fixed before is looked at."""
+        html = str(formatted.html)
+        if formatted.fixed < len(self._fixed) or not html.startswith(self._fixed):
+            self._fixed = self._fixed_result = ""
+        self._fixed_result += _add_directions(html[len(self._fixed) : formatted.fixed])
+        self._fixed = html[: formatted.fixed]
+        result = self._fixed_result + _add_directions(html[formatted.fixed :])
+        return replace(formatted, html=Markup(result), fixed=len(self._fixed_result))
 
 
 def _add_directions(html: str) -> str:

@@ -123,14 +123,16 @@ def settled_text(text: str) -> int:
     That is the text up to its last full sentence, with the white space after it.
     """
     has_fences = "```" in text or "~~~" in text
-    window = 0 if has_fences else text.rfind("\n\n", 0, max(0, len(text) - 4000)) + 1
-    for begin in dict.fromkeys((window, 0)):
-        settled = 0
-        for start, end, kind in _lines(text, begin):
-            for position, is_certain in _sentence_ends(text, start, end) if not kind else ():
-                settled = position if is_certain else settled
-        if settled:
-            return len(text) - len(text[settled:].lstrip())
+    # The last full sentence is nearly always in the last paragraphs. Code may begin anywhere before them.
+    sizes = (len(text),) if has_fences else (200, 4000, len(text))
+    for begin in dict.fromkeys(text.rfind("\n\n", 0, max(0, len(text) - size)) + 1 for size in sizes):
+        lines = [(start, end) for start, end, kind in _lines(text, begin) if not kind]
+        for start, end in reversed(lines):
+            settled = max(
+                (position for position, is_certain in _sentence_ends(text, start, end) if is_certain), default=0
+            )
+            if settled:
+                return len(text) - len(text[settled:].lstrip())
     return 0
 
 

@@ -15,7 +15,7 @@ from unwritten_engine import Frame, Priority, Prompt, Request, StopReason, Usage
 
 from ..core.errors import PageFailed, UnusableText
 from ..formats.base import RegionContext
-from ..formats.direction import with_directions
+from ..formats.direction import BlockDirections
 from ..formats.links import Link, Linker, find_anchors, html_to_text
 from ..formats.page import Canvas
 from ..formats.schema import json_schema_of
@@ -65,6 +65,7 @@ class RegionJob:
         self._canvas_length = canvas_length
         self._lines = self.format.placeholder_lines or estimate_lines(canvas.tokens or canvas.canvases * canvas_length)
         self._formatter = self.format.create_formatter(RegionContext(linker, name, prompt.ask, canvas.schema))
+        self._directions = BlockDirections()
         self._formatted = FormattedFrame(Markup(""))
         self._formatted_number = -1
         # Frames are numbered from the current microsecond, so that browsers that have seen an earlier attempt, of this
@@ -282,7 +283,7 @@ class RegionJob:
             if not frame.done and self.format.prose:
                 # The end of what the engine has fixed may still be cut back to a complete sentence.
                 frame = replace(frame, fixed=min(frame.fixed, settled_text(frame.text[: frame.fixed])))
-            self._formatted = with_directions(self._formatter.format(frame))
+            self._formatted = self._directions.add(self._formatter.format(frame))
             self._formatted_number = self.number
         return self._formatted
 

@@ -13,7 +13,7 @@ from tests.support.apps import browser, make_app, write
 from tests.support.hostile import few_examples, hostile_texts
 
 from unwritten import Canvas, Page
-from unwritten.formats.direction import text_direction, with_directions
+from unwritten.formats.direction import BlockDirections, text_direction
 from unwritten.formats.sanitize_html import clean_rendered
 from unwritten.formats.unsettled import FormattedFrame
 from unwritten_engine import scripted
@@ -46,7 +46,7 @@ def test_languages_from_left_to_right(language: str) -> None:
     ],
 )
 def test_blocks_have_the_direction_of_their_text(html: str, directed: str) -> None:
-    assert with_directions(FormattedFrame(Markup(html))).html == directed
+    assert BlockDirections().add(FormattedFrame(Markup(html))).html == directed
 
 
 @few_examples
@@ -55,7 +55,7 @@ def test_what_is_fixed_stays_fixed(text: str, data: st.DataObject) -> None:
     html = clean_rendered(text)
     ends = [0, *(at + 4 for at in range(len(html)) if html.startswith("</p>", at)), len(html)]
     fixed = data.draw(st.sampled_from(ends))
-    directed = with_directions(FormattedFrame(html, fixed))
+    directed = BlockDirections().add(FormattedFrame(html, fixed))
     assert DIRECTION.sub("", directed.html) == DIRECTION.sub("", html)
     assert DIRECTION.sub("", directed.html[: directed.fixed]) == DIRECTION.sub("", html[:fixed])
 

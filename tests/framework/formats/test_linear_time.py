@@ -16,7 +16,7 @@ from tests.support.hostile import REPEATED, nested_list, repeated
 from unwritten.core.errors import UnwrittenError
 from unwritten.formats.app import app_text, extract_document
 from unwritten.formats.base import Format, RegionContext
-from unwritten.formats.direction import with_directions
+from unwritten.formats.direction import BlockDirections
 from unwritten.formats.html import render_wiki_links
 from unwritten.formats.html_source import escape_mentions
 from unwritten.formats.links import WIKI_LINK, find_anchors, html_to_text, plain_text
@@ -51,7 +51,7 @@ PARSERS: dict[str, Callable[[str], object]] = {
     "anchors": find_anchors,
     "HTML to text": html_to_text,
     "plain text": plain_text,
-    "directions": lambda text: with_directions(FormattedFrame(Markup(text))),
+    "directions": lambda text: BlockDirections().add(FormattedFrame(Markup(text))),
     "mentions": lambda text: escape_mentions(text, growing=True),
     "mentions, done": escape_mentions,
     "sanitizer": lambda text: clean_html(text, a_linker()),
