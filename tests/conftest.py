@@ -18,8 +18,10 @@ SLOW = ("tests/browser", "tests/benchmarks", "tests/engine")
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
-    # Each worker and its child processes use their share of the processors. OpenMP reads this once.
-    os.environ.setdefault("OMP_THREAD_LIMIT", str(max(1, (os.cpu_count() or 1) // int(workers))))
+    # Each worker and its child processes use their share of the processors. OpenMP reads this once. With the limit
+    # alone, torch plans for more threads than it gets, and some products of bfloat16 are left incomplete.
+    for variable in ("OMP_THREAD_LIMIT", "OMP_NUM_THREADS"):
+        os.environ.setdefault(variable, str(max(1, (os.cpu_count() or 1) // int(workers))))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -19,6 +19,10 @@ def choose_num_threads() -> tuple[int, str]:
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = _quota()
     cores = min(usable, _physical_cores(usable), quota or usable)
+    limit = os.environ.get("OMP_THREAD_LIMIT", "")
+    if limit.isdecimal() and 0 < int(limit) < cores:
+        # With more threads than OpenMP may start, some products of bfloat16 in torch are left incomplete.
+        return int(limit), f"{limit} thread{'s' if int(limit) > 1 else ''}: OMP_THREAD_LIMIT allows no more."
     reason = f"{cores} physical core{'s' if cores > 1 else ''}"
     if quota and quota <= cores:
         reason += " allowed to this container"

@@ -213,9 +213,12 @@ async def test_many_requests_leak_nothing(embedded: Engine) -> None:
         await idle(embedded)
 
     await some(10)
-    before, threads = resident(), threading.active_count()
-    await some(50)
-    assert resident() - before < 10_000_000
+    threads, growth = threading.active_count(), []
+    for _ in range(3):  # a leak shows in every round, and the allocator's own growth does not
+        before = resident()
+        await some(30)
+        growth.append(resident() - before)
+    assert min(growth) < 6_000_000
     assert threading.active_count() <= threads + 1
 
 
