@@ -58,6 +58,12 @@ def no_form(row: str) -> str:
     return '<input><input type="checkbox">'
 
 
+def keyed_rows(tag: str, attribute: str, texts: dict[str, str]) -> str:
+    """Return rows without forms, each with its key in this attribute."""
+    rows = (f'<{tag} {attribute}="{key}" class="row">{text} {no_form(text)}</{tag}>' for key, text in texts.items())
+    return "".join(rows)
+
+
 FORMS: dict[str, Form] = {"action": action_form, "hidden fields": hidden_form, "same": same_form, "none": no_form}
 
 Rows = Callable[[list[tuple[str, str]], Form], str]
@@ -188,32 +194,16 @@ _MORE = (
     ),
     Case(
         "rows with data-key",
-        "".join(
-            f'<li data-key="{key}" class="row">{text} <input><input type="checkbox"></li>'
-            for key, text in ((1, "one"), (2, "two"))
-        ),
+        keyed_rows("li", "data-key", {"1": "one", "2": "two"}),
         _USE,
-        (
-            "".join(
-                f'<li data-key="{key}" class="row">{text} <input><input type="checkbox"></li>'
-                for key, text in ((3, "two"), (2, "zwei"), (1, "eins"))
-            ),
-        ),
+        (keyed_rows("li", "data-key", {"3": "two", "2": "zwei", "1": "eins"}),),
         (*_KEPT, "kept.row.dataset.key === '2' && kept.row.textContent.includes('zwei')"),
     ),
     Case(
         "rows with ids, and their texts change",
-        "".join(
-            f'<div id="r{key}" class="row">{text} <input><input type="checkbox"></div>'
-            for key, text in ((1, "one"), (2, "two"))
-        ),
+        keyed_rows("div", "id", {"r1": "one", "r2": "two"}),
         _USE,
-        (
-            "".join(
-                f'<div id="r{key}" class="row">{text} <input><input type="checkbox"></div>'
-                for key, text in ((3, "two"), (2, "zwei"), (1, "eins"))
-            ),
-        ),
+        (keyed_rows("div", "id", {"r3": "two", "r2": "zwei", "r1": "eins"}),),
         (*_KEPT, "kept.row.id === 'r2' && kept.row.textContent.includes('zwei')"),
     ),
     Case(

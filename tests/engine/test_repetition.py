@@ -19,7 +19,7 @@ TWO = "In the evening the lamps are lit by hand. The custom has been kept for tw
 NAMES = "Anna Bert Carl Dora Emil Frida Gustav Hanna Ida Jon Karl Lena Mia Nils Otto Paul Rosa Sven Tom Vera".split()
 RANDOM = random.Random(3)
 VERSES = [
-    "The wind goes over the hill at night\nand nobody hears it go,",
+    "The wind goes over the hill at night\nand no one hears it go,",
     "A ship came in with a yellow light\nand a cargo of melting snow,",
     "The miller sleeps in his house of stone\nand dreams of a wheel of bread,",
     "The bell in the harbour rings alone\nfor the living and for the dead,",

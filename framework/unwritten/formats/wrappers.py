@@ -261,18 +261,18 @@ def _is_courtesy(text: str, *, growing: bool = False) -> bool:
 
 def _announces(text: str) -> bool:
     """True if a text is empty or announces what follows: "Here is the article", or anything with a colon."""
-    start = _folded(text)
-    if not start or start.endswith((":", "：")):
-        return True
-    return start.startswith(_ANNOUNCEMENTS) and not _SENTENCE_END.search(text)
+    return not text or text.endswith((":", "：")) or _has_announcement(text)
 
 
 def _begins_announcement(text: str) -> bool:
     """True if a text is the beginning of an announcement in the list, with or without a colon at its end."""
     start = _folded(text)
-    if any(phrase.startswith(start) for phrase in _ANNOUNCEMENTS):
-        return True
-    return start.startswith(_ANNOUNCEMENTS) and not _SENTENCE_END.search(text)
+    return any(phrase.startswith(start) for phrase in _ANNOUNCEMENTS) or _has_announcement(text)
+
+
+def _has_announcement(text: str) -> bool:
+    """True if a text begins with an announcement in the list, and is one sentence so far."""
+    return _folded(text).startswith(_ANNOUNCEMENTS) and not _SENTENCE_END.search(text)
 
 
 def _folded(text: str) -> str:
