@@ -17,7 +17,7 @@
   "use strict";
 
   const MAX_STATE = 16 * 1024, MAX_RATE = 40, MAX_STARTS = 5, MIN_HEIGHT = 48, MAX_HEIGHT = 1600, SAVE_DELAY = 400;
-  const { url, navigate } = /** @type {any} */ (globalThis).unwritten;
+  const { url, key: keyOf, navigate } = /** @type {any} */ (globalThis).unwritten;
   const STATE_URL = url("/_unwritten/box/state");
   // The policy is that of the document that was loaded, whatever body is swapped in later.
   const allowsFrames = !!document.querySelector("meta[name='unwritten-frames']");
@@ -111,11 +111,11 @@
   /** @param {HTMLIFrameElement} frame @param {Box} box @param {string} page */
   function openPage(frame, box, page) {
     if (box.asked || document.activeElement !== frame || !navigator.userActivation?.isActive) return;
-    if (page.length > 2048 || !/^\/(?![/\\])[^\\\s]*$/.test(page)) return;
-    const target = new URL(page, location.href); // normalizes /../, so that it cannot leave the prefix
-    if (target.origin !== location.origin || target.pathname.startsWith("/_unwritten/")) return;
+    if (page.length > 2048 || !/^\/[^\\\s]*$/.test(page)) return;
+    const key = keyOf(url(page));
+    if (key === null) return;
     box.asked = true;
-    navigate(url(target.pathname + target.search), frame);
+    navigate(url(key), frame);
   }
 
   // -- misbehaving boxes ------------------------------------------------------------

@@ -11,14 +11,14 @@
  * loads, navigation is boosted and pages are preloaded, and the socket stays open from page to page.
  *
  * Keys and URLs: a page's key never holds the prefix under which the app is mounted (data-root on this script's tag).
- * `unwritten.url(key)` adds it, `unwritten.key(path)` removes it.
+ * `unwritten.url(key)` adds it, `unwritten.key(url)` removes it, and is null for a URL that leads to no page of the app.
  *
  * Events for authors and tests. On a region, bubbling: unwritten:frame and unwritten:written (detail: the message).
  * On document: unwritten:page (detail: {page, state, message}), unwritten:open, unwritten:close (detail: {code}) and
  * unwritten:error (detail: {message}).
  *
  * The global `unwritten` serves the other scripts of the framework:
- *   url(key), key(path)    convert between keys and URL paths
+ *   url(key), key(url)     convert between keys and URLs
  *   send(message)          sends a message if the socket is open
  *   on(type, listener)     listens to messages of other types
  *   keepOpen(name, on)     keeps the socket open even if no page is being written
@@ -62,8 +62,23 @@
   /** Return the URL path for a key. @param {string} key */
   const url = (key) => ROOT + key;
 
-  /** Return the key for a URL path, or null if it lies outside of the app. @param {string} path */
-  const keyOf = (path) => (path.startsWith(`${ROOT}/`) ? path.slice(ROOT.length) : null);
+  /**
+   * Return the key of the page to which a URL leads, or null if it leads elsewhere: to another server, outside of the app,
+   * or to the framework's own routes. The server decides the same in core/paths.py.
+   *
+   * @param {string} address
+   */
+  function keyOf(address) {
+    if (!URL.canParse(address, location.href)) return null;
+    const { origin, pathname, search } = new URL(address, location.href);
+    if (origin !== location.origin || !pathname.startsWith(`${ROOT}/`)) return null;
+    const path = pathname.slice(ROOT.length);
+    let decoded = path; // several times, as a chain of servers might
+    for (let i = 0; i < 5; i++) decoded = decoded.replace(/%([\da-f]{2})/gi, (_, code) => String.fromCharCode(parseInt(code, 16)));
+    const [, first = "", ...others] = decoded.split(/[/\\]/);
+    const leadsElsewhere = (!first && others.length) || [first, ...others].some((part) => part === "." || part === "..");
+    return leadsElsewhere || first.toLowerCase() === "_unwritten" ? null : path + search;
+  }
 
   /** @param {EventTarget} target @param {string} name @param {object} detail */
   const emit = (target, name, detail) => target.dispatchEvent(new CustomEvent(`unwritten:${name}`, { detail, bubbles: true }));
@@ -405,8 +420,9 @@
   /** @param {Element} element */
   const boost = (element) => htmx()?.process(element);
 
-  /** Follow a URL as a click on a link would. @param {string} address @param {Element} [near] where the focus goes on from */
+  /** Follow a URL of this server as a click on a link would. @param {string} address @param {Element} [near] where the focus goes on from */
   function navigate(address, near) {
+    if (new URL(address, location.href).origin !== location.origin) return;
     const link = Object.assign(document.createElement("a"), { href: address, hidden: true });
     if (near) near.after(link);
     else document.body.append(link);

@@ -31,7 +31,7 @@
 
   /** Return the key of the page behind a link, without its signature; "" outside of the app. @param {Element} link */
   const keyOf = (link) =>
-    (key(link.getAttribute("href") || "") || "").replace(/#.*/, "").replace(/([?&])_s=[^&]*&?/, "$1").replace(/[?&]$/, "");
+    (key(link.getAttribute("href") || "") || "").replace(/([?&])_s=[^&]*&?/, "$1").replace(/[?&]$/, "");
 
   /** @param {EventTarget | null} target @returns {Element | null} */
   const linkAt = (target) => (target instanceof Element ? target.closest(LINK) : null);

@@ -263,7 +263,22 @@ def test_a_boxed_app_opens_only_pages_of_its_own_site(serve: Serve, open_tab: Op
     inside = frame_of(tab)
     inside.click("#more")
     until(lambda: asked(tab, "POST", "box/state") == 1)
-    bad = ["//127.0.0.2/x", "/\\\\127.0.0.2", "http://127.0.0.2/", "javascript:1", "", "wiki", "/_unwritten/box", "/ x"]
+    bad = [
+        "//127.0.0.2/x",
+        "/\\\\127.0.0.2",
+        "/.//127.0.0.2/x",
+        "/..//127.0.0.2/x",
+        "/%2e//127.0.0.2/x",
+        "/x/../%2e//127.0.0.2",
+        "/%5funwritten/box",
+        "/%2F127.0.0.2/x",
+        "http://127.0.0.2/",
+        "javascript:1",
+        "",
+        "wiki",
+        "/_unwritten/box",
+        "/ x",
+    ]
     for page in [*bad, "/" + "x" * 3000]:
         inside.evaluate("(page) => box.ask(page)", page)
     forged = """() => { for (const data of [null, 1, "x", [], {}, { box: 2, type: "ask", page: "/wiki/x" },

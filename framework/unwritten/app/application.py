@@ -25,7 +25,7 @@ from unwritten_engine.errors import suggestion
 from ..core.assets import VersionedStaticFiles
 from ..core.errors import BadApp, BadSetting, BadURL, UnwrittenError
 from ..core.mount import MountPoint
-from ..core.paths import FRAMEWORK_PREFIX
+from ..core.paths import FRAMEWORK_PREFIX, site_path
 from ..core.renames import renamed_arguments
 from ..core.settings import load_settings
 from ..devtools import DevTools
@@ -245,7 +245,10 @@ class App(Router, Starlette):
             BadURL: If no page can have these parameters.
         """
         try:
-            return super().url_path_for(name, **path_params)
+            path = super().url_path_for(name, **path_params)
+            if site_path(path) is None:
+                raise BadURL(f"The URL of {name!r} with these parameters leads to no path of this app.")
+            return path
         except NoMatchFound:
             raise UnknownRoute(name, path_params, self.routes) from None
         except BadURL:

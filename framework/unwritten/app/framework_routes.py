@@ -15,7 +15,7 @@ from starlette.websockets import WebSocket
 
 from ..core.assets import VersionedStaticFiles
 from ..core.mount import MountPoint
-from ..core.paths import FRAMEWORK_PREFIX
+from ..core.paths import FRAMEWORK_PREFIX, WELL_KNOWN_PATHS
 from ..security.signed_links import SIGNATURE
 from ..web.boxes import box_routes
 from ..web.extension import Extension
@@ -25,8 +25,6 @@ from ..web.monitoring import Health, metrics_endpoint
 from ..web.site import GetSite
 
 Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
-
-_WELL_KNOWN = ("/robots.txt", "/health", "/metrics")
 
 ROBOTS_TXT = f"""# Written pages may be crawled. Pages that are not written yet should not be.
 User-agent: *
@@ -88,14 +86,14 @@ class WellKnownRoutes(BaseRoute):
     def __init__(self, get_site: GetSite, mount: MountPoint, routes: Sequence[BaseRoute]) -> None:
         endpoints: Sequence[Endpoint] = (robots, Health(get_site).respond, partial(metrics_endpoint, get_site))
         self._routes = {
-            path: Route(path, endpoint, methods=["GET"]) for path, endpoint in zip(_WELL_KNOWN, endpoints, strict=True)
+            path: Route(path, endpoint, methods=["GET"]) for path, endpoint in zip(WELL_KNOWN_PATHS, endpoints, strict=True)
         }
         self._mount = mount
         self._others = routes
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """Match one of the paths, unless the author has a route for it."""
-        if not scope["path"].endswith(_WELL_KNOWN) or scope["type"] != "http":
+        if not scope["path"].endswith(WELL_KNOWN_PATHS) or scope["type"] != "http":
             return Match.NONE, {}
         route = self._routes.get(self._mount.route_path(scope["path"]) or "")
         if route is None or any(getattr(other, "path", None) == route.path for other in self._others):

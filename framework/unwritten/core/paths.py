@@ -1,8 +1,14 @@
-"""Paths of the framework's own routes, and the syntax of page keys."""
+r"""Paths of the framework's own routes, and the one decision which URLs lead to pages of this app.
+
+Every redirect, link, form, message and import passes one of the functions below. They parse a URL as browsers do (the
+URL standard of the WHATWG), and refuse what leads elsewhere: other schemes and servers, ``//host`` and ``/\host`` in any
+spelling, and text that is no URL. What they return is the normalized path, so later code sees what browsers see.
+"""
 
 from __future__ import annotations
 
 import re
+from urllib.parse import quote, unquote, unquote_to_bytes
 
 FRAMEWORK_PREFIX = "/_unwritten/"
 """Where the framework's own routes are mounted. No page can be there."""
@@ -19,12 +25,125 @@ BOX_PREFIX = "/_unwritten/box"
 PICTURES_PREFIX = "/_unwritten/picture/"
 """Where pictures are served."""
 
+WELL_KNOWN_PATHS = ("/robots.txt", "/health", "/metrics")
+"""Paths of the framework outside of its prefix. An author's route with the same path takes precedence."""
+
 ENCODED_SLASH = "\ue02f"
 """Stands for an encoded slash (%2F) while a path is matched, so that it stays inside its parameter."""
 
-_KEY = re.compile(r"/(?![/\\])[^\x00-\x1f\x7f]*")
+MAX_URL_LENGTH = 8000
+"""Maximum length of a path with its query and fragment. Browsers and servers refuse much longer ones."""
+
+# Most keys. Possessive, so that matching takes linear time. Segments that begin with a dot or "_" take the long way.
+_PLAIN_PATH = re.compile(r"/(?!_)(?:(?!\.)[A-Za-z0-9!$'()*+,:;=@&~_.-]++/?+)*+")
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*+:")
+_NOT_TEXT = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_SEPARATOR = re.compile(r"[/\\]")
+_MAX_DECODED = 4  # a path of 8000 characters could be encoded 4000 times
+_STRIPPED = "".join(map(chr, range(33)))  # browsers remove these around a URL
+
+_PATH_CHARACTERS = "/%!$&'()*+,:;=@-._~"
+_QUERY_CHARACTERS = "/?%!$&()*+,:;=@-._~"
 
 
-def is_page_key(text: str) -> bool:
-    r"""True if this can be the key of a page. ``//host`` and ``/\host`` cannot: they lead to other servers."""
-    return _KEY.fullmatch(text) is not None
+def site_path(url: str, base: str | None = None) -> str | None:
+    r"""Return where a URL leads if that is on this server, or None if it may lead elsewhere.
+
+    Args:
+        url: A URL from an untrusted source.
+        base: The key of the page that relative URLs are resolved against. None: only absolute paths are accepted.
+
+    Returns:
+        The normalized path with its query and fragment, in ASCII. It begins with a single slash.
+    """
+    if len(url) <= MAX_URL_LENGTH and _PLAIN_PATH.fullmatch(url):
+        return url
+    text = url.strip(_STRIPPED)
+    if len(text) > MAX_URL_LENGTH or _NOT_TEXT.search(text) or _SCHEME.match(text):
+        return None
+    before, hash_mark, fragment = text.partition("#")
+    path, question_mark, query = before.partition("?")
+    if "\\" in path or path.startswith("//"):  # browsers read "\" as "/"
+        return None
+    if not path.startswith("/"):
+        if base is None:
+            return None
+        base_path, base_mark, base_query = base.partition("?")
+        if path:
+            path = base_path.rpartition("/")[0] + "/" + path
+        else:
+            path = base_path
+            if not question_mark:
+                question_mark, query = base_mark, base_query
+    path = quote(_without_dot_segments(path), safe=_PATH_CHARACTERS)
+    query = quote(query, safe=_QUERY_CHARACTERS)
+    if path.startswith("//") or not _decodes_safely(path):
+        return None
+    found = path + question_mark + query + hash_mark + quote(fragment, safe=_PATH_CHARACTERS + "?")
+    return found if len(found) <= MAX_URL_LENGTH else None
+
+
+def page_path(url: str, base: str | None = None) -> str | None:
+    """Return where a URL leads if a page of this app can be there, or None; see ``site_path``.
+
+    The framework's own routes are no pages, in any spelling that a server or proxy might decode.
+    """
+    path = site_path(url, base)
+    if path is None or path[1:2] not in {"_", "%"}:
+        return path
+    first = _SEPARATOR.split(_decoded(re.split("[?#]", path, maxsplit=1)[0]))[1]
+    return None if first.lower() == "_unwritten" else path
+
+
+def page_key(text: str) -> str | None:
+    """Return the key of a page in its normalized spelling, without a fragment, or None if no page can have it."""
+    path = page_path(text)
+    return None if path is None else path.partition("#")[0]
+
+
+def _without_dot_segments(path: str) -> str:
+    """Return a path in which "." and ".." are resolved, also if their dots are encoded."""
+    if "." not in path and "%2" not in path:
+        return path
+    segments: list[str] = []
+    *parents, last = path.split("/")[1:]
+    for segment in parents:
+        dots = _dots(segment)
+        if dots == "..":
+            del segments[-1:]
+        elif dots != ".":
+            segments.append(segment)
+    dots = _dots(last)
+    if dots == "..":
+        del segments[-1:]
+    segments.append("" if dots in {".", ".."} else last)
+    return "/" + "/".join(segments)
+
+
+def _dots(segment: str) -> str:
+    return segment if len(segment) > 6 else segment.lower().replace("%2e", ".")
+
+
+def _decodes_safely(path: str) -> bool:
+    """True if a path is UTF-8 without control characters, and leads nowhere else if it is decoded again."""
+    if "%" not in path:
+        return True
+    try:
+        decoded = unquote_to_bytes(path).decode()
+    except UnicodeDecodeError:
+        return False
+    if _NOT_TEXT.search(decoded):
+        return False
+    decoded = _decoded(decoded)
+    _, first, *others = _SEPARATOR.split(decoded)
+    is_relative = not first and bool(others)  # "//host"
+    return unquote(decoded) == decoded and not is_relative and not {first, *others} & {".", ".."}
+
+
+def _decoded(path: str) -> str:
+    """Return a path after decoding it several times, as a chain of servers might."""
+    for _ in range(_MAX_DECODED):
+        if "%" not in path:
+            break
+        path = unquote(path)
+    return path

@@ -11,13 +11,14 @@ from typing import Any
 
 from cachetools import LRUCache
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 
 from unwritten_engine.errors import RequestRefused, suggestion
 
 from ..core.errors import BadEdit, BadForm, BadURL, Busy, Denied, EditConflict, StoreError
 from ..generation.page_job import PageJob
 from ..generation.revisions import split_sentences
+from ..routing.redirects import PageRedirect
 from ..routing.routes import PageRequest
 from ..security.client_address import client_id
 from ..security.headers import NO_STORE
@@ -161,7 +162,7 @@ class EditPages:
                     raise BadURL("This page was just deleted.", 404) from None
                 stored = newest
                 continue
-            return RedirectResponse(f"{site.mount.url(page_request.key)}#region-{edit.region}", 303)
+            return PageRedirect(site.mount, f"{page_request.key}#region-{edit.region}")
 
     async def _apply(self, site: Site, page_request: PageRequest, stored: StoredPage, edit: EditInput) -> None:
         editor = Editor(site)
@@ -236,7 +237,7 @@ class EditPages:
         if site.jobs.get(page_request.key) is None:
             with contextlib.suppress(EditConflict):  # another request has started it
                 await Editor(site).regenerate(page_request, site.store.get(page_request.key), seed=seed)
-        return RedirectResponse(site.mount.url(page_request.key), 303)
+        return PageRedirect(site.mount, page_request.key)
 
 
 def _region_form(page_request: PageRequest, stored: StoredPage, name: str, edit: EditInput) -> RegionForm:

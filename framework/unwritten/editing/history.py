@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 
 from ..core.errors import BadEdit, BadForm, BadURL, EditConflict
+from ..routing.redirects import PageRedirect
 from ..routing.routes import PageRequest
 from ..security.headers import NO_STORE
 from ..storage.records import StoredPage
@@ -102,7 +103,7 @@ class HistoryPages:
             return await self._page(site, page_request, stored, problem=problem, status=409, compare=compare)
         except BadEdit as error:
             return await self._page(site, page_request, stored, problem=str(error), status=400)
-        return RedirectResponse(site.mount.url(page_request.key), 303)
+        return PageRedirect(site.mount, page_request.key)
 
     async def _page(
         self,

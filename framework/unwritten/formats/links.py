@@ -7,11 +7,11 @@ import re
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from html import unescape
-from urllib.parse import quote, unquote, urljoin, urlsplit
+from urllib.parse import unquote
 
 from markupsafe import Markup, escape
 
-from ..core.paths import is_page_key
+from ..core.paths import page_path
 from ..security.signed_links import unsigned
 
 # Possessive quantifiers: a text that almost matches is given up at once, so searching takes linear time.
@@ -60,6 +60,7 @@ class Linker:
         find_written: Returns those of the given keys whose pages are written.
         sign: Returns the address of an unwritten page with a signature, where links are signed.
         root_path: The prefix under which the app is served.
+        no_pages: Paths of the framework where no page can be.
     """
 
     def __init__(
@@ -69,20 +70,23 @@ class Linker:
         find_written: Callable[[Collection[str]], set[str]],
         sign: Callable[[str], str] = str,
         root_path: str = "",
+        no_pages: Collection[str] = (),
     ) -> None:
         self.page = page
         self.root_path = root_path
         self._key_for = key_for
         self._find_written = find_written
         self._sign = sign
+        self._no_pages = no_pages
         self._written: dict[str, bool] = {page: True}
         self._keys: dict[str, str | None] = {}
         self._anchors: dict[tuple[str, str], Markup] = {}
+        self._paths: dict[str, str | None] = {}
 
     def key_for(self, title: str) -> str | None:
         """Return the key of the page with this title, or None if no page can have it."""
         if title not in self._keys:
-            self._keys[title] = self._key_for(title) if self._key_for else None
+            self._keys[title] = self._page(self._key_for(title) if self._key_for else None)
         return self._keys[title]
 
     def anchor(self, title: str, text: str) -> Markup:
@@ -121,21 +125,20 @@ class Linker:
 
         A bare name such as ``<a href="Great Auk">`` leads to the same page as ``[[Great Auk]]``.
         """
-        address = unsigned(address.strip(" "))
-        if len(address) > 2048 or any(ord(char) < 32 for char in address) or "\\" in address:
-            return None
-        try:
-            parts = urlsplit(address)
-            joined = urljoin(self.page, address)
-        except ValueError:  # for example an incomplete IPv6 address
-            return None
-        if parts.scheme or parts.netloc or address.startswith("//"):
-            return None
-        if self._key_for and address and not set("/?#") & set(address):
+        if address not in self._paths:
+            self._paths[address] = self._local_path(unsigned(address.strip(" ")))
+        return self._paths[address]
+
+    def _local_path(self, address: str) -> str | None:
+        path = page_path(address, self.page)
+        if path is not None and self._key_for and address and not set("/?#") & set(address):
             return self.key_for(unquote(address))
-        if not is_page_key(joined):
-            return None
-        return quote(joined, safe="/?#%&=+!$'()*,:@;-._~")
+        return self._page(path)
+
+    def _page(self, path: str | None) -> str | None:
+        """Return a path, or None if it is one of the framework's."""
+        is_reserved = path is not None and unquote(re.split("[?#]", path, maxsplit=1)[0]) in self._no_pages
+        return None if is_reserved else path
 
 
 def find_anchors(html: str, root_path: str = "") -> list[Link]:

@@ -26,7 +26,7 @@ from starlette.routing import PARAM_REGEX, compile_path
 from unwritten_engine.errors import suggestion
 
 from ..core.errors import BadApp, BadURL
-from ..core.paths import ENCODED_SLASH
+from ..core.paths import ENCODED_SLASH, page_key
 
 MAX_PARAMETER_LENGTH = 120
 """Maximum length of a URL parameter, which becomes part of a prompt. Longer ones are refused."""
@@ -169,12 +169,15 @@ class PagePattern:
         """Return the path for parameters in their canonical form; see ``parse``.
 
         Raises:
-            BadURL: If a value does not fit the pattern, such as a word where a number belongs.
+            BadURL: If a value does not fit the pattern, such as a word where a number belongs, or no page can be there.
         """
         path = self._format
         for name, convertor in self._convertors.items():
             path = path.replace("{" + name + "}", _quote(name, convertor, values[name]))
-        return "/" + path.lstrip("/")  # two slashes at the start would name another server
+        key = page_key("/" + path.lstrip("/"))  # two slashes at the start would name another server
+        if key is None:
+            raise BadURL("No page can be at this URL.", 404)
+        return key
 
     def link(self, title: str, limit: int = MAX_PARAMETER_LENGTH) -> str | None:
         """Return the path of the page that ``[[title]]`` leads to, or None if no page can have the title.

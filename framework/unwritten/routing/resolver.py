@@ -19,14 +19,15 @@ from starlette.types import Scope
 
 from ..core.errors import BadSchema
 from ..core.mount import MountPoint
-from ..core.paths import is_page_key
+from ..core.paths import WELL_KNOWN_PATHS, page_key
 from ..core.tracing import current_trace
 from ..formats.links import Linker
 from ..security.headers import frame_src
 from ..storage.pages import PageStore
 from ..storage.transactions import ReadTracker
 from .patterns import PagePattern, safe_title, single_line
-from .routes import CanonicalRedirect, PageRequest, PageRoute
+from .redirects import CanonicalRedirect
+from .routes import PageRequest, PageRoute
 from .visit import VisitReader
 
 log = logging.getLogger("unwritten")
@@ -116,6 +117,7 @@ class PageResolver:
         self._store = store
         self._visits = visits
         self._sign = sign
+        self._no_pages = frozenset(WELL_KNOWN_PATHS) - {getattr(route, "path", "") for route in router.routes}
         self._parsed: dict[tuple[str, bytes | str], _ParsedURL] = {}
 
     async def resolve(self, request: Request, route: PageRoute) -> PageRequest | Response:
@@ -143,7 +145,7 @@ class PageResolver:
                     self._parsed.clear()
                 self._parsed[spelling] = url
         if url.redirect is not None:
-            return CanonicalRedirect(url.redirect, self._mount.prefix)
+            return CanonicalRedirect(self._mount, url.redirect)
         visit = self._visits.read(request, url.key) if function.wants_visit else None
         trace = current_trace.get()
         with ReadTracker(route.name) as tracker, trace.step("page function") if trace else nullcontext():
@@ -157,7 +159,7 @@ class PageResolver:
             page,
             route,
             request,
-            Linker(url.key, links, self._store.exists, self._sign, self._mount.prefix),
+            Linker(url.key, links, self._store.exists, self._sign, self._mount.prefix, self._no_pages),
             frozenset(tracker.tables),
             frame_src(page.embeds, request.headers.get("host"), self._mount.root_path) if page.embeds else "",
         )
@@ -206,9 +208,10 @@ class PageResolver:
     async def _resolve_on(
         self, routes: Sequence[PageRoute], key: str, origin: Scope | None = None, referer: str | None = None
     ) -> PageRequest | Response | None:
-        if not is_page_key(key):
+        normalized = page_key(key)
+        if normalized is None:
             return None
-        scope = self._scope_for(key, origin or {}, referer)
+        scope = self._scope_for(normalized, origin or {}, referer)
         for route in routes:
             match, child = route.matches(scope)
             if match is Match.FULL:

@@ -9,7 +9,7 @@ from urllib.parse import unquote
 
 from starlette.datastructures import URLPath
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, NoMatchFound, Route, Router
 from starlette.types import Receive, Scope, Send
 
@@ -179,16 +179,3 @@ class PageRequest:
     linker: Linker
     tables: frozenset[str] = frozenset()
     frame_src: str = ""
-
-
-class CanonicalRedirect(RedirectResponse):
-    """Redirects another spelling of a page's URL to the canonical one.
-
-    Args:
-        key: The page's key, with its query.
-        prefix: The prefix under which the app is served, percent-encoded.
-    """
-
-    def __init__(self, key: str, prefix: str = "") -> None:
-        super().__init__(prefix + key, 302)
-        self.key = key

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from starlette.requests import Request
 
 from ..core.mount import MountPoint
+from ..core.paths import page_key
 from ..security.signer import VisitorCookie
 from ..storage.pages import PageStore
 
@@ -67,8 +68,8 @@ class VisitReader:
             referer = urlsplit("")
         if referer.netloc and referer.netloc == request.headers.get("host"):
             source = self._mount.key(referer.path)
-            if source is not None and referer.query:
-                source += f"?{referer.query}"
+            if source is not None:
+                source = page_key(source + (f"?{referer.query}" if referer.query else ""))
         link = self._store.link(source, key) if source else None
         return Visit(
             key=key,

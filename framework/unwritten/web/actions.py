@@ -23,13 +23,14 @@ from typing import Any
 
 from pydantic import ValidationError
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 
 from ..core.errors import BadApp, TimedOut
 from ..core.mount import MountPoint
-from ..core.paths import is_page_key
+from ..core.paths import page_key, page_path
 from ..rendering.renderer import Renderer
 from ..routing.form_fields import FormPairs, FormState
+from ..routing.redirects import PageRedirect
 from ..routing.resolver import PageResolver
 from ..routing.routes import PageRequest
 from ..routing.visit import Visit, VisitReader
@@ -111,7 +112,7 @@ class ActionHandler:
         token, _, form_id = request.query_params.get(TOKEN, "").rpartition(".")
         check = self._signer.verify_form(token, path, page)
         if check != "good":
-            return self._refuse_token(check, path, page if is_page_key(page) else "", pairs)
+            return self._refuse_token(check, path, page_key(page) or "", pairs)
         fields = route.function.form.parse(pairs)
         if isinstance(fields, FormState):
             return await self._respond_invalid(request, path, page, pairs, fields)
@@ -165,9 +166,9 @@ class ActionHandler:
         if isinstance(result, Response):
             return result
         if result is None or isinstance(result, Redraw):
-            return RedirectResponse(self._mount.url(page), 303)
-        if isinstance(result, str) and is_page_key(result):
-            return RedirectResponse(self._mount.url(result), 303)
+            return PageRedirect(self._mount, page)
+        if isinstance(result, str) and page_path(result) is not None:
+            return PageRedirect(self._mount, result)
         error = BadApp(
             f"The action {route.name!r} returned {result!r}, which is not a response. Return None, Redraw('name'), the "
             "key of a page such as app.url_path_for('thread', id=3), or a Starlette Response."

@@ -16,13 +16,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from ..core.assets import asset_dir
 from ..core.errors import BadURL, UnwrittenError
-from ..core.paths import is_page_key
+from ..core.paths import page_key
 from ..formats.app import extract_document, text_hash
+from ..routing.redirects import PageRedirect
 from ..security.client_address import client_id
 from ..security.headers import is_cross_origin
 from ..security.rate_limits import ClientWindows
@@ -158,7 +159,7 @@ def box_routes(get_site: GetSite) -> list[BaseRoute]:
         site = await get_site()
         page, region = _page_and_region(request.query_params)
         if request.headers.get("sec-fetch-dest") == "document":  # opened in a tab, without the page around it
-            return RedirectResponse(site.mount.url(page), 303)
+            return PageRedirect(site.mount, (await site.handler.find_page(page, request)).key)
         text = find_text(site, page, region, request.query_params.get("text"))
         if text is None:
             return HTMLResponse("<!doctype html><p>This app does not exist any more.", 404, _HEADERS)
@@ -217,8 +218,8 @@ async def _read_json(request: Request) -> dict[str, str]:
 
 
 def _page_and_region(values: Mapping[str, str]) -> tuple[str, str]:
-    page, region = values.get("page"), values.get("region")
-    if not page or not region or not is_page_key(page) or not page.isascii():
+    page, region = page_key(values.get("page") or ""), values.get("region")
+    if page is None or not region:
         raise BadURL("A box is identified by the key of its page and the name of its region.")
     return page, region
 

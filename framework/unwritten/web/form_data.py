@@ -11,7 +11,7 @@ from starlette.types import Message
 from unwritten_engine.errors import suggestion
 
 from ..core.errors import BadForm
-from ..core.paths import is_page_key
+from ..core.paths import page_key
 from ..routing.form_fields import FormPairs
 from ..security.headers import is_cross_origin
 
@@ -20,8 +20,6 @@ MAX_FIELDS = 1000
 
 MAX_FIELD_SIZE = 64 * 1024
 """Maximum size in bytes of one field of an action's form. Larger ones are refused."""
-
-_MAX_KEY_LENGTH = 8000
 
 _CONTENT_TYPES = ("application/x-www-form-urlencoded", "multipart/form-data")
 
@@ -70,8 +68,8 @@ class SubmittedForm:
         Raises:
             BadForm: If there is none.
         """
-        key = self.one("page")
-        if not is_page_key(key) or not key.isascii() or len(key) > _MAX_KEY_LENGTH:
+        key = page_key(self.one("page"))
+        if key is None:
             raise BadForm("The form does not name its page. Go back to the page and send the form again.")
         return key
 

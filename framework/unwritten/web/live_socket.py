@@ -33,7 +33,7 @@ from typing import Any
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from ..core.errors import StoreError
-from ..core.paths import is_page_key
+from ..core.paths import page_key
 from ..core.tracebacks import log_error
 from ..generation.page_job import PageJob, Subscriber
 from ..generation.prefetcher import Viewer
@@ -191,8 +191,8 @@ class LiveSocket:
             raise _InvalidMessage("The message is not valid JSON.") from None
         if not isinstance(message, dict) or not isinstance(message.get("page"), str):
             raise _InvalidMessage('A message is an object such as {"type": "watch", "page": "/wiki/Lighthouse"}.')
-        kind, key = message.get("type"), message["page"]
-        if not is_page_key(key) or not key.isascii():
+        kind, key = message.get("type"), page_key(message["page"])
+        if key is None:
             raise _InvalidMessage("A page is given by its key, such as /wiki/Lighthouse.")
         handler = self._handlers.get(kind) if isinstance(kind, str) else None
         if handler is None:

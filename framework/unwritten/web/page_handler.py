@@ -10,10 +10,11 @@ from dataclasses import replace
 from urllib.parse import urlencode, urlsplit
 
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 
 from ..core.errors import BadURL, Busy, Denied
 from ..core.mount import MountPoint
+from ..core.paths import page_key
 from ..core.tracing import current_trace
 from ..generation.job_queue import JobQueue
 from ..generation.job_starter import JobStarter
@@ -24,8 +25,9 @@ from ..rendering.document import page_response
 from ..rendering.renderer import Renderer
 from ..routing.form_fields import FormState
 from ..routing.page_function import PLAIN, VERSION
+from ..routing.redirects import CanonicalRedirect, PageRedirect
 from ..routing.resolver import PageResolver
-from ..routing.routes import CanonicalRedirect, PageRequest, PageRoute
+from ..routing.routes import PageRequest, PageRoute
 from ..security.headers import (
     NO_STORE,
     NOINDEX,
@@ -164,7 +166,7 @@ class PageHandler:
         plain = request.query_params.get(PLAIN)
         if plain is not None:
             key += ("&" if "?" in key else "?") + urlencode({PLAIN: plain})
-        return RedirectResponse(self._mount.url(key), 303, NO_STORE)
+        return PageRedirect(self._mount, key, headers=NO_STORE)
 
     # -- for forms and extensions -------------------------------------------------------------------------
 
@@ -178,7 +180,7 @@ class PageHandler:
         page_request = await self.find_page(key, request)
         if self._jobs.get(page_request.key) is None and self._cache.rendered(page_request, is_visit=False) is None:
             await self._starter.start(page_request, searched=True)
-        return RedirectResponse(self._mount.url(page_request.key), 303)
+        return PageRedirect(self._mount, page_request.key)
 
     async def find_page(self, key: str, request: Request) -> PageRequest:
         """Resolve the page that one of the framework's forms is about.
@@ -200,14 +202,16 @@ class PageHandler:
         """
         if not (self._signed_links.required and 300 <= response.status_code < 400):
             return response
-        location = urlsplit(response.headers.get("location", ""))
+        try:
+            location = urlsplit(response.headers.get("location", ""))
+        except ValueError:  # for example an incomplete IPv6 address
+            return response
         # ``request.url_for`` makes absolute URLs.
         if location.netloc not in {"", request.headers.get("host")} or not is_same_site_navigation(request.headers):
             return response
-        key = self._mount.key(location.path)
-        if key is None or not key.startswith("/"):
+        key = page_key((self._mount.key(location.path) or "") + (f"?{location.query}" if location.query else ""))
+        if key is None:
             return response
-        key += f"?{location.query}" if location.query else ""
         if self._jobs.get(key) is None and not self._store.exists([key]):
             response.headers["location"] = self._mount.url(self._signed_links.sign(key, "search"))
         return response

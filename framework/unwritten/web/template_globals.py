@@ -12,7 +12,7 @@ from starlette.routing import BaseRoute, Router
 
 from ..core.errors import BadURL
 from ..core.mount import MountPoint
-from ..core.paths import is_page_key
+from ..core.paths import page_path, site_path
 from ..routing.routes import RAISE
 from ..security.signed_links import SignedLinks
 from ..storage.pages import PageStore
@@ -54,13 +54,14 @@ class TemplateGlobals:
         Raises:
             BadURL: If it is not a key, such as ``/wiki/Tea``.
         """
-        if not isinstance(key, str) or not is_page_key(key):
+        path = page_path(key) if isinstance(key, str) else None
+        if path is None:
             if default is not RAISE:
                 return default
             raise BadURL(f"{key!r} is not the key of a page. A key looks like '/wiki/Tea'.")
-        if self._signed_links.required and not self._store.exists([key]):
-            key = self._signed_links.sign(key, "search" if searched else "link")
-        return self._mount.url(key)
+        if self._signed_links.required and not self._store.exists([path]):
+            path = self._signed_links.sign(path, "search" if searched else "link")
+        return self._mount.url(path)
 
     def url_for(self, name: str, /, *, default: Any = RAISE, **path_params: Any) -> Any:
         """Return the URL of a route or page, without scheme and host: rendered pages are shared by all visitors.
@@ -78,7 +79,10 @@ class TemplateGlobals:
             BadURL: If no page can have these parameters.
         """
         try:
-            return self._mount.url(str(self._router.url_path_for(name, **path_params)))
+            path = site_path(str(self._router.url_path_for(name, **path_params)))
+            if path is None:
+                raise BadURL(f"The URL of {name!r} with these parameters leads to no path of this app.")
+            return self._mount.url(path)
         except BadURL:
             if default is RAISE:
                 raise

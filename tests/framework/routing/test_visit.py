@@ -60,6 +60,8 @@ def test_a_visit_without_a_page_of_this_app_has_only_its_key(tmp_path: Path) -> 
             {"referer": "https://evil.example/wiki/Lighthouse"},
             {"referer": "http://["},
             {"referer": "x"},
+            {"referer": "http://testserver//evil.example/x"},
+            {"referer": "http://testserver/_unwritten/edit?page=/"},
         ):
             client.get("/wiki/Lamp?a=1&a=2", headers=headers)
             assert visits[-1] == Visit(key="/wiki/Lamp", query={"a": "2"})

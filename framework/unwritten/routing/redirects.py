@@ -1,0 +1,45 @@
+"""Redirects to pages of this app: the only place where the framework chooses where a browser goes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from starlette.responses import RedirectResponse
+
+from ..core.errors import BadURL
+from ..core.mount import MountPoint
+from ..core.paths import page_path
+
+
+class PageRedirect(RedirectResponse):
+    """A redirect to a page of this app.
+
+    Args:
+        mount: The prefix under which the app is served.
+        target: The page's key. It may have a fragment.
+        status_code: 303, so that the browser requests the page with GET.
+        headers: Further headers.
+
+    Raises:
+        BadURL: If no page of this app can be there.
+    """
+
+    def __init__(
+        self, mount: MountPoint, target: str, status_code: int = 303, headers: Mapping[str, str] | None = None
+    ) -> None:
+        path = page_path(target)
+        if path is None:
+            raise BadURL(f"{target[:200]!r} is not the URL of a page of this app.")
+        super().__init__(mount.url(path), status_code, headers)
+
+
+class CanonicalRedirect(PageRedirect):
+    """Redirects another spelling of a page's URL to the canonical one.
+
+    Attributes:
+        key: The page's key, with its query.
+    """
+
+    def __init__(self, mount: MountPoint, key: str) -> None:
+        super().__init__(mount, key, 302)
+        self.key = key
