@@ -9,32 +9,35 @@ from urllib.parse import quote, unquote, urlsplit
 import pytest
 from starlette.applications import Starlette
 from starlette.routing import Mount
+from starlette.testclient import TestClient
 from tests.browser.tabs import OpenTab
 from tests.support.apps import make_wiki, write
 from tests.support.servers import served
 from tests.support.urls import url_vectors
 
 from unwritten.core.paths import page_key, page_path
+from unwritten_engine import scripted
 
 pytestmark = pytest.mark.browser
 
 PARSE = """(urls) => urls.map((text) => {
+  const parse = (text) => {
+    if (!URL.canParse(text, location.href)) return null;
+    const { origin, pathname, search, hash } = new URL(text, location.href);
+    return [origin, pathname, search, hash];
+  };
   const key = unwritten.key(text);
-  const parse = (text) => { try { const u = new URL(text, location.href); return [u.origin, u.pathname, u.search, u.hash] } catch { return null } };
   return { seen: parse(text), key, again: key === null ? null : parse(unwritten.url(key)) };
 })"""
 
 
 @pytest.mark.parametrize("prefix", ["", "/gu ide"])
 def test_the_server_and_the_scripts_agree_with_the_browser(tmp_path: Path, open_tab: OpenTab, prefix: str) -> None:
-    from starlette.testclient import TestClient
-
-    from unwritten_engine import scripted
-
     app = make_wiki(tmp_path, scripted("A tower."))
     with TestClient(app) as client:
         write(client, "/wiki/Here")
-    outer: Any = Starlette(routes=[Mount(prefix, app)], lifespan=lambda _: app.router.lifespan_context(app))
+    lifespan: Any = app.router.lifespan_context
+    outer = Starlette(routes=[Mount(prefix, app)], lifespan=lambda _: lifespan(app))
     vectors = [text for text in url_vectors() if text.isascii() or text.encode("utf-8", "ignore").decode() == text]
     with served(outer if prefix else app) as address:
         origin, root = f"http://{address}", quote(prefix)

@@ -86,7 +86,8 @@ class WellKnownRoutes(BaseRoute):
     def __init__(self, get_site: GetSite, mount: MountPoint, routes: Sequence[BaseRoute]) -> None:
         endpoints: Sequence[Endpoint] = (robots, Health(get_site).respond, partial(metrics_endpoint, get_site))
         self._routes = {
-            path: Route(path, endpoint, methods=["GET"]) for path, endpoint in zip(WELL_KNOWN_PATHS, endpoints, strict=True)
+            path: Route(path, endpoint, methods=["GET"])
+            for path, endpoint in zip(WELL_KNOWN_PATHS, endpoints, strict=True)
         }
         self._mount = mount
         self._others = routes

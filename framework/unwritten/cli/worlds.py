@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 import click
 
 from ..export.static_site import export_site
-from ..export.world_file import ImportReport, copy_world, import_world
+from ..export.world_file import copy_world
+from ..export.world_import import ImportReport, import_world
 from .flags import app_options, choose_app, given_settings
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -81,6 +82,13 @@ def _describe(report: ImportReport, path: Path, dry_run: bool) -> list[str]:
         lines.append(
             f"Left unchanged: {_pages(len(report.ours))} with another text here: {shown}. To add theirs: --theirs"
         )
+    if report.refused:
+        lines.append(f"Refused: {_pages(len(report.refused))} with invalid contents.")
+        lines += [f"  {key}: {reason}" for key, reason in report.refused[:10]]
+        lines += [f"  and {len(report.refused) - 10:,} more"] if len(report.refused) > 10 else []
+    if report.links:
+        verb = "link that leads" if report.links == 1 else "links that lead"
+        lines.append(f"Left out: {report.links:,} {verb} to no page of an app.")
     if report.tables:
         lines.append(f"Tables are not imported: {', '.join(report.tables)}.")
     return lines

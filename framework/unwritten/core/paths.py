@@ -1,8 +1,8 @@
 r"""Paths of the framework's own routes, and the one decision which URLs lead to pages of this app.
 
 Every redirect, link, form, message and import passes one of the functions below. They parse a URL as browsers do (the
-URL standard of the WHATWG), and refuse what leads elsewhere: other schemes and servers, ``//host`` and ``/\host`` in any
-spelling, and text that is no URL. What they return is the normalized path, so later code sees what browsers see.
+URL standard of the WHATWG), and refuse what leads elsewhere: other schemes and servers, ``//host`` and ``/\host`` in
+any spelling, and text that is no URL. What they return is the normalized path, so later code sees what browsers see.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ import json
 import re
 import sqlite3
 from collections import Counter, defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -77,6 +77,22 @@ class PageStore:
             EditConflict: The page has changed since the version that the change is based on. Nothing was written.
         """
         return await self.database.write(lambda database: _save(database, page))
+
+    def save_all(self, pages: Iterable[PageWrite]) -> None:
+        """Store many pages in one transaction, in order. It blocks: call it outside of the event loop.
+
+        Args:
+            pages: The pages. If it is a generator, it runs in the write thread. If it raises, nothing is written.
+
+        Raises:
+            StoreLocked, StoreFull, StoreError: Nothing was written. It can be tried again.
+        """
+
+        def work(database: sqlite_utils.Database) -> None:
+            for page in pages:
+                _save(database, page)
+
+        self.database.write_sync(work)
 
     async def mark_opened(self, key: str, seconds: float) -> None:
         """Record that a visitor has opened a prefetched page for the first time. Later calls change nothing.
@@ -301,7 +317,7 @@ def _save(database: sqlite_utils.Database, page: PageWrite) -> StoredPage:
 def _add_version(database: sqlite_utils.Database, page: PageWrite, page_id: int | None, current: int) -> StoredPage:
     """Add a version to a page, or create the page if ``page_id`` is None."""
     connection = database.conn
-    now = datetime.now(UTC)
+    now = page.written_at or datetime.now(UTC)
     number = current + 1
     change = page.change
     if change.base is not None and change.base != current:

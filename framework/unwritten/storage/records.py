@@ -195,6 +195,7 @@ class PageWrite:
         links: Its links, in order.
         change: What it changes. If it has a base, the current version must be that one.
         amends: True to add the canvases to the current version, False to make a new one.
+        written_at: When it was generated, if it was generated elsewhere. None: now.
     """
 
     key: str
@@ -206,3 +207,4 @@ class PageWrite:
     links: tuple[Link, ...]
     change: Change = WRITTEN
     amends: bool = False
+    written_at: datetime | None = None

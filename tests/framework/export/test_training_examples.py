@@ -20,7 +20,7 @@ from unwritten.export.training_examples import (
     read_prompt,
     training_examples,
 )
-from unwritten.export.world_file import import_world
+from unwritten.export.world_import import import_world
 from unwritten.generation.region_job import prompt_text
 from unwritten_engine import Prompt, scripted
 from unwritten_engine.training.dataset import read_pages, write_pages

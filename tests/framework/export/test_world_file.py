@@ -15,7 +15,8 @@ from tests.support.apps import browser, make_app, make_wiki, tables, write
 from unwritten import App, Canvas
 from unwritten.cli.main import main
 from unwritten.core.errors import TransferError
-from unwritten.export.world_file import copy_world, import_world
+from unwritten.export.world_file import copy_world
+from unwritten.export.world_import import import_world
 from unwritten_engine import scripted
 
 pytestmark = pytest.mark.timeout(30)

@@ -185,7 +185,14 @@ def test_generated_text_links_neither_elsewhere_nor_to_the_framework(format: str
         source = escape(url) if format == "html" else url
         texts = [f'<a href="{source}">x</a>', f"<a href='{source}'>x</a>"]
         if format == "markdown":
-            texts = [f"[x](<{url}>)", f"[x]({url})", f"[x][r]\n\n[r]: <{url}>", f"<{url}>", f"[[{url}]]", f"![x]({url})"]
+            texts = [
+                f"[x](<{url}>)",
+                f"[x]({url})",
+                f"[x][r]\n\n[r]: <{url}>",
+                f"<{url}>",
+                f"[[{url}]]",
+                f"![x]({url})",
+            ]
         for text in texts:
             for link in links_of(format, text, linker):
                 links += 1

@@ -33,7 +33,7 @@ def test_only_one_module_makes_redirects() -> None:
         name = file.relative_to(home).as_posix()
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, (ast.Name, ast.Attribute, ast.alias)):
-                text = getattr(node, "id", None) or getattr(node, "attr", None) or getattr(node, "name", "")
+                text = str(getattr(node, "id", "") or getattr(node, "attr", "") or getattr(node, "name", ""))
                 if text.endswith("RedirectResponse"):
                     found.setdefault(text, set()).add(name)
             elif isinstance(node, ast.Constant):
@@ -97,7 +97,7 @@ def test_no_request_is_redirected_off_site(tmp_path: Path) -> None:
                 ("/_unwritten/box", "GET"),
             ):
                 data = {"page": url} if name == "/write" else fields
-                given = {"params": fields} if method == "GET" else {"data": data}
+                given: dict[str, Any] = {"params": fields} if method == "GET" else {"data": data}
                 response = client.request(method, path, headers=own_tab, **given)
                 statuses.add(response.status_code)
                 assert response.status_code < 500
