@@ -74,6 +74,36 @@ def test_a_site_works_from_a_file_server_and_from_files(
         tab.foreign[:] = [url for url in tab.foreign if not url.startswith(f"file://{folder}/")]
 
 
+def test_nothing_that_slips_into_an_exported_page_runs_or_is_sent(
+    files: tuple[Path, str], open_tab: OpenTab, tmp_path: Path
+) -> None:
+    folder, server = files
+    with browser(make_wiki(tmp_path, scripted("A tower."))) as client:
+        write(client, "/wiki/Tower")
+    _export(make_wiki(tmp_path, scripted()), folder)
+    file = folder / "wiki" / "Tower.html"
+    slipped = (
+        "<script>ran = 1</script><img src=x onerror='ran = 2'><svg onload='ran = 3'></svg>"
+        "<a id=a href='javascript:ran=4'>x</a><iframe srcdoc='<script>parent.ran = 5</script>'></iframe><img src='https://evil.example/x.png'>"
+        "<form id=f action='https://evil.example/'></form><link rel=stylesheet href='https://evil.example/x.css'>"
+    )
+    file.write_text(file.read_text().replace("</main>", f"{slipped}</main>"))
+    blocked: list[str] = []
+    for start in (server, f"file://{folder}"):
+        tab = open_tab(cdn=False)
+        tab.page.on("requestfailed", lambda request: blocked.append(f"{request.failure} {request.url}"))
+        tab.page.goto(f"{start}/wiki/Tower.html")
+        tab.js("() => { document.getElementById('a').click(); document.getElementById('f').submit() }")
+        tab.page.wait_for_timeout(200)
+        assert tab.js("() => [typeof ran, location.pathname.endsWith('/wiki/Tower.html')]") == ["undefined", True]
+        # Playwright reports requests that the policy has stopped, too.
+        evil = [url for url in tab.foreign if not url.startswith("file:")]
+        assert [f"csp {url}" for url in evil] == [failure for failure in blocked if "evil" in failure]
+        assert any("Content Security Policy" in fault for fault in tab.faults)
+        for notes in (blocked, tab.foreign, tab.faults):
+            notes.clear()
+
+
 def test_an_exported_box_runs_without_network_access(
     files: tuple[Path, str], open_tab: OpenTab, tmp_path: Path
 ) -> None:

@@ -1,17 +1,37 @@
 """Convert a page as the server sends it into a file of a static site.
 
 Links point to files, scripts are removed, forms are disabled with a note, and elements that need a server are left out.
+A content security policy in the file is the second line of defence, as the server's is for its pages.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from html import escape
 from html.parser import HTMLParser
-from urllib.parse import urlsplit
 
-from ..core.paths import FRAMEWORK_PREFIX
-from ..security.signed_links import SIGNATURE
+from ..core.paths import FRAMEWORK_PREFIX, site_path
+from ..security.signed_links import unsigned
+
+_POLICY = {
+    "default-src": "'none'",
+    "style-src": "'self'",
+    "img-src": "'self' data:",
+    "font-src": "'self'",
+    "media-src": "'self'",
+    "form-action": "'none'",
+    "base-uri": "'none'",
+}
+
+# A box is a document inside of the page's file, and inherits its policy. Its own policy and sandbox forbid the network.
+_POLICY_WITH_BOXES = _POLICY | {
+    "script-src": "'unsafe-inline'",
+    "style-src": "'self' 'unsafe-inline'",
+    "img-src": "'self' data: blob:",
+    "font-src": "'self' data:",
+    "media-src": "'self' data: blob:",
+}
 
 FORM_NOTE = "Forms work in the running app, not in this copy."
 """Shown below every form."""
@@ -28,6 +48,10 @@ _URL_ATTRIBUTES = {
     "iframe": "src",
 }
 
+_REMOVED_ATTRIBUTES = frozenset({"ping", "formaction", "background", "nonce"})
+
+_SCHEME = re.compile(r"\s*([A-Za-z][A-Za-z0-9+.-]*+):")
+
 _CONTROLS = frozenset({"button", "input", "select", "textarea"})
 
 Attributes = list[tuple[str, str | None]]
@@ -38,19 +62,25 @@ def local_url(url: str) -> tuple[str, str] | None:
 
     Returns None if the URL leads elsewhere.
     """
-    try:
-        parts = urlsplit(url)
-    except ValueError:
+    path = site_path(url)
+    if path is None:
         return None
-    if parts.scheme or parts.netloc or not parts.path.startswith("/"):
-        return None
-    query = "&".join(pair for pair in parts.query.split("&") if pair and not pair.startswith(f"{SIGNATURE}="))
-    return parts.path + (f"?{query}" if query else ""), parts.fragment
+    target, _, fragment = unsigned(path).partition("#")
+    return target.removesuffix("?"), fragment
 
 
 def is_signed(url: str) -> bool:
     """True if a URL is signed: it leads to an unwritten page."""
-    return f"{SIGNATURE}=" in urlsplit(url).query
+    path = site_path(url)
+    return path is not None and unsigned(path) != path
+
+
+def leads_elsewhere(url: str) -> bool:
+    """True if a URL leads out of the site where its text does not say so, or runs a script."""
+    scheme = _SCHEME.match(url)
+    if scheme is not None:
+        return scheme[1].lower() not in {"http", "https", "mailto", "tel", "data"}
+    return site_path(url, "/") is None
 
 
 def urls_of(html: str) -> list[str]:
@@ -66,7 +96,12 @@ def urls_of(html: str) -> list[str]:
 
 
 def make_static(
-    html: str, rewrite: Callable[[str, str], str | None], box: Callable[[str], str], footer: str = ""
+    html: str,
+    rewrite: Callable[[str, str], str | None],
+    box: Callable[[str], str],
+    footer: str = "",
+    *,
+    policy: bool = False,
 ) -> str:
     """Return a page that works without a server.
 
@@ -75,22 +110,33 @@ def make_static(
         rewrite: Takes a tag and a URL of the app in it. Returns the new URL, or None to remove the element.
         box: Takes the URL of a box and returns its document.
         footer: HTML for the end of the body.
+        policy: True adds a content security policy.
     """
-    writer = _StaticWriter(rewrite, box, footer)
+    writer = _StaticWriter(rewrite, box, footer, _policy(html) if policy else "")
     writer.feed(html)
     writer.close()
     return "".join(writer.out)
 
 
+def _policy(html: str) -> str:
+    """Return the element with the policy of a page."""
+    rules = _POLICY_WITH_BOXES if "<iframe" in html else _POLICY
+    policy = "; ".join(f"{name} {sources}" for name, sources in rules.items())
+    return f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
+
+
 class _StaticWriter(HTMLParser):
     """Copies a page tag by tag. Tags that need no change are copied as they are."""
 
-    def __init__(self, rewrite: Callable[[str, str], str | None], box: Callable[[str], str], footer: str) -> None:
+    def __init__(
+        self, rewrite: Callable[[str, str], str | None], box: Callable[[str], str], footer: str, policy: str
+    ) -> None:
         super().__init__(convert_charrefs=False)
         self.out: list[str] = []
         self._rewrite = rewrite
         self._box = box
         self._footer = footer
+        self._policy = policy  # until it is written
         self._skipped = ""
         self._depth = 0
         self._in_colophon = False
@@ -99,6 +145,8 @@ class _StaticWriter(HTMLParser):
         classes = (values.get("class") or "").split()
         if tag == "meta":
             return values.get("name") == "htmx-config" or (values.get("http-equiv") or "").lower() == "refresh"
+        if tag == "base":
+            return True
         if tag == "form":
             return (values.get("action") or "").startswith(FRAMEWORK_PREFIX)
         if tag == "link":
@@ -111,6 +159,8 @@ class _StaticWriter(HTMLParser):
             self._depth += tag == self._skipped
             return
         values = dict(attrs)
+        if tag not in {"html", "head"}:
+            self._write_policy()
         if tag == "footer" and "colophon" in (values.get("class") or ""):
             self._in_colophon = True
         new = self._attributes(tag, values, attrs)
@@ -119,10 +169,18 @@ class _StaticWriter(HTMLParser):
                 self._skipped, self._depth = tag, 1
             return
         self.out.append(_tag(tag, new) if new != attrs else self.get_starttag_text() or "")
+        if tag == "head":
+            self._write_policy()
+
+    def _write_policy(self) -> None:
+        """Write the policy, which applies only to what comes after it."""
+        self.out.append(self._policy)
+        self._policy = ""
 
     def handle_startendtag(self, tag: str, attrs: Attributes) -> None:
         if self._skipped:
             return
+        self._write_policy()
         values = dict(attrs)
         new = self._attributes(tag, values, attrs)
         if new is not None and not self._is_removed(tag, values):
@@ -130,10 +188,16 @@ class _StaticWriter(HTMLParser):
 
     def _attributes(self, tag: str, values: dict[str, str | None], attrs: Attributes) -> Attributes | None:
         """Return a tag's new attributes, or None to remove the element."""
-        result = [(name, value) for name, value in attrs if not name.startswith(("hx-", "on", "ws-", "sse-"))]
+        result = [
+            (name, value)
+            for name, value in attrs
+            if not name.startswith(("hx-", "on", "ws-", "sse-")) and name not in _REMOVED_ATTRIBUTES
+        ]
         name = _URL_ATTRIBUTES.get(tag)
         url = values.get(name) if name else None
-        if name and url is not None and local_url(url) is not None:
+        if name and url is not None and leads_elsewhere(url):
+            result = [pair for pair in result if pair[0] != name]
+        elif name and url is not None and local_url(url) is not None:
             if tag == "iframe":
                 result = [("srcdoc", self._box(url)) if pair[0] == "src" else pair for pair in result]
             else:
@@ -166,6 +230,8 @@ class _StaticWriter(HTMLParser):
             self.out.append(text)
 
     def handle_data(self, data: str) -> None:
+        if data.strip():
+            self._write_policy()
         self._copy(data)
 
     def handle_entityref(self, name: str) -> None:

@@ -11,10 +11,12 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import mimetypes
 import posixpath
 import re
 import shutil
 import tempfile
+import unicodedata
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -41,6 +43,15 @@ STATIC_FOLDER = "unwritten-static"
 
 PICTURES_FOLDER = "unwritten-pictures"
 
+HEADERS_FILE = "_headers"
+"""Headers for static hosts that read such a file. A policy inside of a page cannot forbid that others frame it."""
+
+_HEADERS = """/*
+  Content-Security-Policy: frame-ancestors 'self'
+  Referrer-Policy: same-origin
+  X-Content-Type-Options: nosniff
+"""
+
 UNWRITTEN_PAGE = "unwritten.html"
 """Where links to unwritten pages lead."""
 
@@ -48,8 +59,9 @@ MAX_OTHER_PAGES = 2000
 """The largest number of pages besides the stored ones, such as lists, that are exported."""
 
 _MAX_NAME_BYTES = 120
+_MAX_PATH_BYTES = 200
 
-_RESERVED = re.compile(r"(?:con|prn|aux|nul|com\d|lpt\d)(?:\.|$)", re.I)
+_RESERVED = re.compile(r"(?:con|prn|aux|nul|(?:com|lpt)[\d\xb9\xb2\xb3])(?:\.|$)", re.I)
 """File names that Windows reserves."""
 
 _VERSION_QUERY = re.compile(r"version=\d+")
@@ -159,7 +171,11 @@ class _Export:
         self._app = app
         self._folder = folder
         self._files: dict[str, str] = {}
-        self._taken: set[str] = {UNWRITTEN_PAGE, MARKER, "index.html", "world.db"}
+        self._taken: set[str] = {
+            *(UNWRITTEN_PAGE, MARKER, HEADERS_FILE, "index.html", "world.db", STATIC_FOLDER, PICTURES_FOLDER),
+            *("_redirects", "_worker.js", "_routes.json"),  # static hosts read these, too
+        }
+        self._folders: set[str] = set()
         self._boxes: dict[str, str] = {}
         self._pages: list[str] = []
         self._licences: dict[str, str] = {}
@@ -184,6 +200,7 @@ class _Export:
             for key in self._pages:
                 self._rewrite(key)
         self._copy_static_files()
+        self._write(HEADERS_FILE, _HEADERS.encode())
         return report
 
     async def _collect(self, stored: list[str], report: ExportReport) -> None:
@@ -206,7 +223,7 @@ class _Export:
             if key not in known:
                 report.more += 1
             if media_type != "text/html":
-                self._write(self._file(key, ""), body)
+                self._write(self._file(key, _suffix(key, media_type)), body)
                 continue
             self._write(self._file(key, ".html"), body)
             self._pages.append(key)
@@ -292,20 +309,29 @@ class _Export:
         licence = self._licences.get(stored.provenance.model, "") if stored else ""
         footer = f'<footer class="colophon"><p class="licence">{escape(licence)}</p></footer>' if licence else ""
         html = path.read_text(encoding="utf-8")
-        html = make_static(html, rewrite, lambda box: self._boxes.get(box, ""), footer)
+        html = make_static(html, rewrite, lambda box: self._boxes.get(box, ""), footer, policy=True)
         path.write_text(html, encoding="utf-8")
 
     # -- files --------------------------------------------------------------------------------------------
 
     def _file(self, key: str, suffix: str) -> str:
-        """Choose the file of a page. No two share one, on any file system."""
+        """Choose the file of a page. No two share one, on any file system, and none is where another needs a folder."""
         name = file_of(key, suffix)
-        if name.casefold() in self._taken and not (key == "/" and name == "index.html"):
-            stem, dot, end = name.rpartition(".") if suffix else (name, "", "")
-            name = f"{stem}~{_short_hash(key)}{dot}{end}"
-        self._taken.add(name.casefold())
+        if not self._is_free(name) and not (key == "/" and name == "index.html"):
+            stem = name.removesuffix(suffix)
+            name = f"{stem}~{_short_hash(key)}{suffix}"
+            if not self._is_free(name):
+                name = f"{_short_hash(stem)}~{_short_hash(key)}{suffix}"
+        *folders, last = _folded(name)
+        self._folders.update(folders)
+        self._taken.add(last)
         self._files[key] = name
         return name
+
+    def _is_free(self, name: str) -> bool:
+        *folders, last = _folded(name)
+        is_used = last in self._taken or last in self._folders or not self._taken.isdisjoint(folders)
+        return not is_used and len(name.encode()) <= _MAX_PATH_BYTES
 
     def _write(self, file: str, body: bytes) -> None:
         path = self._folder / file
@@ -349,6 +375,18 @@ def _safe_name(part: str) -> str:
         start = safe.encode()[:_MAX_NAME_BYTES].decode(errors="ignore")
         safe = f"{start}~{_short_hash(part)}"
     return safe
+
+
+def _suffix(key: str, media_type: str) -> str:
+    """Return the end of the name of a file that is not HTML, so that no file server sends it as another type."""
+    guessed = mimetypes.guess_type(file_of(key, ""))[0]
+    return "" if guessed in {None, media_type} else mimetypes.guess_extension(media_type) or ".bin"
+
+
+def _folded(name: str) -> list[str]:
+    """Return the folders of a file and the file, as a file system sees them that ignores case."""
+    parts = unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold()).split("/")
+    return ["/".join(parts[:count]) for count in range(1, len(parts) + 1)]
 
 
 def _short_hash(text: str) -> str:

@@ -40,6 +40,12 @@ def test_tags_without_changes_are_copied_exactly() -> None:
             '<form action="/s"><input><input type="hidden" name="n"></form>',
             f'<form><input disabled><input type="hidden" name="n"></form><p class="quiet">{FORM_NOTE}</p>',
         ),
+        ('<base href="//evil.example/"><a href="/p" ping="/x">w</a>', '<a href="x">w</a>'),
+        ('<a href="javascript:alert(1)">w</a><a href="\x01JaVa\nscript:x">w</a>', "<a>w</a><a>w</a>"),
+        ('<a href="/.//evil.example">w</a><a href="/\\evil.example">w</a>', "<a>w</a><a>w</a>"),
+        ('<a href="/x/../p#top">w</a>', '<a href="x">w</a>'),
+        ('<img src="//evil.example/x.png">', "<img>"),
+        ('<button formaction="javascript:1">w</button>', "<button disabled>w</button>"),
         (
             '<footer class="colophon"><div class="actions">w<div>w</div></div>.</footer><div class="actions">w</div>',
             '<footer class="colophon">.</footer><div class="actions">w</div>',
@@ -48,6 +54,17 @@ def test_tags_without_changes_are_copied_exactly() -> None:
 )
 def test_elements_that_need_a_server_are_changed_or_removed(html: str, expected: str) -> None:
     assert static(html) == expected
+
+
+@pytest.mark.parametrize("start", ["<!doctype html><html><head>", "<!doctype html>\n<html>", "<!doctype html>", ""])
+@pytest.mark.parametrize(
+    "rest", ["<title>w</title>", "<meta charset=utf-8>", "w", "<p>w", "<br/>w", "<script>1</script>w"]
+)
+def test_the_policy_comes_before_everything_that_it_limits(start: str, rest: str) -> None:
+    html = make_static(start + rest, lambda tag, url: url, str, policy=True)
+    before, _, after = html.partition('<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; ')
+    assert before == start and after.partition('">')[2] == rest.removeprefix("<script>1</script>")
+    assert "script-src" not in after
 
 
 def test_the_footer_is_at_the_end() -> None:

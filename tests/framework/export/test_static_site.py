@@ -10,6 +10,9 @@ from urllib.parse import unquote, urljoin
 
 import pytest
 from click.testing import CliRunner
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.routing import Route
 from tests.support.apps import LIGHTHOUSE, browser, make_app, make_clock, make_wiki, templates, write
 from tests.support.html_checks import page_faults
 
@@ -141,6 +144,10 @@ def test_pages_that_the_app_cannot_render_any_more_are_reported(tmp_path: Path) 
         ("/wiki/C:%5Cx*%22%3C~", "wiki/C~3A~5Cx~2A~22~3C~7E.html"),
         ("/wiki/con", "wiki/~con~.html"),
         ("/wiki/.htaccess", "wiki/~.htaccess~.html"),
+        ("/wiki/com¹.x", "wiki/~com¹.x~.html"),
+        ("/wiki/..%2F..%2Fx", "wiki/~..~2F..~2Fx~.html"),
+        ("/wiki/a%00b%0A", "wiki/a~00b~0A.html"),
+        ("/wiki/Tea.", "wiki/~Tea.~.html"),
     ],
 )
 def test_every_key_has_a_file_name_for_all_systems(key: str, file: str) -> None:
@@ -154,6 +161,52 @@ def test_long_names_and_names_that_differ_in_case_do_not_collide(tmp_path: Path)
     assert site.pages == 5
     names = [name.casefold() for name in pages]
     assert len(names) == len(set(names)) == 7
+
+
+def test_no_page_takes_the_place_of_another_file_or_folder(tmp_path: Path) -> None:
+    """Visitors choose keys. None of them may break an export, or replace one of its files."""
+    keys = ["a", "A.html/b", "a.html/b/c", "unwritten-static/icon.svg", "unwritten", "unwritten-pictures/x", "_headers"]
+    keys += ["caf%C3%A9", "CAF%C3%89", "x/" * 50 + "y", "index", "index.html/z", "con/nul.x/aux", "world.db/x"]
+    app = make_app(tmp_path, scripted("Text."))
+
+    @app.fallback
+    def anything(path: str) -> str:
+        return f"About {path}."
+
+    with browser(app) as client:
+        for key in keys:
+            write(client, f"/{key}")
+    again = make_app(tmp_path, scripted())
+    again.fallback(anything)
+    report, pages = exported(again, tmp_path / "site")
+    assert report.changed == []
+    assert sum("Text." in html for html in pages.values()) == len(keys)
+    assert (tmp_path / "site" / "_headers").read_text().startswith("/*\n  Content-Security-Policy: frame-ancestors")
+    assert all(len(name.encode()) <= 205 for name in pages)
+
+
+def test_files_have_the_type_with_which_the_app_sends_them(tmp_path: Path) -> None:
+    app = written(tmp_path, "Tower")
+
+    async def raw(request: Request) -> Response:
+        return PlainTextResponse("<script>alert(1)</script>")
+
+    app.router.routes.insert(0, Route("/raw/{name}", raw))
+
+    async def front(request: Request) -> Response:
+        return HTMLResponse("".join(f'<a href="/raw/{name}">x</a>' for name in ("a.html", "b.svg", "c.txt", "d")))
+
+    app.router.routes.insert(0, Route("/", front))
+    exported(app, tmp_path / "site")
+    assert {path.name for path in (tmp_path / "site" / "raw").iterdir()} == {"a.html.txt", "b.svg.txt", "c.txt", "d"}
+
+
+def test_every_page_has_a_policy(tmp_path: Path) -> None:
+    _, pages = exported(written(tmp_path, "Tower"), tmp_path / "site")
+    assert len(pages) > 2
+    for name, html in pages.items():
+        (policy,) = re.findall(r'<head>\s*<meta http-equiv="Content-Security-Policy" content="([^"]*)">', html)
+        assert "default-src 'none'" in policy and "unsafe" not in policy, name
 
 
 def test_a_folder_that_is_not_empty_is_refused(tmp_path: Path) -> None:

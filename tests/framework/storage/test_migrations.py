@@ -12,7 +12,8 @@ import pytest
 from sqlite_utils import Database
 
 from unwritten import App, Page
-from unwritten.export.world_file import copy_world, import_world
+from unwritten.export.world_file import copy_world
+from unwritten.export.world_import import import_world
 from unwritten.storage.migrations import APPLICATION_ID, migrations
 from unwritten.storage.pages import PageStore
 from unwritten.storage.records import UNOPENED, Change, Provenance, StoredCanvas
