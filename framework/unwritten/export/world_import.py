@@ -19,6 +19,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from ..core.errors import TransferError
 from ..core.paths import page_key, page_path
+from ..core.text import is_text
 from ..formats.links import Link
 from ..storage.pages import PageStore
 from ..storage.records import UNOPENED, Change, ChangeKind, PageWrite, Provenance, StoredCanvas
@@ -41,7 +42,6 @@ _MAX_PROMPT_LENGTH = 1_000_000
 _MAX_SEARCH_LENGTH = 2_000_000
 _MAX_REGIONS_LENGTH = 100_000
 _FIRST_YEAR = 2000
-_NO_TEXT = re.compile("[\0\ud800-\udfff]")
 _NO_LINE = re.compile("[\0-\x1f\x7f\x85\u2028\u2029\ud800-\udfff]")
 
 
@@ -49,7 +49,7 @@ _NO_LINE = re.compile("[\0-\x1f\x7f\x85\u2028\u2029\ud800-\udfff]")
 
 
 def _check_text(text: str) -> str:
-    if _NO_TEXT.search(text):
+    if not is_text(text):
         raise ValueError("it is not valid text")
     return text
 
@@ -300,7 +300,7 @@ def _versions(other: UntrustedWorld, page: _Page, report: ImportReport) -> list[
     found = [_page_write(other, page, version) for version in versions]
     links = _links(other, page, report)
     text = next((row["c1"] for row in other.rows("search_content", "WHERE id = ?", page.id)), "")
-    if not isinstance(text, str) or len(text) > _MAX_SEARCH_LENGTH or _NO_TEXT.search(text):
+    if not isinstance(text, str) or len(text) > _MAX_SEARCH_LENGTH or not is_text(text):
         raise _Refused("its search text is not valid")
     return [*found[:-1], replace(found[-1], links=links, text=text)]
 

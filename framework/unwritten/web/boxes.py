@@ -22,6 +22,7 @@ from starlette.routing import BaseRoute, Route
 from ..core.assets import asset_dir
 from ..core.errors import BadURL, UnwrittenError
 from ..core.paths import page_key
+from ..core.text import is_text
 from ..formats.app import extract_document, text_hash
 from ..routing.redirects import PageRedirect
 from ..security.client_address import client_id
@@ -212,14 +213,18 @@ async def _read_json(request: Request) -> dict[str, str]:
     except (ValueError, RecursionError):
         values = None
     names = {"page", "region", "state"}
-    if not isinstance(values, dict) or set(values) != names or not all(isinstance(v, str) for v in values.values()):
+    if not isinstance(values, dict) or set(values) != names or not all(map(_is_text, values.values())):
         raise BadURL("A box sends a JSON object with three strings: page, region and state.")
     return values
 
 
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and is_text(value)
+
+
 def _page_and_region(values: Mapping[str, str]) -> tuple[str, str]:
     page, region = page_key(values.get("page") or ""), values.get("region")
-    if page is None or not region:
+    if page is None or not region or not is_text(region):
         raise BadURL("A box is identified by the key of its page and the name of its region.")
     return page, region
 

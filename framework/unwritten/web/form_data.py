@@ -12,6 +12,7 @@ from unwritten_engine.errors import suggestion
 
 from ..core.errors import BadForm
 from ..core.paths import page_key
+from ..core.text import is_text
 from ..routing.form_fields import FormPairs
 from ..security.headers import is_cross_origin
 
@@ -83,7 +84,7 @@ async def read_form(request: Request, max_field_size: int = MAX_FIELD_SIZE) -> S
 
     Raises:
         BadForm: 403 if a page of another origin sent it, 413 if it is too large, 415 for another content type, and 400
-            if it contains a file or cannot be parsed.
+            if it contains a file or something that is no text, or cannot be parsed.
     """
     if is_cross_origin(request.headers):
         raise BadForm("This form was sent from another site, so nothing was done.", 403)
@@ -120,7 +121,10 @@ async def read_form(request: Request, max_field_size: int = MAX_FIELD_SIZE) -> S
     pairs = [(name, value) for name, value in form.multi_items() if isinstance(value, str)]
     if any(len(value.encode("utf-8", "replace")) > max_field_size for _, value in pairs):
         raise BadForm(f"A field of this form is too large. It may have {limit}.", 413)
-    return SubmittedForm(pairs)
+    submitted = SubmittedForm(pairs)
+    if not all(is_text(part) for pair in submitted.pairs for part in pair):
+        raise BadForm("A field of this form is not valid text. Send the form as UTF-8.")
+    return submitted
 
 
 def _normalize(value: str) -> str:
