@@ -60,7 +60,9 @@ LOOK = """(forbidden) => {
   for (const element of document.querySelectorAll(".vector *")) {
     if (element.matches(forbidden)) found.push(element.outerHTML.slice(0, 200));
     for (const { name, value } of element.attributes) {
-      const leads = /href$|^src|action|^data$/.test(name) && !/^(\\/(?!\\/)|#g-)/.test(value);
+      const own = /^\\/(?!\\/)/.test(value) && new URL(value, location).origin === location.origin &&
+        !/^\\/(\\/|_unwritten)/.test(decodeURIComponent(new URL(value, location).pathname));
+      const leads = /href$|^src|action|^data$|poster|background|ping|cite/.test(name) && !own && !/^#g-/.test(value);
       const runs = /^\\W*javascript:|url\\((?!#g-)/i.test(value) && name !== "title";
       if (leads || runs || /^on|^style$|^srcdoc$|^hx-|^ws-|^xmlns|^is$/.test(name)) found.push(`${name}=${value}`);
       if (name === "id" && !value.startsWith("g-")) found.push(`id=${value}`);

@@ -145,8 +145,72 @@ _FIXED_VECTORS = [
     "\u2028\u2029\u202e\ufeff\u200b<b>x",
 ]
 
+_TRICKS = [
+    *("//evil.example/x", "/\\evil.example", "/.//evil.example", "/%2e%2e//evil.example", "/%5Cevil.example"),
+    *("/%2F/evil.example", "/\t/evil.example", "\\\\evil.example", "https:evil.example", "//own@evil.example"),
+    *(
+        "//evil\u3002example",
+        "/\uff0f/evil.example",
+        "/_unwritten/edit?page=/",
+        "/_unwritte%6e/box",
+        "/x/../_unwritten/x",
+    ),
+    *(
+        "%2e%2e//evil.example",
+        "javascript:alert(1)",
+        "data:text/html,<script>alert(1)</script>",
+        "\x01javascript:alert(1)",
+    ),
+]
+
+# Everything that takes a URL, in each syntax.
+_PLACES = [
+    *('<a href="URL">x</a>', "<a href='URL' ping='URL' target=_blank download>x</a>", "<a\nhref=\nURL>x</a>"),
+    *('<area href="URL" shape=default>', '<img src="URL" srcset="URL 2x, URL 3x" longdesc="URL" lowsrc="URL">'),
+    *(
+        '<picture><source srcset="URL"><img src="URL"></picture>',
+        '<video src="URL" poster="URL"><track src="URL"></video>',
+    ),
+    *('<audio src="URL"></audio>', '<form action="URL"><button formaction="URL">x</button></form>'),
+    *('<input type=image src="URL" formaction="URL">', '<table background="URL"><tr><td background="URL">x</table>'),
+    *('<blockquote cite="URL">x</blockquote><q cite="URL">x</q><del cite="URL">x</del>', '<embed src="URL">'),
+    *('<object data="URL" codebase="URL">x</object>', '<iframe src="URL" srcdoc="URL"></iframe>', '<base href="URL">'),
+    *('<link rel=stylesheet href="URL">', '<meta http-equiv=refresh content="0;url=URL">', '<body background="URL">'),
+    *(
+        '<svg><a href="URL" xlink:href="URL"><text>x</text></a></svg>',
+        '<svg><use href="URL" xlink:href="URL#x"/></svg>',
+    ),
+    *('<svg><image href="URL" xlink:href="URL"/><feImage href="URL"/></svg>', '<svg><script href="URL"/></svg>'),
+    *('<svg><a><animate attributeName=href to="URL" values="URL"/><set attributeName=href to="URL"/>x</a></svg>',),
+    *("<svg><rect fill='url(URL)' mask='url(\"URL\")' style='fill:url(URL);filter:url(URL#x)'/></svg>",),
+    *('<p style="background:url(URL)">x</p>', "<style>@import 'URL'; p { background: url(URL) }</style>"),
+    *(
+        '<math href="URL" xlink:href="URL"><mi>x</mi></math>',
+        '<html manifest="URL">',
+        '<p hx-get="URL" data-src="URL">x</p>',
+    ),
+    *(
+        "[x](URL)",
+        "[x](<URL>)",
+        "![x](URL)",
+        "[x][r]\n\n[r]: URL",
+        "[x][s]\n\n[s]: <URL> 'y'",
+        "<URL>",
+        "[[URL]]",
+        "[[URL|x]]",
+    ),
+]
+
+URL_VECTORS = [
+    "\n\n".join(place.replace("URL", url) for url in _TRICKS[start : start + 5])
+    for place in _PLACES
+    for start in range(0, len(_TRICKS), 5)
+]
+"""Every place that takes a URL, with URLs that lead elsewhere or to the framework's own routes, five in one text."""
+
 VECTORS = [
     *_FIXED_VECTORS,
+    *URL_VECTORS,
     *(f'<a href="{address}">x</a>' for address in ADDRESSES),
     *(f"<a href={address}>x</a>" for address in ADDRESSES),
     *(f"[x]({address})" for address in ADDRESSES),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from html import unescape
 from html.parser import HTMLParser
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urljoin, urlsplit
 
 import nh3
 
@@ -97,7 +97,16 @@ class _HTMLChecker(Checker):
 
 
 def _is_local(url: str) -> bool:
-    return url.startswith("/") and not url.startswith("//") and not urlsplit(url).netloc
+    """True if a URL leads to a page of this app, also where a proxy decodes it."""
+    for _ in range(3):
+        try:
+            parts = urlsplit(urljoin("http://own.example/a/b", url))
+        except ValueError:
+            return False
+        if parts.netloc != "own.example" or parts.path.startswith(("//", "/_unwritten")) or not url.startswith("/"):
+            return False
+        url = unquote(url)
+    return True
 
 
 _reader = nh3.Cleaner(
