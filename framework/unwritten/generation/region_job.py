@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any, get_args
@@ -14,6 +13,7 @@ from markupsafe import Markup
 from unwritten_engine import Frame, Priority, Prompt, Request, StopReason, Usage
 
 from ..core.errors import PageFailed, UnusableText
+from ..core.frame_numbers import frame_numbers
 from ..formats.base import RegionContext
 from ..formats.direction import BlockDirections
 from ..formats.links import Link, Linker, find_anchors, html_to_text
@@ -68,9 +68,6 @@ class RegionJob:
         self._directions = BlockDirections()
         self._formatted = FormattedFrame(Markup(""))
         self._formatted_number = -1
-        # Frames are numbered from the current microsecond, so that browsers that have seen an earlier attempt, of this
-        # server process or of one before it, take these frames for newer.
-        self._first_number = time.time_ns() // 1000
         self._retried = False
         self._seed = canvas.seed
         self._revision: Revision | None = None
@@ -205,7 +202,7 @@ class RegionJob:
 
     def renumber(self) -> None:
         """Give the current frame a new number, so that subscribers receive it again."""
-        self.number = max(self.number, self._first_number) + 1
+        self.number = frame_numbers.next(self.number)
 
     # -- state --------------------------------------------------------------------------------------------
 

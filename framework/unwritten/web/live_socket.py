@@ -9,6 +9,7 @@ Messages are JSON objects with a ``type`` and the key of a ``page``. From the br
 To the browser:
 
 * ``frame``: the complete inner HTML of a region.
+* ``restart``: the next frames of some regions have lower numbers than before, and are newer all the same.
 * ``page``: a page has a new state.
 * ``written``: pages behind links of a page that the tab shows are ready.
 * ``refused``: the browser's message was not valid.
@@ -41,7 +42,7 @@ from ..security.client_address import client_id
 from ..security.headers import is_cross_origin, saves_data
 from ..security.rate_limits import SlidingWindow
 from .live_updates import PageSubscription
-from .messages import encode, page_message, refused_message, settled_message
+from .messages import encode, page_message, refused_message, restart_message, settled_message
 from .site import Site
 
 log = logging.getLogger("unwritten")
@@ -213,6 +214,7 @@ class LiveSocket:
         # Higher frame numbers than the job's are those of another job.
         if any(seen.get(name, 0) > region_job.number for name, region_job in job.regions.items()):
             seen = {}
+            self._outbox.append(restart_message(key, job.regions))
         self._site.jobs.promote(job)
         job.subscribe(self._subscriber)
         self._jobs[key] = _JobSubscription(job, seen)
@@ -301,7 +303,10 @@ class LiveSocket:
         self._outbox.clear()
         for key, (_, seen) in self._pages.items():  # before the frames of canvases inside them
             for name, (number, text) in self._site.updates.region_messages(key).items():
-                if number > seen.get(name, 0):
+                shown = seen.get(name, 0)
+                if number < shown:  # a number of another server, or of a clock that was ahead
+                    messages.append(encode(restart_message(key, [name])))
+                if number != shown:
                     seen[name] = number
                     messages.append(text)
         for key, subscription in list(self._jobs.items()):

@@ -53,7 +53,7 @@ class RenderedPage:
         etag: Its ETag. Empty for a page with forms.
         headers: The headers that all responses with this HTML have in common, encoded.
         state_regions: Its state regions.
-        rendered_at: When it was rendered, in monotonic seconds. The tokens of its forms expire.
+        rendered_at: When it was rendered, in seconds of the wall clock: the tokens of its forms expire by that clock.
     """
 
     page: Page
@@ -69,7 +69,7 @@ class RenderedPage:
         return (
             self.version == version
             and (self.page is page or self.page == page)
-            and (bool(self.etag) or time.monotonic() - self.rendered_at < FORM_REUSE)
+            and (bool(self.etag) or abs(time.time() - self.rendered_at) < FORM_REUSE)
         )
 
     def response(self, scope: Scope, frame_src: str) -> Response:
@@ -225,7 +225,8 @@ class PageCache:
 
     def _mark_opened(self, stored: StoredPage) -> StoredPage:
         """Return a prefetched page as its first visitor sees it. The visit is stored in the background."""
-        seconds = round((datetime.now(UTC) - stored.written_at).total_seconds(), 1)
+        # The clock may have been set back since.
+        seconds = max(0.0, round((datetime.now(UTC) - stored.written_at).total_seconds(), 1))
 
         async def save() -> None:
             try:
@@ -241,7 +242,7 @@ class PageCache:
 
 def _rendered(page: Page, version: tuple[bool, int, str], shell: Shell) -> RenderedPage:
     """Return a shell as it is cached. A page with forms has no ETag and no common headers."""
-    now = time.monotonic()
+    now = time.time()
     if FORM_KEY in shell.html:
         return RenderedPage(page, version, shell.html, b"", (), shell.state_regions, now)
     etag = f'W/"{hashlib.blake2b(shell.html.encode(), digest_size=12).hexdigest()}"'
