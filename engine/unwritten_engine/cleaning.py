@@ -27,11 +27,14 @@ from .frames import Frame, Prompt, Request, StopReason, Usage
 from .output_filters import JSONFilter, find_continuation, is_json, json_start_characters
 from .repetition import RepetitionGuard
 from .text_frames import last_word, num_held_back
+from .text_thread import in_text_thread
 
 _GRACE: Final = 0.5
 """Seconds that an engine gets to report its usage after the end of its text."""
 _SURPLUS: Final = 64
 """Characters that an engine may write in that time."""
+_LONG: Final = 4000
+"""New characters from which a frame is cleaned in a thread."""
 
 
 class Guard(Protocol):
@@ -90,7 +93,8 @@ class CleanEngine:
         start = time.monotonic()
         async with contextlib.aclosing(self.engine.generate(request)) as frames:
             async for raw in frames:
-                frame = cleaner.clean(raw)
+                is_long = len(raw.text) - cleaner.length >= _LONG
+                frame = await in_text_thread(cleaner.clean, raw) if is_long else cleaner.clean(raw)
                 if cleaner.ended and not raw.done:
                     usage = await _await_usage(frames, len(raw.text) + _SURPLUS)
                     frame = cleaner.finish(usage or _estimate_usage(raw, request, about, time.monotonic() - start))
@@ -145,6 +149,11 @@ class FrameCleaner:
         self._json_source = self._json_text = ""
         self._reason: StopReason | None = None
         self._last = Frame("")
+
+    @property
+    def length(self) -> int:
+        """The length of the engine's text so far."""
+        return len(self._source)
 
     def clean(self, raw: Frame) -> Frame | None:
         """Return the frame for an engine's frame, or None if nothing that readers see has changed.

@@ -225,20 +225,20 @@ class LiveUpdates(JobObserver):
             return
         page_request = await self._resolver.resolve_key(key, self._subscriber_scope(key))
         if isinstance(page_request, PageRequest) and key in self._subscriptions:
-            regions = {
-                name: (region.number, state_region_message(key, name, region))
-                for name, region in self._state_regions(page_request).items()
+            regions = await self._state_regions(page_request)
+            messages = {
+                name: (region.number, state_region_message(key, name, region)) for name, region in regions.items()
             }
-            self._current[key] = _SubscribedPage(regions, page_request.tables)
+            self._current[key] = _SubscribedPage(messages, page_request.tables)
             for subscription in self._subscriptions.get(key, ()):
                 subscription.subscriber.changed.set()
 
-    def _state_regions(self, page_request: PageRequest) -> Mapping[str, StateRegion]:
+    async def _state_regions(self, page_request: PageRequest) -> Mapping[str, StateRegion]:
         """Return the state regions of a page, as they are now."""
         job = self._jobs.get(page_request.key)
         if job is not None:
             return self._job_renderer.shell(job).state_regions
-        rendered = self._cache.rendered(page_request, is_visit=False)
+        rendered = await self._cache.rendered(page_request, is_visit=False)
         if rendered is not None:
             return rendered.state_regions
         view = PageView(key=page_request.key, title=page_request.title)
@@ -278,7 +278,7 @@ class LiveUpdates(JobObserver):
         elif (
             page_request.page.canvases
             and (allow_new or self._was_generated(page_request.key))
-            and self._cache.rendered(page_request, is_visit=False) is None  # a canvas is missing
+            and await self._cache.rendered(page_request, is_visit=False) is None  # a canvas is missing
         ):
             await self._starter.start(page_request, searched=True)
 
@@ -289,7 +289,7 @@ class LiveUpdates(JobObserver):
             await self._starter.start(page_request, searched=True)
             return
         finished = {name: canvas for name, canvas in stored.canvases.items() if name not in names}
-        region_jobs = self._starter.region_jobs(page_request, finished)
+        region_jobs = await self._starter.region_jobs(page_request, finished)
         regions = tuple(name for name, region_job in region_jobs.items() if region_job.state != "written")
         change = Change("rewritten", base=stored.version, regions=regions)
         await self._starter.start(page_request, searched=True, region_jobs=region_jobs, change=change, previous=stored)

@@ -159,7 +159,7 @@ class PageCache:
         """Remove all pages, because templates have changed."""
         self._pages.clear()
 
-    def rendered(self, page_request: PageRequest, *, is_visit: bool) -> RenderedPage | None:
+    async def rendered(self, page_request: PageRequest, *, is_visit: bool) -> RenderedPage | None:
         """Return a page whose canvases are all stored, or that has none. None if a canvas is missing.
 
         Args:
@@ -182,7 +182,7 @@ class PageCache:
             stored = self._store.get(page_request.key)
             if stored is None:
                 return None
-            region_jobs = self._starter.region_jobs(page_request, stored.canvases, recall=False)
+            region_jobs = await self._region_jobs(page_request, stored)
             if any(region_job.state != "written" for region_job in region_jobs.values()):
                 return None  # the page function returns other canvases now
         if trace:
@@ -201,7 +201,7 @@ class PageCache:
     def _forget_version(self) -> None:
         self._data_version = None
 
-    def old_version(self, page_request: PageRequest, version: str) -> Response:
+    async def old_version(self, page_request: PageRequest, version: str) -> Response:
         """Respond with a version of a page.
 
         Args:
@@ -215,10 +215,13 @@ class PageCache:
         stored = self._store.get(page_request.key, int(version)) if is_number else None
         if stored is None:
             raise BadURL(f"The page {page_request.title!r} has no version {version!r}.", 404)
-        region_jobs = self._starter.region_jobs(page_request, stored.canvases, recall=False)
+        region_jobs = await self._region_jobs(page_request, stored)
         view = stored_view(page_request.key, page_request.title, stored)
         html = self._render(view, page_request.page, region_jobs).html
         return page_response(html, headers={"cache-control": "no-cache"}, frame_src=page_request.frame_src)
+
+    async def _region_jobs(self, page_request: PageRequest, stored: StoredPage) -> dict[str, RegionJob]:
+        return await self._starter.region_jobs(page_request, stored.canvases, recall=False)
 
     def _render(self, view: PageView, page: Page, region_jobs: Mapping[str, RegionJob]) -> Shell:
         return self._renderer.shell(view, page, {name: job.region() for name, job in region_jobs.items()})
