@@ -33,8 +33,17 @@ _GRACE: Final = 0.5
 """Seconds that an engine gets to report its usage after the end of its text."""
 _SURPLUS: Final = 64
 """Characters that an engine may write in that time."""
-_LONG: Final = 4000
+_LONG: Final = 1000
 """New characters from which a frame is cleaned in a thread."""
+_SLOW: Final = 0.004
+"""Seconds of processor time after which the next frame of a text is cleaned in a thread as well."""
+
+
+def _measured(clean: Callable[[Frame], Frame | None], raw: Frame) -> tuple[Frame | None, float]:
+    """Return a clean frame, and the seconds of processor time that it took."""
+    started = time.thread_time()
+    frame = clean(raw)
+    return frame, time.thread_time() - started
 
 
 class Guard(Protocol):
@@ -91,10 +100,14 @@ class CleanEngine:
         about = self.engine.about
         cleaner = FrameCleaner(request, about)
         start = time.monotonic()
+        is_slow = False
         async with contextlib.aclosing(self.engine.generate(request)) as frames:
             async for raw in frames:
-                is_long = len(raw.text) - cleaner.length >= _LONG
-                frame = await in_text_thread(cleaner.clean, raw) if is_long else cleaner.clean(raw)
+                if is_slow or len(raw.text) - cleaner.length >= _LONG:
+                    frame, seconds = await in_text_thread(_measured, cleaner.clean, raw)
+                else:
+                    frame, seconds = _measured(cleaner.clean, raw)
+                is_slow = seconds > _SLOW
                 if cleaner.ended and not raw.done:
                     usage = await _await_usage(frames, len(raw.text) + _SURPLUS)
                     frame = cleaner.finish(usage or _estimate_usage(raw, request, about, time.monotonic() - start))

@@ -16,7 +16,10 @@ from unwritten_engine.text_thread import in_text_thread
 from .region_job import RegionJob
 
 LONG_TEXT = 12_000
-"""Characters from which a text is formatted in a thread. Shorter ones take about as long as switching the thread."""
+"""Characters from which a text is formatted in a thread. Most shorter ones take less than a millisecond."""
+
+SLOW_SECONDS = 0.004
+"""A text whose last frame took longer to format is formatted in a thread, however short it is."""
 
 REST_SHARE = 1.0
 """How long a region waits for its next draft, relative to the time that its last draft took."""
@@ -42,7 +45,7 @@ class FrameFormatter:
         Raises:
             UnusableText, PageFailed, UnwrittenError: See ``RegionJob.prepare``; also if an earlier draft has failed.
         """
-        is_long = len(frame.text) >= LONG_TEXT
+        is_long = len(frame.text) >= LONG_TEXT or self._region_job.format_seconds > SLOW_SECONDS
         if frame.usage is not None:
             await self.aclose()
             prepared = await in_text_thread(self._region_job.prepare, frame) if is_long else None

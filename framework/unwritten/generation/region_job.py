@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, get_args
@@ -65,6 +66,7 @@ class RegionJob:
         frame: The latest frame.
         format: The canvas's format.
         repairs: What had to be repaired in the text, one phrase each.
+        format_seconds: Seconds of processor time that the last formatting took.
     """
 
     def __init__(self, name: str, canvas: Canvas, prompt: Prompt, linker: Linker, canvas_length: int) -> None:
@@ -76,6 +78,7 @@ class RegionJob:
         self.frame = Frame(text="")
         self.format = canvas.resolved_format
         self.repairs: list[str] = []
+        self.format_seconds = 0.0
         self._linker = linker
         self._canvas_length = canvas_length
         self._lines = self.format.placeholder_lines or estimate_lines(canvas.tokens or canvas.canvases * canvas_length)
@@ -315,7 +318,10 @@ class RegionJob:
         if not frame.done and self.format.prose:
             # The end of what the engine has fixed may still be cut back to a complete sentence.
             frame = replace(frame, fixed=min(frame.fixed, settled_text(frame.text[: frame.fixed])))
-        return self._directions.add(self._formatter.format(frame))
+        started = time.thread_time()
+        formatted = self._directions.add(self._formatter.format(frame))
+        self.format_seconds = time.thread_time() - started
+        return formatted
 
     def region(self) -> Region:
         """Return the region as templates see it."""
