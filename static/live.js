@@ -42,6 +42,7 @@
    *   canvas?: number, canvases?: number, step?: number, steps?: number, unsettled?: number}} FrameMessage
    * @typedef {{type: "page", page: string, state: string, message?: string, colophon?: string, title?: string}} PageMessage
    * @typedef {{type: "refused", message: string}} RefusedMessage
+   * @typedef {{type: "restart", page: string, regions: string[]}} RestartMessage
    */
 
   /** @type {{morph: (target: Node, source: Node) => void, MARK: string}} */
@@ -123,11 +124,11 @@
   const renderedAt = /** @type {WeakMap<HTMLElement, number>} */ (new WeakMap());
   /** @param {HTMLElement} region @param {FrameMessage} message */
   const isTooSoon = (region, { state, unsettled = 0 }) =>
-    REDUCED_MOTION.matches && state === "writing" && unsettled > 0.1 && Date.now() - (renderedAt.get(region) ?? 0) < 1000;
+    REDUCED_MOTION.matches && state === "writing" && unsettled > 0.1 && performance.now() - (renderedAt.get(region) ?? -1000) < 1000;
 
   /** @param {HTMLElement} region @param {FrameMessage} message */
   function renderFrame(region, message) {
-    renderedAt.set(region, Date.now());
+    renderedAt.set(region, performance.now());
     const fresh = Object.assign(document.createElement("template"), { innerHTML: message.html });
     // Keep the height of the placeholder, then of the longest draft, so that what follows does not move.
     region.style.minHeight = `${region.offsetHeight}px`;
@@ -213,7 +214,7 @@
     try {
       const last = Number(sessionStorage.getItem(name)) || 0;
       sessionStorage.setItem(name, String(Date.now()));
-      return Date.now() - last > 10_000;
+      return Math.abs(Date.now() - last) > 10_000; // the clock may have been set back
     } catch {
       return false; // without storage a loop cannot be detected
     }
@@ -345,11 +346,20 @@
     idle = window.setTimeout(() => socket?.close(1000), 30_000);
   }
 
-  /** @param {FrameMessage | PageMessage | RefusedMessage} message */
+  /** @param {string} page @param {string} name */
+  const regionsOf = (page, name) => elementsOf(page, `[data-region="${CSS.escape(name)}"]`);
+
+  /** @param {FrameMessage | PageMessage | RefusedMessage | RestartMessage} message */
   function receive(message) {
     if (message.type === "frame") {
-      for (const region of elementsOf(message.page, `[data-region="${CSS.escape(message.region)}"]`)) {
+      for (const region of regionsOf(message.page, message.region)) {
         if (message.frame > Math.max(frameNumber(region), pendingFrames.get(region)?.frame ?? 0)) pendingFrames.set(region, message);
+      }
+    } else if (message.type === "restart") {
+      // The numbers shown came from another server, or from a clock that was ahead: every frame from now on is newer.
+      for (const region of message.regions.flatMap((name) => regionsOf(message.page, name))) {
+        region.dataset.frame = "0";
+        pendingFrames.delete(region);
       }
     } else if (message.type === "page") pendingPages.push(message);
     else if (message.type === "refused") emit(document, "error", { message: message.message });
@@ -370,9 +380,7 @@
       for (const { dataset, innerHTML } of fresh) {
         const { region = "", state = "written" } = dataset;
         // Newer than what is shown or pending, and older than whatever is written later.
-        const known = elementsOf(page, `[data-region="${CSS.escape(region)}"]`).map((r) =>
-          Math.max(frameNumber(r), pendingFrames.get(r)?.frame ?? 0),
-        );
+        const known = regionsOf(page, region).map((r) => Math.max(frameNumber(r), pendingFrames.get(r)?.frame ?? 0));
         const frame = state === "live" ? Number(dataset.frame) : Math.max(0, ...known) + 1;
         receive({ type: "frame", page, region, frame, state, html: innerHTML });
       }

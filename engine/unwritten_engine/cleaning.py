@@ -27,11 +27,23 @@ from .frames import Frame, Prompt, Request, StopReason, Usage
 from .output_filters import JSONFilter, find_continuation, is_json, json_start_characters
 from .repetition import RepetitionGuard
 from .text_frames import last_word, num_held_back
+from .text_thread import in_text_thread
 
 _GRACE: Final = 0.5
 """Seconds that an engine gets to report its usage after the end of its text."""
 _SURPLUS: Final = 64
 """Characters that an engine may write in that time."""
+_LONG: Final = 1000
+"""New characters from which a frame is cleaned in a thread."""
+_SLOW: Final = 0.004
+"""Seconds of processor time after which the next frame of a text is cleaned in a thread as well."""
+
+
+def _measured(clean: Callable[[Frame], Frame | None], raw: Frame) -> tuple[Frame | None, float]:
+    """Return a clean frame, and the seconds of processor time that it took."""
+    started = time.thread_time()
+    frame = clean(raw)
+    return frame, time.thread_time() - started
 
 
 class Guard(Protocol):
@@ -88,9 +100,14 @@ class CleanEngine:
         about = self.engine.about
         cleaner = FrameCleaner(request, about)
         start = time.monotonic()
+        is_slow = False
         async with contextlib.aclosing(self.engine.generate(request)) as frames:
             async for raw in frames:
-                frame = cleaner.clean(raw)
+                if is_slow or len(raw.text) - cleaner.length >= _LONG:
+                    frame, seconds = await in_text_thread(_measured, cleaner.clean, raw)
+                else:
+                    frame, seconds = _measured(cleaner.clean, raw)
+                is_slow = seconds > _SLOW
                 if cleaner.ended and not raw.done:
                     usage = await _await_usage(frames, len(raw.text) + _SURPLUS)
                     frame = cleaner.finish(usage or _estimate_usage(raw, request, about, time.monotonic() - start))
@@ -145,6 +162,11 @@ class FrameCleaner:
         self._json_source = self._json_text = ""
         self._reason: StopReason | None = None
         self._last = Frame("")
+
+    @property
+    def length(self) -> int:
+        """The length of the engine's text so far."""
+        return len(self._source)
 
     def clean(self, raw: Frame) -> Frame | None:
         """Return the frame for an engine's frame, or None if nothing that readers see has changed.

@@ -33,14 +33,17 @@ class ServerThread:
 
     Args:
         app: The ASGI app.
+        send_buffer: Bytes that the system holds for each client that does not read. 0: up to several megabytes.
         options: Options of ``uvicorn.Config``.
 
     Attributes:
         address: ``127.0.0.1:PORT``.
     """
 
-    def __init__(self, app: ASGIApp, **options: Any) -> None:
+    def __init__(self, app: ASGIApp, *, send_buffer: int = 0, **options: Any) -> None:
         self._socket = socket.create_server(("127.0.0.1", 0))
+        if send_buffer:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
         self.address = f"127.0.0.1:{self._socket.getsockname()[1]}"
         self._server = uvicorn.Server(uvicorn.Config(app, access_log=False, **options))
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]}, daemon=True)
@@ -61,7 +64,7 @@ class ServerThread:
 
 @contextlib.contextmanager
 def served(app: ASGIApp, **options: Any) -> Iterator[str]:
-    """Serve an app. Yields ``127.0.0.1:PORT``."""
+    """Serve an app; see ``ServerThread``. Yields ``127.0.0.1:PORT``."""
     server = ServerThread(app, **{"log_level": "error", "ws": "websockets-sansio", **options})
     try:
         server.wait_until_started()

@@ -21,10 +21,19 @@ from unwritten_engine.engine import About
 
 from ..app.application import App
 from ..core.errors import BadSetting
+from ..core.process import raise_max_descriptors
+from .connections import connection_limits
+from .log_limits import limit_repeats
 from .reload import ParentProcess
 
 SHUTDOWN_SECONDS = 3
 """Seconds for which a stopping server waits for open connections."""
+
+BACKLOG = 2048
+"""Connections that the system may hold until the server accepts them."""
+
+ACCEPT_BATCH = 64
+"""Connections that are accepted at once. If the process may open no more files, asyncio logs each of them."""
 
 MAX_MESSAGE_BYTES = 64 * 1024
 """The largest WebSocket message of a browser. Browsers send page keys and frame numbers."""
@@ -47,7 +56,7 @@ def bind(host: str, port: int) -> socket.socket:
         if hasattr(socket, "SO_REUSEPORT"):  # on Windows SO_REUSEADDR would let two servers share a port
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind((host, port))
-        sock.listen(2048)
+        sock.listen(BACKLOG)
     except (OSError, OverflowError) as error:
         sock.close()
         raise BadSetting(_explain(host, port, error)) from error
@@ -183,16 +192,20 @@ def serve(app: App, sock: socket.socket, *, open_browser: bool = False, parent: 
         parent: Set if another process watches the files and restarts this one.
     """
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    raise_max_descriptors()
     prepare(app)
     config = uvicorn.Config(
         app,
         log_level="warning",
         ws_max_size=MAX_MESSAGE_BYTES,
+        backlog=ACCEPT_BATCH,
+        **connection_limits(app.site.metrics, app.settings.trusted_proxies).uvicorn_options(),
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
         server_header=False,
         root_path=app.settings.root_path.rstrip("/"),
         proxy_headers=False,  # the setting trusted_proxies decides which of them count
     )
+    limit_repeats("", "uvicorn")
     server = _Server(config, app, url=url_of(sock), open_browser=open_browser, parent=parent)
     try:
         with contextlib.suppress(KeyboardInterrupt):
@@ -224,6 +237,8 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         if not self.started:
             return
+        for sock in sockets or ():
+            sock.listen(BACKLOG)  # asyncio has set it to ACCEPT_BATCH
         if self._has_restarted:
             click.echo(f"Ready again at {self._url}")
         else:

@@ -9,6 +9,8 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from unwritten_engine.text_thread import in_text_thread
+
 from ..core.errors import BadEdit, EditConflict, PageFailed
 from ..core.settings import Settings
 from ..formats.schema import parse_value, type_adapter
@@ -61,12 +63,12 @@ class Editor:
             EditConflict: If the page has changed meanwhile.
             StoreError: If it could not be saved.
         """
-        canvas, region_jobs = stored.canvases[region], self._stored_region_jobs(page_request, stored)
+        canvas, region_jobs = stored.canvases[region], await self._stored_region_jobs(page_request, stored)
         schema = page_request.page.canvases[region].schema
         try:
             if schema is not None:
                 text = type_adapter(schema).dump_json(parse_value(schema, text), by_alias=True).decode()
-            region_jobs[region].restore(_with_own_text(canvas, text))
+            await in_text_thread(region_jobs[region].restore, _with_own_text(canvas, text))
         except PageFailed as error:
             raise BadEdit(f"This text is not valid here. {error}") from error
         await self._site.policies.allow_text(page_request.key, region, text)
@@ -99,7 +101,7 @@ class Editor:
             EditConflict: If another job has started meanwhile.
             Busy, OverBudget, Denied: See ``JobStarter.start``.
         """
-        region_jobs = self._region_jobs(page_request, stored.canvases)
+        region_jobs = await self._region_jobs(page_request, stored.canvases)
         region_job, text = region_jobs[region], stored.canvases[region].text
         has_schema = region_job.canvas.schema is not None
         if has_schema and (keep or only):
@@ -136,7 +138,7 @@ class Editor:
             Busy, OverBudget, Denied: See ``JobStarter.start``.
         """
         canvases = stored.canvases if stored else {}
-        region_jobs = self._region_jobs(page_request, canvases if region else {})
+        region_jobs = await self._region_jobs(page_request, canvases if region else {})
         for name in [region] if region else list(region_jobs):
             region_job, prompt = region_jobs[name], region_jobs[name].prompt
             if seed is not None:
@@ -158,14 +160,14 @@ class Editor:
         old = self._site.store.get(page_request.key, version)
         if old is None:
             raise BadEdit(f"The page {stored.title!r} has no version {version}.")
-        region_jobs = self._stored_region_jobs(page_request, stored)
+        region_jobs = await self._stored_region_jobs(page_request, stored)
         changed = []
         for name, region_job in region_jobs.items():
             canvas = old.canvases.get(name)
             if canvas is None or canvas.format != region_job.format.name or canvas.text == stored.canvases[name].text:
                 continue
             try:
-                region_job.restore(canvas)
+                await in_text_thread(region_job.restore, canvas)
                 changed.append(name)
             except PageFailed:  # the author has changed the schema since
                 region_job.restore(stored.canvases[name])
@@ -177,18 +179,18 @@ class Editor:
 
     # -- jobs ---------------------------------------------------------------------------------------------
 
-    def _region_jobs(
+    async def _region_jobs(
         self, page_request: PageRequest, canvases: Mapping[str, StoredCanvas], *, recall: bool = True
     ) -> dict[str, RegionJob]:
-        return self._site.starter.region_jobs(page_request, canvases, recall=recall)
+        return await self._site.starter.region_jobs(page_request, canvases, recall=recall)
 
-    def _stored_region_jobs(self, page_request: PageRequest, stored: StoredPage) -> dict[str, RegionJob]:
+    async def _stored_region_jobs(self, page_request: PageRequest, stored: StoredPage) -> dict[str, RegionJob]:
         """Return the region jobs of a page whose canvases are all stored.
 
         Raises:
             BadEdit: If one is not.
         """
-        region_jobs = self._region_jobs(page_request, stored.canvases, recall=False)
+        region_jobs = await self._region_jobs(page_request, stored.canvases, recall=False)
         missing = [name for name, region_job in region_jobs.items() if region_job.state != "written"]
         if missing:
             raise BadEdit(f"The part {missing[0]!r} of this page is not written yet. Open the page first.")
@@ -214,7 +216,9 @@ class Editor:
         origin = stored.provenance
         provenance = provenance or Provenance(origin.model, origin.engine, origin.seed, 0, 0, 0, 0.0, "end")
         linker = page_request.linker
-        page = page_to_store(page_request.key, page_request.title, region_jobs, linker, provenance, change)
+        page = await in_text_thread(
+            page_to_store, page_request.key, page_request.title, region_jobs, linker, provenance, change
+        )
         saved = await self._site.store.save(page)
         job = PageJob(page_request.key, page_request.page, page_request.title, region_jobs, linker, change=change)
         job.stored = saved

@@ -284,14 +284,14 @@ class JobQueue:
 
     async def _store_page(self, job: PageJob) -> None:
         """Save a finished page. While the store fails, the job stays in the queue, and saving is retried."""
-        page = job.page_to_store()
+        page = await job.prepare_to_store()
         attempt = 0
         while job.stored is None:
             try:
                 job.stored = await self._store.save(page)
             except EditConflict:  # another process has saved a newer version
                 job.rebase(self._store.get(job.key))
-                page = job.page_to_store()
+                page = await job.prepare_to_store()
             except StoreError as error:
                 log.error("%s could not be stored: %s", job.key, error)
                 job.finish("written", f"Not saved yet: {error}")

@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from unwritten_engine import About, Engine, EngineError, Priority, Prompt, Request
+from unwritten_engine.text_thread import in_text_thread
 
 from ..core.errors import BadSchema, PageFailed
 from ..formats.page import Canvas, Page
@@ -22,6 +23,7 @@ from ..storage.pages import PageStore
 from ..storage.records import WRITTEN, Change, StoredCanvas, StoredPage
 from ..storage.values import ValueStore
 from .budgets import Budgets
+from .frame_formatting import LONG_TEXT
 from .hooks import Policies, PromptCheck
 from .job_queue import JobQueue
 from .metrics import Metrics
@@ -118,20 +120,23 @@ class JobStarter:
             check = PromptCheck(page_request.key, page_request.title, client, prompts)
             with self._metrics.refusals():
                 await self._policies.allow_prompt(check)
-            running = self._jobs.get(page_request.key)
-            if running is not None:  # another request has started it while the policy was checked
-                return running
-        with self._metrics.refusals():
-            self._jobs.check_capacity(priority)
-            share = 1.0 if priority is Priority.CLICK else _PREFETCH_SHARE
-            self._budgets.spend(client, searched=searched, share=share)
+        if self._jobs.get(page_request.key) is None:
+            with self._metrics.refusals():
+                self._jobs.check_capacity(priority)
         is_amendment = False
         if region_jobs is None:
             stored = self._store.get(page_request.key)
             finished = {**self._jobs.partial_results(page_request.key), **(stored.canvases if stored else {})}
-            region_jobs = self.region_jobs(page_request, finished)
+            region_jobs = await self.region_jobs(page_request, finished)
             carried = [region_jobs[name] for name in (stored.canvases if stored else ()) if name in region_jobs]
             is_amendment = bool(carried) and all(region_job.state == "written" for region_job in carried)
+        running = self._jobs.get(page_request.key)
+        if running is not None:  # another request has started it while this one waited
+            return running
+        with self._metrics.refusals():
+            self._jobs.check_capacity(priority)
+            share = 1.0 if priority is Priority.CLICK else _PREFETCH_SHARE
+            self._budgets.spend(client, searched=searched, share=share)
         job = PageJob(
             page_request.key,
             page_request.page,
@@ -161,39 +166,56 @@ class JobStarter:
         if added:
             stored = self._store.get(page_request.key)
             finished = stored.canvases if stored else {}
-            region_jobs = self.region_jobs(replace(page_request, linker=job.linker), finished)
+            region_jobs = self._new_region_jobs(replace(page_request, linker=job.linker))
             new_jobs = {name: region_job for name, region_job in region_jobs.items() if name in added}
+            for name, region_job in new_jobs.items():
+                _restore(region_job, finished.get(name))
         if not job.add_regions(page, new_jobs):
             self.mark_pending(page_request.key)
         self._validate(job)
         job.notify()
 
-    def region_jobs(
+    async def region_jobs(
         self, page_request: PageRequest, finished: Mapping[str, StoredCanvas], *, recall: bool = True
     ) -> dict[str, RegionJob]:
         """Return the region jobs of a page. Those of finished canvases are "written".
+
+        Long texts are formatted in a thread. A job of the page may have started meanwhile.
 
         Args:
             page_request: The page.
             finished: The stored canvases by name. One that does not fit the page any more is ignored.
             recall: False if nothing will be generated, so that the prompts need no facts from earlier pages.
         """
+        region_jobs = self._new_region_jobs(page_request, recall)
+        for name, region_job in region_jobs.items():
+            stored = finished.get(name)
+            if stored is not None and len(stored.text) >= LONG_TEXT:
+                await in_text_thread(_restore, region_job, stored)
+            else:
+                _restore(region_job, stored)
+        return region_jobs
+
+    def _new_region_jobs(self, page_request: PageRequest, recall: bool = True) -> dict[str, RegionJob]:
         prompts = self._prompt_builder.prompts(page_request, recall=recall)
-        region_jobs: dict[str, RegionJob] = {}
-        for name, canvas in page_request.page.canvases.items():
+        for canvas in page_request.page.canvases.values():
             if canvas.schema is not None:
                 self._values.register(canvas.schema)
-            region_job = RegionJob(name, canvas, prompts[name], page_request.linker, self._about.canvas_length)
-            stored = finished.get(name)
-            if stored is not None and stored.format == region_job.format.name:
-                with contextlib.suppress(PageFailed):  # its schema has changed since
-                    region_job.restore(stored)
-            region_jobs[name] = region_job
-        return region_jobs
+        return {
+            name: RegionJob(name, canvas, prompts[name], page_request.linker, self._about.canvas_length)
+            for name, canvas in page_request.page.canvases.items()
+        }
 
     def mark_pending(self, key: str, regions: Iterable[str] = ()) -> None:
         """Mark a page as out of date, with the regions to regenerate when its job has ended."""
         self.pending_regions.setdefault(key, set()).update(regions)
+
+
+def _restore(region_job: RegionJob, stored: StoredCanvas | None) -> None:
+    """Let a region show its stored text, unless that does not fit any more."""
+    if stored is not None and stored.format == region_job.format.name:
+        with contextlib.suppress(PageFailed):  # its schema has changed since
+            region_job.restore(stored)
 
 
 def _unfinished_prompts(region_jobs: Mapping[str, RegionJob]) -> dict[str, Prompt]:

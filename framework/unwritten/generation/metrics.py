@@ -53,6 +53,9 @@ class Metrics(JobObserver):
         tokens: Tokens of the stored pages.
         refused: Requests that were refused, by reason.
         stored_pages_served: Stored pages that were served.
+        connections: Open connections. 0 if the server does not count them.
+        closed_connections: Connections that the server closed, by reason: what the client was too slow with ("header",
+            "body", "send"), or "idle" if there were too many.
     """
 
     def __init__(self) -> None:
@@ -63,6 +66,8 @@ class Metrics(JobObserver):
         self.tokens = 0
         self.refused: Counter[str] = Counter()
         self.stored_pages_served = 0
+        self.connections = 0
+        self.closed_connections: Counter[str] = Counter()
         self._submitted_at: dict[PageJob, float] = {}
         self._with_frames: set[PageJob] = set()
 

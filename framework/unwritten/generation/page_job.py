@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
 from unwritten_engine import Engine, EngineError, Priority, Request
+from unwritten_engine.text_thread import in_text_thread
 
 from ..core.errors import PageFailed, TimedOut, UnusableText, UnwrittenError
 from ..core.tracebacks import log_error
@@ -21,6 +22,7 @@ from ..formats.links import Linker
 from ..formats.page import Page
 from ..rendering.regions import PageState, PageView, Region
 from ..storage.records import UNOPENED, WRITTEN, Change, PageWrite, Provenance, StoredCanvas, StoredPage
+from .frame_formatting import LONG_TEXT, FrameFormatter
 from .region_job import RegionJob, page_to_store
 
 log = logging.getLogger("unwritten")
@@ -391,18 +393,21 @@ class PageJob:
             completed = region_job.completed_requests
             request = region_job.request(self.priority)
             self._requests.append(request)
-            async with contextlib.aclosing(engine.generate(request)) as frames:
+            formatter = FrameFormatter(region_job, lambda: self._publish_frame(region_job))
+            async with contextlib.aclosing(formatter), contextlib.aclosing(engine.generate(request)) as frames:
                 async for engine_frame in frames:
                     frame = region_job.merge(engine_frame)
                     if self.check_text is not None:
                         if frame.usage is None:
                             continue  # drafts are not shown before the finished text is checked
                         await self.check_text(self.key, region_job.name, region_job.final_text(frame))
-                    region_job.apply_frame(frame)
-                    self.notify()
-                    self.publish(lambda observer: observer.on_frame(self, region_job))
+                    await formatter.show(frame)
             if region_job.completed_requests == completed:
                 return
+
+    def _publish_frame(self, region_job: RegionJob) -> None:
+        self.notify()
+        self.publish(lambda observer: observer.on_frame(self, region_job))
 
     def fail_region(self, region_job: RegionJob, error: Exception, message: str = "") -> None:
         """Mark a region as failed. The other regions continue.
@@ -450,6 +455,12 @@ class PageJob:
         assert self._provenance is not None
         page = page_to_store(self.key, self.title, self.regions, self.linker, self._provenance, self.change)
         return replace(page, amends=self.is_amendment)
+
+    async def prepare_to_store(self) -> PageWrite:
+        """Return what ``page_to_store`` does. The links of long texts are looked for in a thread."""
+        if sum(len(region_job.frame.text) for region_job in self.regions.values()) >= LONG_TEXT:
+            return await in_text_thread(self.page_to_store)
+        return self.page_to_store()
 
     def partial_results(self) -> dict[str, StoredCanvas]:
         """Return the finished regions, for the next attempt. Nothing if the job changes a stored page."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any, get_args
 
 from markupsafe import Markup
@@ -14,6 +14,7 @@ from markupsafe import Markup
 from unwritten_engine import Frame, Priority, Prompt, Request, StopReason, Usage
 
 from ..core.errors import PageFailed, UnusableText
+from ..core.frame_numbers import frame_numbers
 from ..formats.base import RegionContext
 from ..formats.direction import BlockDirections
 from ..formats.links import Link, Linker, find_anchors, html_to_text
@@ -29,6 +30,21 @@ from .revisions import Revision
 
 _REMOVED: Mapping[str, str] = {"repetition": "repetition", "echo": "echo of the prompt"}
 """What the engine has cut off, by the reason for the end."""
+
+
+@dataclass(frozen=True)
+class PreparedFrame:
+    """A frame that is formatted and, if it is the last one, checked. ``RegionJob.apply_frame`` shows it.
+
+    Attributes:
+        frame: The frame. The last one has its final text.
+        formatted: The frame as HTML.
+        repairs: What had to be repaired in the text.
+    """
+
+    frame: Frame
+    formatted: FormattedFrame
+    repairs: Sequence[str] = ()
 
 
 class RegionJob:
@@ -50,6 +66,7 @@ class RegionJob:
         frame: The latest frame.
         format: The canvas's format.
         repairs: What had to be repaired in the text, one phrase each.
+        format_seconds: Seconds of processor time that the last formatting took.
     """
 
     def __init__(self, name: str, canvas: Canvas, prompt: Prompt, linker: Linker, canvas_length: int) -> None:
@@ -61,16 +78,14 @@ class RegionJob:
         self.frame = Frame(text="")
         self.format = canvas.resolved_format
         self.repairs: list[str] = []
+        self.format_seconds = 0.0
         self._linker = linker
         self._canvas_length = canvas_length
         self._lines = self.format.placeholder_lines or estimate_lines(canvas.tokens or canvas.canvases * canvas_length)
         self._formatter = self.format.create_formatter(RegionContext(linker, name, prompt.ask, canvas.schema))
         self._directions = BlockDirections()
         self._formatted = FormattedFrame(Markup(""))
-        self._formatted_number = -1
-        # Frames are numbered from the current microsecond, so that browsers that have seen an earlier attempt, of this
-        # server process or of one before it, take these frames for newer.
-        self._first_number = time.time_ns() // 1000
+        self._formatted_of: Frame | None = None  # the frame that was formatted last
         self._retried = False
         self._seed = canvas.seed
         self._revision: Revision | None = None
@@ -135,41 +150,58 @@ class RegionJob:
             frame = unwrap(frame, self.format.name, (task.prompt if task else self.prompt).opening)
         return self._revision.merge(frame) if self._revision else frame
 
-    def apply_frame(self, frame: Frame) -> None:
-        """Show the next frame of the region. The last one, which has ``usage``, is checked.
+    def apply_frame(self, frame: Frame, prepared: PreparedFrame | None = None) -> None:
+        """Show the next frame of the region.
+
+        Args:
+            frame: The frame. The last one has ``usage``.
+            prepared: What ``prepare`` has returned for it. None: the last frame is prepared now, and a draft when it is
+                displayed.
 
         Raises:
-            UnusableText: If the finished text does not fit the schema and cannot be repaired, or only repeats itself.
-            PageFailed: If the finished text is empty or the format rejects it, or the region has failed meanwhile.
+            UnusableText: See ``prepare``.
+            PageFailed: See ``prepare``; also if the region has failed meanwhile.
         """
         if self.state == "failed":
             raise PageFailed("The region has failed.")
-        if frame.usage is None:
-            self.state = "writing"
+        if prepared is None and frame.usage is not None:
+            prepared = self.prepare(frame)
+        self.state = "writing" if frame.usage is None else "written"
+        if prepared is None:
             self._set_frame(frame)
             return
+        self._set_frame(prepared.frame)
+        self._formatted, self._formatted_of = prepared.formatted, prepared.frame
+        self.repairs += prepared.repairs
+
+    def prepare(self, frame: Frame) -> PreparedFrame:
+        """Format a frame, and check it if it is the last one. It is not shown yet.
+
+        It may run in another thread, as long as the region is not formatted elsewhere meanwhile.
+
+        Raises:
+            UnusableText: If the finished text does not fit the schema and cannot be repaired, or only repeats itself.
+            PageFailed: If the finished text is empty or the format rejects it.
+        """
+        if frame.usage is None:
+            return PreparedFrame(frame, self._format(frame))
+        repairs: list[str] = []
         text = self._trimmed_text(frame)
         removed = _REMOVED.get(frame.usage.reason, "")
         if removed:
-            self.repairs.append(f"{removed} removed")
+            repairs.append(f"{removed} removed")
         elif text.strip() != frame.text.strip():
-            self.repairs.append("cut off incomplete end")
+            repairs.append("cut off incomplete end")
         if self.canvas.schema is not None:
             repaired = repair(self.canvas.schema, text)
             text = repaired.text
-            self.repairs += repaired.repairs
+            repairs += repaired.repairs
         if removed and self.format.prose and not has_content(text.removeprefix(self.prompt.opening)):
             raise UnusableText(f"The model wrote no text: without its {removed}, too little is left.")
         if self._revision is None and not text.removeprefix(self.prompt.opening).strip("… \n"):
             raise PageFailed("The model wrote nothing. Try again: another seed often helps.")
-        draft = self.frame
-        self._set_frame(replace(frame, text=text, unsettled=(), fixed=len(text)))
-        try:
-            self.formatted()
-        except PageFailed:
-            self._set_frame(draft)
-            raise
-        self.state = "written"
+        final = replace(frame, text=text, unsettled=(), fixed=len(text))
+        return PreparedFrame(final, self._format(final), repairs)
 
     def final_text(self, frame: Frame) -> str:
         """Return the text of the last frame as it will be stored.
@@ -205,7 +237,7 @@ class RegionJob:
 
     def renumber(self) -> None:
         """Give the current frame a new number, so that subscribers receive it again."""
-        self.number = max(self.number, self._first_number) + 1
+        self.number = frame_numbers.next(self.number)
 
     # -- state --------------------------------------------------------------------------------------------
 
@@ -228,12 +260,12 @@ class RegionJob:
         )
         before = self.frame
         self.frame = Frame(stored.text, fixed=len(stored.text), usage=usage)
-        self.number, self._formatted_number = 1, -1
+        self.number = 1
         self.repairs = [stored.repairs] if stored.repairs else []
         try:
             self.formatted()
         except PageFailed:
-            self.frame, self.number, self._formatted_number = before, 0, -1
+            self.frame, self.number = before, 0
             raise
         self.state = "written"
         self._restored = stored
@@ -278,14 +310,18 @@ class RegionJob:
         Raises:
             PageFailed: If the text is finished and the format rejects it.
         """
-        if self._formatted_number != self.number:
-            frame = self.frame
-            if not frame.done and self.format.prose:
-                # The end of what the engine has fixed may still be cut back to a complete sentence.
-                frame = replace(frame, fixed=min(frame.fixed, settled_text(frame.text[: frame.fixed])))
-            self._formatted = self._directions.add(self._formatter.format(frame))
-            self._formatted_number = self.number
+        if self._formatted_of is not self.frame:
+            self._formatted, self._formatted_of = self._format(self.frame), self.frame
         return self._formatted
+
+    def _format(self, frame: Frame) -> FormattedFrame:
+        if not frame.done and self.format.prose:
+            # The end of what the engine has fixed may still be cut back to a complete sentence.
+            frame = replace(frame, fixed=min(frame.fixed, settled_text(frame.text[: frame.fixed])))
+        started = time.thread_time()
+        formatted = self._directions.add(self._formatter.format(frame))
+        self.format_seconds = time.thread_time() - started
+        return formatted
 
     def region(self) -> Region:
         """Return the region as templates see it."""

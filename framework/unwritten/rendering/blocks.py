@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import secrets
-import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, SupportsIndex
@@ -20,6 +19,7 @@ from jinja2.runtime import Context
 from markupsafe import Markup
 
 from ..core.errors import BadTemplate, BadURL
+from ..core.frame_numbers import frame_numbers
 from ..formats.page import CanvasGroup
 from .regions import PageView, Region
 
@@ -58,7 +58,7 @@ class StateRegion:
 
 
 class RegionNumbers:
-    """The numbers of state regions: the microsecond at which their current content was first seen."""
+    """The numbers of state regions: a new one whenever their content has changed."""
 
     def __init__(self) -> None:
         self._known: LRUCache[tuple[str, str], tuple[bytes, int]] = LRUCache(_MAX_NUMBERS)
@@ -68,7 +68,7 @@ class RegionNumbers:
         digest = hashlib.blake2b(html.encode("utf-8", "surrogatepass"), digest_size=16).digest()
         known_digest, number = self._known.get((page, region), (b"", 0))
         if known_digest != digest:
-            number = max(number + 1, time.time_ns() // 1000)
+            number = frame_numbers.next(number)
             self._known[page, region] = digest, number
         return number
 

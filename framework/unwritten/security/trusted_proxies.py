@@ -6,6 +6,7 @@ Every client can send these headers, so they count only if the connection comes 
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Container
 from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -29,9 +30,8 @@ class TrustedProxiesMiddleware:
     """
 
     def __init__(self, app: ASGIApp, trusted_proxies: str) -> None:
-        networks = [network for text in trusted_proxies.split(",") if text.strip() for network in _networks(text)]
         inner: Any = app  # uvicorn has ASGI types of its own
-        self._app = ProxyHeadersMiddleware(inner, networks)
+        self._app = ProxyHeadersMiddleware(inner, _all_networks(trusted_proxies))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Call the next app with what the proxy reports about the connection."""
@@ -43,6 +43,19 @@ class TrustedProxiesMiddleware:
                 scope["headers"] = [(b"host", host), *(pair for pair in scope["headers"] if pair[0] != b"host")]
         arguments: Any = (scope, receive, send)
         await self._app(*arguments)
+
+
+def trusted_hosts(trusted_proxies: str) -> Container[str]:
+    """Return the addresses of the setting, as a container.
+
+    Raises:
+        BadSetting: If one of them is neither an address nor a network.
+    """
+    return ProxyHeadersMiddleware(lambda scope, receive, send: None, _all_networks(trusted_proxies)).trusted_hosts  # type: ignore[arg-type,return-value]
+
+
+def _all_networks(trusted_proxies: str) -> list[str]:
+    return [network for text in trusted_proxies.split(",") if text.strip() for network in _networks(text)]
 
 
 def _networks(text: str) -> list[str]:

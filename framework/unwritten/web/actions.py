@@ -207,7 +207,7 @@ class ActionHandler:
         """Respond with the form's page, with what was typed and the errors."""
         page_request = await self._resolver.resolve_key(page, request.scope) if page else None
         if isinstance(page_request, PageRequest):
-            return self._handler.page_with_form(page_request, form)
+            return await self._handler.page_with_form(page_request, form)
         message = form.message or "Some fields are not valid."
         return self._resubmit_page(422, path, page, pairs, message, dict([*form.errors]))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
@@ -18,6 +19,7 @@ from ..rendering.regions import RegionState
 from ..rendering.renderer import Renderer
 from ..rendering.templates import Shell
 from ..routing.page_function import PLAIN
+from ..security.signer import FORM_REUSE
 from .messages import encode
 
 log = logging.getLogger("unwritten")
@@ -30,12 +32,14 @@ class _Rendered:
     Attributes:
         shell: The page as it was at the start.
         num_updates: The job's ``num_updates`` at that time.
+        rendered_at: That time, in seconds of the wall clock: the tokens of forms expire by that clock.
         blocks: The latest block of each region, with the number and state of its frame.
         messages: The latest message of each region, likewise.
     """
 
     shell: Shell
     num_updates: int
+    rendered_at: float = field(default_factory=time.time)
     blocks: dict[str, tuple[tuple[int, RegionState], str]] = field(default_factory=dict)
     messages: dict[str, tuple[tuple[int, RegionState], str]] = field(default_factory=dict)
 
@@ -74,7 +78,11 @@ class JobRenderer:
     def current_shell(self, job: PageJob) -> Shell:
         """Return the page for a response. It is rendered again only if something has changed since the start."""
         rendered = self._rendered.get(job)
-        if rendered is not None and job.num_updates <= rendered.num_updates + 1:
+        if (
+            rendered is not None
+            and job.num_updates <= rendered.num_updates + 1
+            and abs(time.time() - rendered.rendered_at) < FORM_REUSE
+        ):
             return rendered.shell
         return self.shell(job)
 

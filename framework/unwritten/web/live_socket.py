@@ -9,6 +9,7 @@ Messages are JSON objects with a ``type`` and the key of a ``page``. From the br
 To the browser:
 
 * ``frame``: the complete inner HTML of a region.
+* ``restart``: the next frames of some regions have lower numbers than before, and are newer all the same.
 * ``page``: a page has a new state.
 * ``written``: pages behind links of a page that the tab shows are ready.
 * ``refused``: the browser's message was not valid.
@@ -41,8 +42,9 @@ from ..security.client_address import client_id
 from ..security.headers import is_cross_origin, saves_data
 from ..security.rate_limits import SlidingWindow
 from .live_updates import PageSubscription
-from .messages import encode, page_message, refused_message, settled_message
+from .messages import encode, page_message, refused_message, restart_message, settled_message
 from .site import Site
+from .transport import abort
 
 log = logging.getLogger("unwritten")
 
@@ -66,6 +68,9 @@ MAX_FRAME_RATE = 25.0
 
 SEND_TIMEOUT = 30.0
 """Seconds after which a browser that does not receive is disconnected."""
+
+CLOSE_TIMEOUT = 1.0
+"""Seconds after which a browser that does not receive is disconnected when its socket is closed."""
 
 _POLICY_VIOLATION, _INTERNAL_ERROR, _TRY_AGAIN_LATER = 1008, 1011, 1013
 
@@ -119,6 +124,7 @@ class LiveSocket:
             "unfollow": self._unfollow,
         }
         self._viewer = self._new_viewer()
+        self._lifetime = asyncio.timeout(None)
 
     async def run(self) -> None:
         """Serve the socket until it closes."""
@@ -129,13 +135,14 @@ class LiveSocket:
         limit = self._site.budgets.limit("visitor_sockets")
         if limit and self._site.sockets.count(self.client_id) >= limit:
             self._site.metrics.refused["sockets"] += 1
-            await self._websocket.close(_POLICY_VIOLATION, "too many sockets")  # the browser works without one
+            await self._close(_POLICY_VIOLATION, "too many sockets")  # the browser works without one
             return
         self._site.sockets.add(self)
         sender = asyncio.create_task(self._send(), name="live sender")
         try:
-            await self._receive()
-        except WebSocketDisconnect:
+            async with self._lifetime:
+                await self._receive()
+        except (WebSocketDisconnect, TimeoutError):
             pass
         except RuntimeError as error:
             await self._close_after(error)
@@ -149,6 +156,8 @@ class LiveSocket:
             if self._viewer is not None and self._site.prefetcher is not None:
                 self._site.prefetcher.on_close(self._viewer)
             sender.cancel()
+            # The server closes the connection when everything is sent, which a browser that does not receive prevents.
+            asyncio.get_running_loop().call_later(SEND_TIMEOUT, abort, self._websocket.scope)
             await asyncio.gather(sender, return_exceptions=True)
 
     def send_soon(self, message: Mapping[str, Any]) -> None:
@@ -167,7 +176,7 @@ class LiveSocket:
             now = time.monotonic()
             messages.add(now)
             if messages.total(now) > MAX_MESSAGE_RATE:
-                await self._websocket.close(_POLICY_VIOLATION, "too many messages")
+                await self._close(_POLICY_VIOLATION, "too many messages")
                 return
             try:
                 self._dispatch(message.get("text"))
@@ -179,7 +188,7 @@ class LiveSocket:
             self._subscriber.changed.set()
             if invalid > MAX_INVALID_MESSAGES:
                 await asyncio.sleep(self._interval)  # so that the last reply is sent first
-                await self._websocket.close(_POLICY_VIOLATION, "invalid messages")
+                await self._close(_POLICY_VIOLATION, "invalid messages")
                 return
 
     def _dispatch(self, text: str | None) -> None:
@@ -213,6 +222,7 @@ class LiveSocket:
         # Higher frame numbers than the job's are those of another job.
         if any(seen.get(name, 0) > region_job.number for name, region_job in job.regions.items()):
             seen = {}
+            self._outbox.append(restart_message(key, job.regions))
         self._site.jobs.promote(job)
         job.subscribe(self._subscriber)
         self._jobs[key] = _JobSubscription(job, seen)
@@ -284,7 +294,8 @@ class LiveSocket:
         except WebSocketDisconnect:
             return  # the tab is gone, which the receiving side notices too
         except TimeoutError:
-            await self._websocket.close(_TRY_AGAIN_LATER, "the browser does not receive")
+            self._site.metrics.closed_connections["send"] += 1
+            await self._close(_TRY_AGAIN_LATER, "the browser does not receive")
         except Exception as error:  # nothing awaits this task
             await self._close_after(error)
 
@@ -293,7 +304,16 @@ class LiveSocket:
         states = self._websocket.client_state, self._websocket.application_state
         if states == (WebSocketState.CONNECTED, WebSocketState.CONNECTED):
             log_error(log, "A live socket failed", error)
-            await self._websocket.close(_INTERNAL_ERROR, "internal error")
+            await self._close(_INTERNAL_ERROR, "internal error")
+
+    async def _close(self, code: int, reason: str) -> None:
+        """Close the socket. If the browser does not receive the reason, cut the connection off."""
+        try:
+            async with asyncio.timeout(CLOSE_TIMEOUT):
+                await self._websocket.close(code, reason)
+        except TimeoutError:
+            if not abort(self._websocket.scope):
+                self._lifetime.reschedule(asyncio.get_running_loop().time())  # the server learns that the app is done
 
     def _pending_messages(self) -> list[str]:
         """Return everything that the tab has not received yet, as JSON."""
@@ -301,7 +321,10 @@ class LiveSocket:
         self._outbox.clear()
         for key, (_, seen) in self._pages.items():  # before the frames of canvases inside them
             for name, (number, text) in self._site.updates.region_messages(key).items():
-                if number > seen.get(name, 0):
+                shown = seen.get(name, 0)
+                if number < shown:  # a number of another server, or of a clock that was ahead
+                    messages.append(encode(restart_message(key, [name])))
+                if number != shown:
                     seen[name] = number
                     messages.append(text)
         for key, subscription in list(self._jobs.items()):

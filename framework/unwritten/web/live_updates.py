@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -37,7 +38,16 @@ from .page_cache import PageCache
 log = logging.getLogger("unwritten")
 
 MAX_REFRESH_RATE = 10.0
-"""Maximum rate, per second, at which changed pages are resolved again. Changes in between are handled together."""
+"""Maximum rate, per second, at which a changed page is resolved again. Changes in between are handled together."""
+
+MAX_UPDATES = 8
+"""Maximum number of pages that are updated at the same time. As many slow ones run beside them."""
+
+UPDATE_TIME_LIMIT = 30.0
+"""Seconds after which the update of one page is given up."""
+
+SLOW_SECONDS = 1.0
+"""Pages whose last update took longer run apart from the others, so that they delay only each other."""
 
 
 @dataclass(eq=False)
@@ -92,7 +102,9 @@ class LiveUpdates(JobObserver):
         self._subscriptions: dict[str, set[PageSubscription]] = {}
         self._current: dict[str, _SubscribedPage] = {}
         self._stale: dict[str, bool] = {}
-        self._task: asyncio.Task[None] | None = None
+        self._updating: dict[str, asyncio.Task[None]] = {}
+        self._slow: set[str] = set()
+        self._slots = asyncio.Semaphore(MAX_UPDATES), asyncio.Semaphore(MAX_UPDATES)
         self._loop: asyncio.AbstractEventLoop | None = None
 
     # -- subscriptions ------------------------------------------------------------------------------------
@@ -110,6 +122,7 @@ class LiveUpdates(JobObserver):
         if not subscriptions:
             self._subscriptions.pop(key, None)
             self._current.pop(key, None)
+            self._slow.discard(key)
 
     def region_messages(self, key: str) -> Mapping[str, tuple[int, str]]:
         """Return the number and the message of each state region of a subscribed page. Empty until it is resolved."""
@@ -163,22 +176,36 @@ class LiveUpdates(JobObserver):
         """Resolve pages again soon. ``changed`` is False if only the current state is needed."""
         for key in keys:
             self._stale[key] = self._stale.get(key, False) or changed
-        if self._stale and (self._task is None or self._task.done()):
-            self._task = asyncio.create_task(self._refresh_stale(), name="live updates")
+            if key not in self._updating:
+                self._updating[key] = asyncio.create_task(self._refresh_page(key), name=f"live updates of {key}")
 
-    async def _refresh_stale(self) -> None:
-        while self._stale:
-            stale, self._stale = self._stale, {}
-            for key, changed in stale.items():
-                try:
-                    if changed:
-                        await self._update_pending(key)
-                    await self._update_regions(key)
-                except UnwrittenError as error:
-                    log.warning("%s: open tabs are not updated: %s", key, error)
-                except Exception as error:
-                    log_error(log, f"{key}: open tabs are not updated", error)
-            await asyncio.sleep(1 / MAX_REFRESH_RATE)
+    async def _refresh_page(self, key: str) -> None:
+        """Update one page until it is not stale any more. Other pages do not wait for it."""
+        try:
+            while key in self._stale:
+                async with self._slots[key in self._slow]:
+                    started = time.monotonic()
+                    await self._refresh_once(key, self._stale.pop(key))
+                is_slow = time.monotonic() - started > SLOW_SECONDS and key in self._subscriptions
+                (self._slow.add if is_slow else self._slow.discard)(key)
+                await asyncio.sleep(1 / MAX_REFRESH_RATE)
+        finally:
+            self._updating.pop(key, None)
+
+    async def _refresh_once(self, key: str, changed: bool) -> None:
+        timeout = asyncio.timeout(UPDATE_TIME_LIMIT)
+        try:
+            async with timeout:
+                if changed:
+                    await self._update_pending(key)
+                await self._update_regions(key)
+        except UnwrittenError as error:
+            log.warning("%s: open tabs are not updated: %s", key, error)
+        except Exception as error:
+            if timeout.expired():
+                log.warning("%s: open tabs are not updated: it took more than %g seconds", key, UPDATE_TIME_LIMIT)
+            else:
+                log_error(log, f"{key}: open tabs are not updated", error)
 
     async def _update_pending(self, key: str) -> None:
         """Update a page, and generate its pending regions if no job is running."""
@@ -198,20 +225,20 @@ class LiveUpdates(JobObserver):
             return
         page_request = await self._resolver.resolve_key(key, self._subscriber_scope(key))
         if isinstance(page_request, PageRequest) and key in self._subscriptions:
-            regions = {
-                name: (region.number, state_region_message(key, name, region))
-                for name, region in self._state_regions(page_request).items()
+            regions = await self._state_regions(page_request)
+            messages = {
+                name: (region.number, state_region_message(key, name, region)) for name, region in regions.items()
             }
-            self._current[key] = _SubscribedPage(regions, page_request.tables)
+            self._current[key] = _SubscribedPage(messages, page_request.tables)
             for subscription in self._subscriptions.get(key, ()):
                 subscription.subscriber.changed.set()
 
-    def _state_regions(self, page_request: PageRequest) -> Mapping[str, StateRegion]:
+    async def _state_regions(self, page_request: PageRequest) -> Mapping[str, StateRegion]:
         """Return the state regions of a page, as they are now."""
         job = self._jobs.get(page_request.key)
         if job is not None:
             return self._job_renderer.shell(job).state_regions
-        rendered = self._cache.rendered(page_request, is_visit=False)
+        rendered = await self._cache.rendered(page_request, is_visit=False)
         if rendered is not None:
             return rendered.state_regions
         view = PageView(key=page_request.key, title=page_request.title)
@@ -251,7 +278,7 @@ class LiveUpdates(JobObserver):
         elif (
             page_request.page.canvases
             and (allow_new or self._was_generated(page_request.key))
-            and self._cache.rendered(page_request, is_visit=False) is None  # a canvas is missing
+            and await self._cache.rendered(page_request, is_visit=False) is None  # a canvas is missing
         ):
             await self._starter.start(page_request, searched=True)
 
@@ -262,7 +289,7 @@ class LiveUpdates(JobObserver):
             await self._starter.start(page_request, searched=True)
             return
         finished = {name: canvas for name, canvas in stored.canvases.items() if name not in names}
-        region_jobs = self._starter.region_jobs(page_request, finished)
+        region_jobs = await self._starter.region_jobs(page_request, finished)
         regions = tuple(name for name, region_job in region_jobs.items() if region_job.state != "written")
         change = Change("rewritten", base=stored.version, regions=regions)
         await self._starter.start(page_request, searched=True, region_jobs=region_jobs, change=change, previous=stored)
@@ -272,9 +299,12 @@ class LiveUpdates(JobObserver):
 
     async def close(self) -> None:
         """Stop updating."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        self._stale.clear()
+        tasks = list(self._updating.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._updating.clear()  # a task that never ran could not remove itself
 
 
 def _canvases_of(page: Page, names: Collection[str]) -> set[str]:

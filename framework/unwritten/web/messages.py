@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -48,6 +48,14 @@ def page_message(renderer: Renderer, job: PageJob, text: str) -> dict[str, Any]:
 def settled_message(key: str, state: PageState) -> dict[str, Any]:
     """Return the message that a page is not being generated: it is stored ("written"), or not ("unwritten")."""
     return {"type": "page", "page": key, "state": state, "message": "", "colophon": "", "title": ""}
+
+
+def restart_message(key: str, regions: Iterable[str]) -> dict[str, Any]:
+    """Return the message that the next frames of these regions are newer than what the tab shows, whatever its number.
+
+    A tab has higher numbers than the server if they came from another server, or from a clock that was ahead.
+    """
+    return {"type": "restart", "page": key, "regions": list(regions)}
 
 
 def refused_message(reason: str) -> dict[str, Any]:

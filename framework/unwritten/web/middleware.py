@@ -12,6 +12,7 @@ from ..security.client_address import FORWARDING_HEADERS
 from ..security.exposure import Exposure
 from ..security.hosts import AllowedHosts
 from ..security.signed_links import SIGNATURE_MARK, take_signature
+from .transport import remember_transport
 
 _MAX_CHECKED = 1024
 """Connections whose checks are remembered."""
@@ -54,6 +55,7 @@ class ConnectionMiddleware:
                 self._checked.add(connection)
         if scope.get("root_path", "") != self._mount.root_path:
             self._mount.update(scope.get("root_path", ""))
+        remember_transport(scope, receive)
         if scope["type"] == "http" and SIGNATURE_MARK in scope["query_string"]:
             scope = take_signature(scope)
         await self._app(scope, receive, send)

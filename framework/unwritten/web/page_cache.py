@@ -53,7 +53,7 @@ class RenderedPage:
         etag: Its ETag. Empty for a page with forms.
         headers: The headers that all responses with this HTML have in common, encoded.
         state_regions: Its state regions.
-        rendered_at: When it was rendered, in monotonic seconds. The tokens of its forms expire.
+        rendered_at: When it was rendered, in seconds of the wall clock: the tokens of its forms expire by that clock.
     """
 
     page: Page
@@ -69,7 +69,7 @@ class RenderedPage:
         return (
             self.version == version
             and (self.page is page or self.page == page)
-            and (bool(self.etag) or time.monotonic() - self.rendered_at < FORM_REUSE)
+            and (bool(self.etag) or abs(time.time() - self.rendered_at) < FORM_REUSE)
         )
 
     def response(self, scope: Scope, frame_src: str) -> Response:
@@ -159,7 +159,7 @@ class PageCache:
         """Remove all pages, because templates have changed."""
         self._pages.clear()
 
-    def rendered(self, page_request: PageRequest, *, is_visit: bool) -> RenderedPage | None:
+    async def rendered(self, page_request: PageRequest, *, is_visit: bool) -> RenderedPage | None:
         """Return a page whose canvases are all stored, or that has none. None if a canvas is missing.
 
         Args:
@@ -182,7 +182,7 @@ class PageCache:
             stored = self._store.get(page_request.key)
             if stored is None:
                 return None
-            region_jobs = self._starter.region_jobs(page_request, stored.canvases, recall=False)
+            region_jobs = await self._region_jobs(page_request, stored)
             if any(region_job.state != "written" for region_job in region_jobs.values()):
                 return None  # the page function returns other canvases now
         if trace:
@@ -201,7 +201,7 @@ class PageCache:
     def _forget_version(self) -> None:
         self._data_version = None
 
-    def old_version(self, page_request: PageRequest, version: str) -> Response:
+    async def old_version(self, page_request: PageRequest, version: str) -> Response:
         """Respond with a version of a page.
 
         Args:
@@ -215,17 +215,21 @@ class PageCache:
         stored = self._store.get(page_request.key, int(version)) if is_number else None
         if stored is None:
             raise BadURL(f"The page {page_request.title!r} has no version {version!r}.", 404)
-        region_jobs = self._starter.region_jobs(page_request, stored.canvases, recall=False)
+        region_jobs = await self._region_jobs(page_request, stored)
         view = stored_view(page_request.key, page_request.title, stored)
         html = self._render(view, page_request.page, region_jobs).html
         return page_response(html, headers={"cache-control": "no-cache"}, frame_src=page_request.frame_src)
+
+    async def _region_jobs(self, page_request: PageRequest, stored: StoredPage) -> dict[str, RegionJob]:
+        return await self._starter.region_jobs(page_request, stored.canvases, recall=False)
 
     def _render(self, view: PageView, page: Page, region_jobs: Mapping[str, RegionJob]) -> Shell:
         return self._renderer.shell(view, page, {name: job.region() for name, job in region_jobs.items()})
 
     def _mark_opened(self, stored: StoredPage) -> StoredPage:
         """Return a prefetched page as its first visitor sees it. The visit is stored in the background."""
-        seconds = round((datetime.now(UTC) - stored.written_at).total_seconds(), 1)
+        # The clock may have been set back since.
+        seconds = max(0.0, round((datetime.now(UTC) - stored.written_at).total_seconds(), 1))
 
         async def save() -> None:
             try:
@@ -241,7 +245,7 @@ class PageCache:
 
 def _rendered(page: Page, version: tuple[bool, int, str], shell: Shell) -> RenderedPage:
     """Return a shell as it is cached. A page with forms has no ETag and no common headers."""
-    now = time.monotonic()
+    now = time.time()
     if FORM_KEY in shell.html:
         return RenderedPage(page, version, shell.html, b"", (), shell.state_regions, now)
     etag = f'W/"{hashlib.blake2b(shell.html.encode(), digest_size=12).hexdigest()}"'

@@ -90,11 +90,11 @@ class PageHandler:
             return self.sign_redirect(page_request, request)
         key = page_request.key
         if request.scope["query_string"] and VERSION in request.query_params:
-            return self._cache.old_version(page_request, request.query_params[VERSION])
+            return await self._cache.old_version(page_request, request.query_params[VERSION])
 
         job = self._jobs.get(key)
         if job is None:
-            rendered = self._cache.rendered(page_request, is_visit=signature is None and request.method == "GET")
+            rendered = await self._cache.rendered(page_request, is_visit=signature is None and request.method == "GET")
             if rendered is not None and signature is not None:
                 return self._redirect_to_clean(key, request)
             if rendered is not None:
@@ -102,7 +102,7 @@ class PageHandler:
                 return rendered.response(request.scope, page_request.frame_src)
             if self._signed_links.required and source is None and not _is_declared(route, key):
                 if page_request.tables:
-                    return self._incomplete(page_request, _INCOMPLETE)
+                    return await self._incomplete(page_request, _INCOMPLETE)
                 return self._refuse(key, page_request.title, signature, accepts_html(request))
         if request.method == "HEAD":
             return page_response("", headers=NOINDEX)  # a HEAD request must not generate the page
@@ -117,7 +117,7 @@ class PageHandler:
         except (Busy, Denied) as error:
             if not page_request.tables or is_prefetch(request.headers):
                 raise
-            return self._incomplete(page_request, str(error))
+            return await self._incomplete(page_request, str(error))
         if signature is not None:
             return self._redirect_to_clean(key, request)
         if accepts_stream(request):
@@ -146,12 +146,13 @@ class PageHandler:
             message = f"The last attempt failed: {previous.message}"
         return self._renderer.unwritten_page(key, title, message, 404 if signature is None else 403, as_html)
 
-    def _incomplete(
+    async def _incomplete(
         self, page_request: PageRequest, message: str, status: int = 200, form: FormState | None = None
     ) -> Response:
         """Respond with the existing parts of a page. Missing canvases are not generated now."""
         stored = self._store.get(page_request.key)
-        region_jobs = self._starter.region_jobs(page_request, stored.canvases if stored else {}, recall=False)
+        canvases = stored.canvases if stored else {}
+        region_jobs = await self._starter.region_jobs(page_request, canvases, recall=False)
         view = stored_view(page_request.key, page_request.title, stored)
         if any(region_job.state != "written" for region_job in region_jobs.values()):
             view = replace(view, state="stopped", message=message, provenance=None)
@@ -178,7 +179,10 @@ class PageHandler:
             Busy, OverBudget, Denied: See ``JobStarter.start``.
         """
         page_request = await self.find_page(key, request)
-        if self._jobs.get(page_request.key) is None and self._cache.rendered(page_request, is_visit=False) is None:
+        if (
+            self._jobs.get(page_request.key) is None
+            and await self._cache.rendered(page_request, is_visit=False) is None
+        ):
             await self._starter.start(page_request, searched=True)
         return PageRedirect(self._mount, page_request.key)
 
@@ -216,11 +220,11 @@ class PageHandler:
             response.headers["location"] = self._mount.url(self._signed_links.sign(key, "search"))
         return response
 
-    def page_with_form(self, page_request: PageRequest, form: FormState) -> Response:
+    async def page_with_form(self, page_request: PageRequest, form: FormState) -> Response:
         """Respond with the page of a form that was not accepted, with the input and the errors."""
         job = self._jobs.get(page_request.key)
         if job is None:
-            return self._incomplete(page_request, "", 422, form)
+            return await self._incomplete(page_request, "", 422, form)
         self._starter.update(job, page_request)
         shell = self._renderer.shell(job.view(), page_request.page, job.region_views(), form=form)
         return page_response(shell.html, 422, NO_STORE, page_request.frame_src)

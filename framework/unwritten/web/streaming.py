@@ -6,12 +6,14 @@ generated, and the rest when the region is finished.
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import AsyncIterator
 
 from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import StreamingResponse
+from starlette.types import Message, Receive, Scope, Send
 
 from ..core.errors import UnwrittenError
 from ..generation.job_queue import JobQueue
@@ -24,6 +26,10 @@ from ..rendering.templates import Placeholder, Shell
 from ..routing.page_function import PLAIN
 from ..security.headers import NO_STORE, new_nonce, secure_headers
 from .job_renderer import JobRenderer
+from .transport import abort
+
+SEND_TIMEOUT = 30.0
+"""Seconds after which a client that does not read is disconnected."""
 
 _UNFINISHED = {"waiting", "writing"}
 
@@ -57,6 +63,19 @@ class StreamingPage(StreamingResponse):
             "x-accel-buffering": "no",
         }
         super().__init__(_stream(jobs, job_renderer, renderer, job, nonce), media_type="text/html", headers=headers)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Stream the page. A client that does not read is disconnected, so that it is no subscriber any more."""
+
+        async def send_in_time(message: Message) -> None:
+            try:
+                async with asyncio.timeout(SEND_TIMEOUT):
+                    await send(message)
+            except TimeoutError:
+                if not abort(scope):
+                    raise
+
+        await super().__call__(scope, receive, send_in_time)
 
 
 async def _stream(

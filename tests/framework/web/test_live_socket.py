@@ -74,10 +74,11 @@ def test_a_reconnected_tab_receives_only_new_frames(tmp_path: Path) -> None:
             assert ws.receive_json()["type"] == "page"
 
 
-def test_frame_numbers_of_another_job_are_ignored(tmp_path: Path) -> None:
+def test_a_tab_with_frame_numbers_of_another_job_is_told_to_start_over(tmp_path: Path) -> None:
     with browser(make_wiki(tmp_path, scripted(LIGHTHOUSE))) as client:
         client.get(KEY)
-        assert follow(client, KEY, body=2**53)[0]["type"] == "frame"
+        restart, frame, *_ = follow(client, KEY, body=2**53)
+        assert restart == {"type": "restart", "page": KEY, "regions": ["body"]} and frame["type"] == "frame"
         assert follow(client, KEY, body=3)[0]["type"] == "frame"
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 from starlette.testclient import WebSocketTestSession
 from tests.support.apps import LIVE, browser, make_app, templates, until
 from tests.support.forum import THREAD, Post, make_forum, send
@@ -220,3 +223,107 @@ def test_writes_outside_of_actions_update_open_pages(tmp_path: Path) -> None:
         shown(ws, "posts", "From a thread")
         posts.delete(1)
         assert "From a thread" not in shown(ws, "posts", "")["html"]
+
+
+# -- slow pages ---------------------------------------------------------------------------------------------------
+
+
+def make_slow_pages(home: Path, release: threading.Event) -> tuple[App, Table[Any], Table[Any]]:
+    """Return the forum with a list of posts, and pages such as ``/slow/1``, which wait when a table has rows."""
+
+    class Chat(BaseModel):
+        id: int | None = None
+        text: str
+
+    app, posts = two_pages(home, scripted("Words."))
+    chats = app.table(Chat)
+
+    @app.page("/slow/{number}")
+    def slow(number: int) -> Page:
+        found = chats.select()
+        if found:
+            release.wait(20)
+        return Page("newest.html", found=found)
+
+    return app, posts, chats
+
+
+def test_slow_pages_do_not_delay_the_updates_of_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unwritten.web.live_updates.SLOW_SECONDS", 0.05)
+    monkeypatch.setattr("unwritten.routing.page_function.FUNCTION_TIME_LIMIT", 0.3)
+    release = threading.Event()
+    app, posts, chats = make_slow_pages(tmp_path, release)
+    with browser(app) as client, client.websocket_connect(LIVE) as ws:
+        for number in range(12):
+            look(ws, f"/slow/{number}")
+            shown(ws, "found", "0 posts")
+        look(ws, "/newest")
+        shown(ws, "found", "0 posts")
+        for _ in range(2):  # the first time they are not known to be slow
+            chats.insert(chats.model(text="Hello"))
+            wait_for(lambda: len(app.site.updates._slow) == 12)
+        started = time.monotonic()
+        chats.insert(chats.model(text="Hello"))
+        for number in range(1, 4):
+            posts.insert(Post(thread=1, text="Hello"))
+            shown(ws, "found", f"{number} posts")
+        assert time.monotonic() - started < 3
+        release.set()
+        shown(ws, "found", "3 posts")
+        assert len(app.site.updates._updating) <= 13
+
+
+def test_the_updates_of_a_page_that_takes_too_long_are_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("unwritten.web.live_updates.UPDATE_TIME_LIMIT", 0.1)
+    release = threading.Event()
+    app, _, chats = make_slow_pages(tmp_path, release)
+    with browser(app) as client, client.websocket_connect(LIVE) as ws:
+        look(ws, "/slow/1")
+        shown(ws, "found", "0 posts")
+        chats.insert(chats.model(text="Hello"))
+        wait_for(lambda: "it took more than 0.1 seconds" in caplog.text)
+        release.set()
+        chats.insert(chats.model(text="Hello"))
+        shown(ws, "found", "2 posts")
+
+
+def test_the_updates_of_one_page_run_in_order(tmp_path: Path) -> None:
+    app, posts = make_forum(tmp_path, scripted("Words."))
+    running: list[int] = []
+    most = 0
+
+    @app.page("/counted")
+    async def counted() -> Page:
+        nonlocal most
+        running.append(posts.count())
+        most = max(most, len(running))
+        await asyncio.sleep(0.02)
+        running.pop()
+        return Page("newest.html", found=posts.select())
+
+    templates(tmp_path, newest="""{% block found %}{{ found|length }} posts{% endblock %}""")
+    with browser(app) as client, client.websocket_connect(LIVE) as ws:
+        look(ws, "/counted")
+        shown(ws, "found", "0 posts")
+        for _ in range(5):
+            posts.insert(Post(thread=1, text="Hello"))
+            time.sleep(0.03)
+        shown(ws, "found", "5 posts")
+    assert most == 1
+
+
+def test_closing_cancels_the_updates(tmp_path: Path) -> None:
+    release = threading.Event()
+    app, _, chats = make_slow_pages(tmp_path, release)
+    started = time.monotonic()
+    with browser(app) as client, client.websocket_connect(LIVE) as ws:
+        for number in range(3):
+            look(ws, f"/slow/{number}")
+            shown(ws, "found", "0 posts")
+        chats.insert(chats.model(text="Hello"))
+        wait_for(lambda: len(app.site.updates._updating) == 3)
+        updates = app.site.updates
+        release.set()
+    assert not updates._updating and time.monotonic() - started < 10
