@@ -38,6 +38,7 @@ from ..routing.page_function import PageFunction
 from ..routing.patterns import PagePattern
 from ..routing.routes import RAISE, MountedNames, PageRoute, PatternRoute, URLOnlyRoute
 from ..security.exposure import Exposure
+from ..storage.location import Location, parse_location
 from ..storage.pages import PageStore
 from ..storage.values import Source
 from ..web.action_routes import ActionRoute
@@ -364,10 +365,14 @@ class App(Router, Starlette):
         return [folder for folder in (self._templates_folder, *self.static_files.folders[:-1]) if folder]
 
     @property
-    def database(self) -> Path:
-        """The file of the database."""
+    def database(self) -> Location:
+        """The database: a SQLite file, or the URL of a PostgreSQL database.
+
+        Raises:
+            BadSetting: If the setting is the URL of another kind of database.
+        """
         if self.settings.database:
-            return Path(self.settings.database).expanduser()
+            return parse_location(self.settings.database)
         return Path(re.sub(r"\W+", "-", self.name.lower()).strip("-") or "unwritten").with_suffix(".db")
 
     def configure(self, flags: Mapping[str, object]) -> None:

@@ -38,6 +38,7 @@ from ..routing.visit import VisitReader
 from ..security.exposure import Exposure
 from ..security.signed_links import SignedLinks
 from ..security.signer import Signer, VisitorCookie
+from ..storage.location import Location
 from ..storage.pages import PageStore
 from ..storage.tables import Tables
 from ..storage.values import ValueStore
@@ -64,7 +65,7 @@ class Declarations:
     world: str
     links: str | None
     settings: Settings
-    database: Path
+    database: Location
     engine: Engine | None
     pages: Sequence[PageRoute]
     routes: Sequence[BaseRoute]
@@ -101,7 +102,7 @@ def build(declared: Declarations, progress: Progress | None = None) -> Site:
             "Leave out --model and --engine-options, or write App(…, engine='a name')."
         )
     with contextlib.ExitStack() as opened:
-        store = PageStore(declared.database)
+        store = PageStore(declared.database, read_only=settings.read_only)
         opened.callback(store.close)
         opened.callback(declared.tables.close)
         declared.tables.open(store.database)

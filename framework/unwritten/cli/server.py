@@ -106,7 +106,7 @@ def print_summary(app: App) -> None:
         "model": describe_model(about),
         "why": " ".join(about.reasons),
         "licence": about.licence,
-        "pages": f"{app.store.path} ({pages})",
+        "pages": f"{app.store.database.name} ({pages})",
     }
     for name, text in rows.items():
         if text:

@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import sqlite_utils
-
 from ..core.errors import StoreError, TransferError, UnknownDatabase
-from ..storage.database import Database
+from ..storage.database import Connection, Database, insert_row, insert_row_with_id
+from ..storage.location import Location
 from ..storage.migrations import APPLICATION_ID
+from ..storage.open import check_exists, open_database
+from ..storage.search import index_page
+from ..storage.sqlite import SQLiteDatabase
 from ..storage.values import save_values
 
 _PRIVATE = (
@@ -28,7 +30,7 @@ _PRIVATE = (
 # -- copying ----------------------------------------------------------------------------------------------------------
 
 
-def copy_world(source: Path, target: Path, *, public: bool = False) -> None:
+def copy_world(source: Location, target: Path, *, public: bool = False) -> None:
     """Copy a world's database: a consistent snapshot, while other programs read and write it.
 
     Args:
@@ -41,8 +43,9 @@ def copy_world(source: Path, target: Path, *, public: bool = False) -> None:
         TransferError: If there is nothing to copy, or the target exists.
         StoreError: If the source is not a world, or the copy cannot be written.
     """
-    if not source.is_file():
-        raise TransferError(f"No pages are stored yet: there is no database {source}.")
+    if not isinstance(source, Path):
+        raise TransferError(f"Only SQLite databases can be copied to a file. Copy this one with: pg_dump {source}")
+    check_exists(source)
     if target.exists():
         raise TransferError(f"{target} exists already and is not replaced. Name another file.")
     if not target.parent.is_dir():
@@ -63,7 +66,7 @@ def copy_world(source: Path, target: Path, *, public: bool = False) -> None:
 
 def _delete_private(path: Path) -> None:
     """Delete private data, also from the free space of the file."""
-    Database(path).close()  # migrates it
+    SQLiteDatabase(path).close()  # migrates it
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("PRAGMA journal_mode = DELETE")
         for statement in _PRIVATE:
@@ -116,7 +119,7 @@ class ImportReport:
     tables: list[str] = field(default_factory=list)
 
 
-def import_world(ours: Path, path: Path, *, theirs: bool = False, dry_run: bool = False) -> ImportReport:
+def import_world(ours: Location, path: Path, *, theirs: bool = False, dry_run: bool = False) -> ImportReport:
     """Import the pages of another world, with their versions, links and values, in one transaction.
 
     Args:
@@ -135,17 +138,16 @@ def import_world(ours: Path, path: Path, *, theirs: bool = False, dry_run: bool 
     """
     if not path.is_file():
         raise TransferError(f"There is no file {path}. Name the database of another world.")
-    if ours.exists() and path.samefile(ours):
+    if isinstance(ours, Path) and ours.exists() and path.samefile(ours):
         raise TransferError(f"{path} is this world itself. Name the database of another one.")
     with _migrated_copy(path) as other:
-        if dry_run and not ours.exists():
+        if dry_run and isinstance(ours, Path) and not ours.exists():
             return _import(lambda sql, given: [], None, other, theirs)
-        with contextlib.closing(Database(ours)) as database:
+        with contextlib.closing(open_database(ours)) as database:
             if dry_run:
                 return _import(database.read, None, other, theirs)
 
-            def work(opened: sqlite_utils.Database) -> ImportReport:
-                connection = opened.conn
+            def work(connection: Connection) -> ImportReport:
                 return _import(lambda sql, given: connection.execute(sql, given).fetchall(), connection, other, theirs)
 
             return database.write_sync(work)
@@ -159,7 +161,7 @@ def _migrated_copy(path: Path) -> Iterator[Database]:
         try:
             with _open_read_only(path) as connection:
                 connection.execute("VACUUM INTO ?", (str(copy),))
-            database = Database(copy)
+            database = SQLiteDatabase(copy)
         except sqlite3.Error as error:
             raise TransferError(f"{path} cannot be read: {error}.") from error
         except UnknownDatabase as error:
@@ -168,7 +170,7 @@ def _migrated_copy(path: Path) -> Iterator[Database]:
             yield database
 
 
-def _import(read: Any, connection: sqlite3.Connection | None, other: Database, theirs: bool) -> ImportReport:
+def _import(read: Any, connection: Connection | None, other: Database, theirs: bool) -> ImportReport:
     """Compare two worlds page by page, and copy pages unless ``connection`` is None.
 
     Args:
@@ -215,16 +217,14 @@ def _rows(other: Database, table: str, where: str, value: object) -> list[dict[s
     return [dict(zip(columns, row, strict=True)) for row in rows]
 
 
-def _insert(connection: sqlite3.Connection, table: str, row: dict[str, Any]) -> int:
-    marks = ", ".join("?" * len(row))
-    cursor = connection.execute(
-        f"INSERT INTO {table} ({', '.join(row)}) VALUES ({marks})",  # noqa: S608
-        list(row.values()),
-    )
-    return cursor.lastrowid or 0
+def _insert(connection: Connection, table: str, row: dict[str, Any]) -> int:
+    if table in {"pages", "versions"}:
+        return insert_row_with_id(connection, table, row)
+    insert_row(connection, table, row)
+    return 0
 
 
-def _add_page(connection: sqlite3.Connection, other: Database, page: int, key: str) -> None:
+def _add_page(connection: Connection, other: Database, page: int, key: str) -> None:
     """Copy a page with all its versions."""
     (row,) = _rows(other, "pages", "id", page)
     del row["id"]
@@ -235,9 +235,7 @@ def _add_page(connection: sqlite3.Connection, other: Database, page: int, key: s
     _copy_related(connection, other, page, key, new_page, newest)
 
 
-def _add_version(
-    connection: sqlite3.Connection, other: Database, page: int, key: str, our_page: int, our_newest: int
-) -> None:
+def _add_version(connection: Connection, other: Database, page: int, key: str, our_page: int, our_newest: int) -> None:
     """Add the current version of a page as a new version of ours."""
     (row,) = _rows(other, "pages", "id", page)
     (current,) = _rows(other, "versions", "id", other.read(_CURRENT, (page,))[0][0])
@@ -247,12 +245,11 @@ def _add_version(
         "UPDATE pages SET title = ?, snippet = ?, version = ?, written_at = ? WHERE id = ?",
         (row["title"], row["snippet"], our_newest + 1, row["written_at"], our_page),
     )
-    connection.execute("DELETE FROM search WHERE rowid = ?", (our_page,))
     connection.execute("DELETE FROM links WHERE source = ?", (key,))
     _copy_related(connection, other, page, key, our_page, version)
 
 
-def _copy_version(connection: sqlite3.Connection, other: Database, version: dict[str, Any], our_page: int) -> int:
+def _copy_version(connection: Connection, other: Database, version: dict[str, Any], our_page: int) -> int:
     """Copy a version with its canvases. Return its id here."""
     their_id = version.pop("id")
     our_id = _insert(connection, "versions", version | {"page": our_page})
@@ -261,12 +258,10 @@ def _copy_version(connection: sqlite3.Connection, other: Database, version: dict
     return our_id
 
 
-def _copy_related(
-    connection: sqlite3.Connection, other: Database, page: int, key: str, our_page: int, version: int
-) -> None:
+def _copy_related(connection: Connection, other: Database, page: int, key: str, our_page: int, version: int) -> None:
     """Copy what belongs to a page's current version: links, search text and values."""
     for link in _rows(other, "links", "source", key):
         _insert(connection, "links", link)
     for title, text in other.read("SELECT title, text FROM search WHERE rowid = ?", (page,)):
-        _insert(connection, "search", {"rowid": our_page, "title": title, "text": text})
+        index_page(connection, our_page, title, text)
     save_values(connection, our_page, version)

@@ -15,7 +15,6 @@ import base64
 import hashlib
 import json
 import re
-import sqlite3
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -34,7 +33,7 @@ from ..routing.resolver import PageResolver
 from ..routing.routes import PageRequest
 from ..routing.visit import Visit, VisitReader
 from ..security.signer import FormCheck, Signer, VisitorCookie
-from ..storage.database import Database
+from ..storage.database import Connection, Database, insert_row
 from ..storage.transactions import function_transaction
 from .action_routes import PAGE, TOKEN, ActionRoute, FormTags
 from .form_data import MAX_FIELD_SIZE, read_form
@@ -255,13 +254,12 @@ class _Submission:
         )
 
 
-def _store_response(connection: sqlite3.Connection, submission: _Submission, response: Response) -> None:
+def _store_response(connection: Connection, submission: _Submission, response: Response) -> None:
     now = time.time()
     connection.execute("DELETE FROM actions WHERE at < ?", (now - RESPONSE_LIFETIME,))
-    connection.execute(
-        "INSERT OR REPLACE INTO actions (action, key, content, answer, at) VALUES (?, ?, ?, ?, ?)",
-        (submission.action, submission.form_id, submission.content, _serialize_response(response), now),
-    )
+    key = {"action": submission.action, "key": submission.form_id, "content": submission.content}
+    connection.execute("DELETE FROM actions WHERE action = ? AND key = ? AND content = ?", tuple(key.values()))
+    insert_row(connection, "actions", {**key, "answer": _serialize_response(response), "at": now})
 
 
 def _serialize_response(response: Response) -> str:

@@ -371,7 +371,7 @@ def test_many_programs_may_open_a_new_database_at_once(tmp_path: Path) -> None:
 
 
 def test_a_locked_database_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("unwritten.storage.database.LOCK_TIMEOUT", 0.1)
+    monkeypatch.setattr("unwritten.storage.sqlite.LOCK_TIMEOUT", 0.1)
     store = PageStore(tmp_path / "pages.db")
     other = sqlite3.connect(tmp_path / "pages.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
@@ -400,7 +400,7 @@ def test_a_full_disk_is_an_error(store: PageStore) -> None:
 def test_a_page_that_cannot_be_stored_yet_is_shown_and_stored_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("unwritten.storage.database.LOCK_TIMEOUT", 0.1)
+    monkeypatch.setattr("unwritten.storage.sqlite.LOCK_TIMEOUT", 0.1)
     monkeypatch.setattr("unwritten.generation.job_queue._STORE_RETRY_SECONDS", (0.2,))
     engine = scripted(LIGHTHOUSE)
     with browser(make_wiki(tmp_path, engine)) as client:
@@ -423,7 +423,7 @@ def test_a_page_that_cannot_be_stored_yet_is_shown_and_stored_later(
 
 
 def test_closing_the_server_retries_to_store_a_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("unwritten.storage.database.LOCK_TIMEOUT", 0.3)
+    monkeypatch.setattr("unwritten.storage.sqlite.LOCK_TIMEOUT", 0.3)
     monkeypatch.setattr("unwritten.generation.job_queue.LOCK_TIMEOUT", 0.0)
     with browser(make_wiki(tmp_path, scripted(LIGHTHOUSE))) as client:
         other = sqlite3.connect(tmp_path / "pages.db", isolation_level=None, check_same_thread=False)

@@ -128,7 +128,7 @@ def test_a_page_function_is_tracked_and_must_not_write(database: Database) -> No
 
 
 def test_a_locked_database_is_an_error(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("unwritten.storage.transactions.LOCK_TIMEOUT", 0.05)
+    monkeypatch.setattr("unwritten.storage.sqlite.LOCK_TIMEOUT", 0.05)
     other = sqlite3.connect(database.path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     with table_access(Transaction(database, "post")), pytest.raises(Exception, match="is locked by another program"):
