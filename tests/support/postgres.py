@@ -106,7 +106,9 @@ class PostgresServer:
         self.stop(crash=True)
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def url(self, schema: str = "", *, database: str = "postgres", port: int | None = None, user: str = "postgres") -> str:
+    def url(
+        self, schema: str = "", *, database: str = "postgres", port: int | None = None, user: str = "postgres"
+    ) -> str:
         """Return the URL of a database, or of a schema of it."""
         options = f"?options=-csearch_path%3D{schema}" if schema else ""
         return f"postgresql://{user}@127.0.0.1:{port or self.port}/{database}{options}"

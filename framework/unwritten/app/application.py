@@ -24,7 +24,7 @@ from unwritten_engine.errors import suggestion
 
 from ..core.assets import VersionedStaticFiles
 from ..core.errors import BadApp, BadSetting, BadURL, UnwrittenError
-from ..core.mount import MountPoint
+from ..core.mount import IN_PROCESS, MountPoint
 from ..core.paths import FRAMEWORK_PREFIX
 from ..core.renames import renamed_arguments
 from ..core.settings import load_settings
@@ -408,14 +408,18 @@ class App(Router, Starlette):
         self._engine = engine
         return before
 
-    def prepare(self, progress: Progress | None = None) -> None:
+    def prepare(self, progress: Progress | None = None, *, is_server: bool = False) -> None:
         """Open the store and the engine, unless they are open. Slow: it may load a model.
+
+        Args:
+            progress: Called while a model is loaded.
+            is_server: True refuses to start if another process serves the same database.
 
         Raises:
             BadApp: If the declarations do not fit together.
             StoreError, EngineError, BadSetting: See ``build``.
         """
-        self._lifespan.prepare(progress)
+        self._lifespan.prepare(progress, is_server=is_server)
 
     async def check(self) -> None:
         """Check that the engine supports the schemas of all pages.
@@ -488,6 +492,7 @@ class App(Router, Starlette):
         """Handle one ASGI connection."""
         if scope["type"] == "lifespan":
             send = report_lifespan_errors(send)
+            self._lifespan.is_server = IN_PROCESS not in scope.get("extensions", {})
         elif "router" in scope:  # the app is mounted: ``request.url_for`` asks for its own names first
             prefix = scope.get("root_path", "").removeprefix(scope.get("app_root_path", ""))
             scope = {**scope, "router": MountedNames(self.router, scope["router"], prefix)}

@@ -90,10 +90,10 @@ def url_of(sock: socket.socket) -> str:
 # -- what is printed --------------------------------------------------------------------------------------------------
 
 
-def prepare(app: App) -> None:
+def prepare(app: App, *, is_server: bool = False) -> None:
     """Open the database and the model, with a progress bar, so that errors appear before the server starts."""
     with LoadingProgress() as progress:
-        app.prepare(progress)
+        app.prepare(progress, is_server=is_server)
 
 
 def print_summary(app: App) -> None:
@@ -183,7 +183,7 @@ def serve(app: App, sock: socket.socket, *, open_browser: bool = False, parent: 
         parent: Set if another process watches the files and restarts this one.
     """
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    prepare(app)
+    prepare(app, is_server=True)
     config = uvicorn.Config(
         app,
         log_level="warning",

@@ -34,6 +34,8 @@ def may_edit(settings: Settings, exposure: Exposure) -> bool:
 
     The setting ``auto`` allows it while only this machine can reach the app.
     """
+    if settings.read_only:
+        return False
     return settings.edits == "on" or (settings.edits == "auto" and not exposure.is_public)
 
 

@@ -64,13 +64,13 @@ _DEFAULTS: Mapping[str, object] = {
 }
 """Parameters of connections. Those in the URL override them."""
 
-_SESSION = (
-    f"SET lock_timeout = {round(LOCK_TIMEOUT * 1000)}; SET statement_timeout = {round(READ_TIMEOUT * 1000)}; "
-    # A process that is suspended, or a machine that is gone, must not hold the lock for ever.
-    "SET idle_in_transaction_session_timeout = 60000; "
-    "SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3; "
-    "SET client_encoding = 'UTF8'; SET TimeZone = 'UTC'; SET default_transaction_read_only = "
-).encode()
+_SESSION = """
+SET lock_timeout = {lock}; SET statement_timeout = {statement};
+SET idle_in_transaction_session_timeout = 60000;
+SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3;
+SET client_encoding = 'UTF8'; SET TimeZone = 'UTC'; SET default_transaction_read_only = {read_only}
+"""
+"""Settings of each connection. A suspended process, or a machine that is gone, must not hold the lock for ever."""
 
 _BEGIN = f"BEGIN; SELECT pg_advisory_xact_lock({_LOCK_CLASS}, hashtext(current_schema()))".encode()
 _ANNOUNCE = f"SELECT pg_notify({CHANNEL_SQL}, %s), CAST(pg_current_xact_id() AS text)".encode()
@@ -95,7 +95,7 @@ class PostgresDatabase(Database):
         super().__init__(url, read_only=read_only)
         self._id = secrets.token_hex(8)
         self._closed = False
-        self._version = 0
+        self._version = 1
         self._version_lock = threading.Lock()
         self._open: set[PostgresConnection] = set()
         try:
@@ -144,7 +144,8 @@ class PostgresDatabase(Database):
         connection = PostgresConnection(raw)
         self._open.add(connection)
         try:
-            connection.send(_SESSION + b"on" if not writes else _SESSION + b"off")
+            limits = {"lock": round(LOCK_TIMEOUT * 1000), "statement": round(READ_TIMEOUT * 1000)}
+            connection.send(_SESSION.format(**limits, read_only="off" if writes else "on").encode())
         except BaseException:
             self._disconnect(connection)
             raise

@@ -14,6 +14,7 @@ import asyncio
 import base64
 import hashlib
 import json
+import logging
 import re
 import time
 from collections.abc import Mapping, Sequence
@@ -24,7 +25,7 @@ from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from ..core.errors import BadApp, TimedOut
+from ..core.errors import BadApp, StoreError, StoreFull, StoreReadOnly, TimedOut
 from ..core.mount import MountPoint
 from ..core.paths import is_page_key
 from ..rendering.renderer import Renderer
@@ -40,11 +41,18 @@ from .form_data import MAX_FIELD_SIZE, read_form
 from .live_updates import LiveUpdates
 from .page_handler import PageHandler
 
+log = logging.getLogger("unwritten")
+
 RESPONSE_LIFETIME = 24 * 3600.0
 """Seconds for which the response to a form is stored, in case the form is submitted again."""
 
 _MAX_STORED_BODY = 64 * 1024
 """Bytes. Larger responses are not stored: a form that is submitted again gets 204 (No Content) instead."""
+
+_REASONS: Mapping[type[StoreError], str] = {
+    StoreFull: "Nothing can be saved now, because the server's disk is full.",
+    StoreReadOnly: "Nothing can be saved now, because this server only reads its database.",
+}
 
 _FORM_ID = re.compile(r"[\w-]{8,64}")
 
@@ -101,9 +109,17 @@ class ActionHandler:
         """Respond to the POST request of a form.
 
         Raises:
-            BadForm, BadURL, TimedOut, BadApp, StoreError: Handled by the app's error pages.
+            BadForm, BadURL, TimedOut, BadApp: Handled by the app's error pages.
         """
         pairs = (await read_form(request, MAX_FIELD_SIZE)).pairs
+        try:
+            return await self._respond(request, route, pairs)
+        except StoreError as error:
+            log.error("%s: %s", request.url.path, error)
+            return self._respond_unsaved(request, route, pairs, error)
+
+    async def _respond(self, request: Request, route: ActionRoute, pairs: FormPairs) -> Response:
+        """Respond to a form with these fields."""
         values = route.pattern.parse_request(request.path_params)
         path, arguments = route.pattern.build(values), route.function.parse(values, {})
         page = request.query_params.get(PAGE, "")
@@ -199,6 +215,19 @@ class ActionHandler:
             )
         return self._resubmit_page(409 if check == "stale" else 403, path, page, pairs, message)
 
+    def _respond_unsaved(self, request: Request, route: ActionRoute, pairs: FormPairs, error: StoreError) -> Response:
+        """Respond that the database failed, with what was typed. The form keeps its key: it is never applied twice."""
+        path = route.pattern.build(route.pattern.parse_request(request.path_params))
+        page = request.query_params.get(PAGE, "")
+        form_id = request.query_params.get(TOKEN, "").rpartition(".")[2]
+        reason = next(
+            (text for kind, text in _REASONS.items() if isinstance(error, kind)), "The database does not respond now."
+        )
+        message = f"{reason} Your input is below: send it again in a moment. It is not saved twice."
+        response = self._resubmit_page(503, path, page if is_page_key(page) else "", pairs, message, form_id=form_id)
+        response.headers["retry-after"] = "10"
+        return response
+
     async def _respond_invalid(
         self, request: Request, path: str, page: str, pairs: FormPairs, form: FormState
     ) -> Response:
@@ -217,6 +246,7 @@ class ActionHandler:
         pairs: FormPairs,
         message: str,
         errors: Mapping[str, str] | None = None,
+        form_id: str = "",
     ) -> Response:
         """Respond with a page that shows the submitted fields in a form."""
         errors = errors or {}
@@ -225,7 +255,7 @@ class ActionHandler:
             "message": message,
             "back": self._mount.url(page or "/"),
             "typed": [(name, value, errors.get(name, "")) for name, value in pairs],
-            "attributes": self._forms.attributes(path, page),
+            "attributes": self._forms.attributes(path, page, form_id if _FORM_ID.fullmatch(form_id) else ""),
         }
         return self._renderer.render("resubmit.html", values, status, {"cache-control": "no-store"})
 
