@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -33,7 +34,9 @@ class PostgresServer:
     def __init__(self) -> None:
         self.port = free_port()
         # PostgreSQL refuses to run as root.
-        self._user = {"user": "postgres", "group": "postgres", "extra_groups": []} if os.geteuid() == 0 else {}
+        self._user: dict[str, Any] = (
+            {"user": "postgres", "group": "postgres", "extra_groups": []} if os.geteuid() == 0 else {}
+        )
         self._folder = tempfile.mkdtemp(prefix="unwritten-pg-", dir="/tmp")
         if self._user:
             shutil.chown(self._folder, "postgres", "postgres")

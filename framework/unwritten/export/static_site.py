@@ -30,7 +30,6 @@ from ..app.application import App
 from ..core.assets import asset_dir
 from ..core.errors import TransferError
 from ..core.paths import BOX_PREFIX, FRAMEWORK_PREFIX, PICTURES_PREFIX, STATIC_PREFIX
-from ..storage.open import check_exists
 from ..testing.asgi_client import request, running
 from .static_html import is_signed, local_url, make_static, urls_of
 from .world_file import copy_world
@@ -88,7 +87,8 @@ def export_site(app: App, folder: Path, *, replace: bool = False, world: bool = 
         TransferError: If the folder is not empty, or there is nothing to export.
         StoreError, BadApp: If the database cannot be read, or the app cannot start.
     """
-    check_exists(app.database)
+    if isinstance(app.database, Path) and not app.database.is_file():
+        raise TransferError(f"No pages are stored yet: there is no database {app.database}.")
     if world and not isinstance(app.database, Path):
         raise TransferError("Only SQLite databases can be added to an export. Leave out --world, or use pg_dump.")
     _check_target(folder, replace)

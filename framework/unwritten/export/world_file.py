@@ -16,7 +16,7 @@ from ..core.errors import StoreError, TransferError, UnknownDatabase
 from ..storage.database import Connection, Database, insert_row, insert_row_with_id
 from ..storage.location import Location
 from ..storage.migrations import APPLICATION_ID
-from ..storage.open import check_exists, open_database
+from ..storage.open import open_database
 from ..storage.search import index_page
 from ..storage.sqlite import SQLiteDatabase
 from ..storage.values import save_values
@@ -45,7 +45,8 @@ def copy_world(source: Location, target: Path, *, public: bool = False) -> None:
     """
     if not isinstance(source, Path):
         raise TransferError(f"Only SQLite databases can be copied to a file. Copy this one with: pg_dump {source}")
-    check_exists(source)
+    if not source.is_file():
+        raise TransferError(f"No pages are stored yet: there is no database {source}.")
     if target.exists():
         raise TransferError(f"{target} exists already and is not replaced. Name another file.")
     if not target.parent.is_dir():

@@ -81,7 +81,8 @@ class FormTags:
         """
         # Each response replaces FORM_KEY with a new key, so that a form that is sent twice is recognized.
         token = self._signer.sign_form(path, page)
-        url = f"{self._mount.url(path)}?{urlencode({PAGE: page, TOKEN: f'{token}.{form_id}'})}{'' if form_id else FORM_KEY}"
+        url = f"{self._mount.url(path)}?{urlencode({PAGE: page, TOKEN: f'{token}.{form_id}'})}"
+        url += "" if form_id else FORM_KEY
         return Markup('method="post" action="{}" data-action="{}"').format(url, path)
 
 

@@ -25,7 +25,7 @@ from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from ..core.errors import BadApp, StoreError, StoreFull, StoreReadOnly, TimedOut
+from ..core.errors import BadApp, StoreError, StoreFull, StoreLocked, StoreReadOnly, TimedOut
 from ..core.mount import MountPoint
 from ..core.paths import is_page_key
 from ..rendering.renderer import Renderer
@@ -50,6 +50,7 @@ _MAX_STORED_BODY = 64 * 1024
 """Bytes. Larger responses are not stored: a form that is submitted again gets 204 (No Content) instead."""
 
 _REASONS: Mapping[type[StoreError], str] = {
+    StoreLocked: "Nothing can be saved now, because another program has locked the database.",
     StoreFull: "Nothing can be saved now, because the server's disk is full.",
     StoreReadOnly: "Nothing can be saved now, because this server only reads its database.",
 }
