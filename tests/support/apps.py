@@ -32,7 +32,7 @@ def make_app(home: Path, engine: Engine, **given: Any) -> App:
     return App("Fake Wiki", engine=engine, **{"database": str(home / "pages.db"), "prefetch": "off", **given})
 
 
-def file_of(app: App) -> Path:
+def database_file(app: App) -> Path:
     """Return the SQLite file of an app."""
     assert isinstance(app.database, Path)
     return app.database

@@ -22,11 +22,14 @@ class PostgresURL:
 
     Attributes:
         secret: The URL with its password. Never show it.
+        is_valid: False if it cannot be told which part is the password.
     """
 
     def __init__(self, text: str) -> None:
         self.secret = text
-        self._shown = _without_passwords(text)
+        shown = _without_passwords(text)
+        self.is_valid = bool(shown)
+        self._shown = shown or f"{text.partition('://')[0]}://…"
 
     def __str__(self) -> str:
         return self._shown
@@ -64,14 +67,17 @@ def parse_location(text: str) -> Location:
 
 
 def _without_passwords(text: str) -> str:
+    """Return a URL without its passwords. Empty if they cannot be told from the rest."""
     scheme = text.partition("://")[0]
     try:
         parts = urlsplit(text)
         user, at, host = parts.netloc.rpartition("@")
         query = [(name, value) for name, value in parse_qsl(parts.query) if name in _SHOWN_PARAMETERS]
+        _ = parts.port  # raises if it is no number
     except ValueError:
-        return f"{scheme}://…"
-    if "@" in parts.path or parts.fragment:  # an unescaped character in the password has moved it out of its place
-        return f"{scheme}://…"
+        return ""
+    # A special character that is not escaped may have moved a part of the password out of its place.
+    if "@" in text[text.index(parts.netloc) + len(parts.netloc) :] or parts.fragment:
+        return ""
     shown = f"{scheme}://{user.partition(':')[0]}{at}{host}{parts.path}"
     return f"{shown}?{urlencode(query, safe='/')}" if query else shown

@@ -99,14 +99,16 @@ class PostgresDatabase(Database):
         self._version_lock = threading.Lock()
         self._open: set[PostgresConnection] = set()
         try:
-            given = conninfo.conninfo_to_dict(url.secret)
+            given = conninfo.conninfo_to_dict(url.secret) if url.is_valid else None
         except psycopg.Error:
+            given = None
+        if given is None:
             self._write_thread.shutdown()
             # The driver's message may show a part of the password.
             raise StoreError(
                 f"The database URL {url} is not valid. It has this form: postgresql://USER:PASSWORD@HOST:5432/NAME. "
                 "Write special characters of the password as percent codes, such as %40 for @."
-            ) from None
+            )
         self._parameters: dict[str, Any] = {**_DEFAULTS, **given, "application_name": PROCESS}
         self._connectors = ThreadPoolExecutor(max_workers=2, thread_name_prefix="unwritten-connect")
         self._readers = ConnectionPool(

@@ -118,7 +118,10 @@ class PostgresConnection(Connection):
 
     def index_names(self, table: str) -> set[str]:
         """Return the names of indexes."""
-        sql = "SELECT indexname FROM pg_indexes WHERE tablename = ? AND schemaname = current_schema()"
+        sql = (
+            "SELECT c.relname FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid "
+            "WHERE i.indrelid = to_regclass(quote_ident(?)) AND NOT i.indisprimary"
+        )
         return {name for (name,) in self.execute(sql, (table,))}
 
     def last_id(self, table: str) -> int:

@@ -139,11 +139,12 @@ class PostgresMonitor:
                 self._answer_lock_request(self._listener)
             except (psycopg.Error, OSError) as error:
                 log.debug("The database %s was not reached: %s", self._name, error)
-                self.report_lost()
-                if self._listener is not None:
+                if self._listener is not None:  # perhaps only this connection was lost: reconnect at once
                     self._disconnect(self._listener)
-                self._listener = None
-                self._closed.wait(RECONNECT_SECONDS)
+                    self._listener = None
+                else:
+                    self.report_lost()
+                    self._closed.wait(RECONNECT_SECONDS)
             except Exception:
                 log.exception("The monitor of the database %s has failed", self._name)
                 self._closed.wait(RECONNECT_SECONDS)

@@ -10,14 +10,14 @@ from urllib.parse import unquote, urljoin
 
 import pytest
 from click.testing import CliRunner
-from tests.support.apps import LIGHTHOUSE, browser, file_of, make_app, make_clock, make_wiki, templates, write
+from tests.support.apps import LIGHTHOUSE, browser, database_file, make_app, make_clock, make_wiki, templates, write
 from tests.support.html_checks import page_faults
 
 from unwritten import App, Canvas, Page
 from unwritten.cli.main import main
 from unwritten.core.errors import TransferError
 from unwritten.export.static_html import FORM_NOTE
-from unwritten.export.static_site import MARKER, ExportReport, export_site
+from unwritten.export.static_site import MARKER, ExportReport, export_site, file_of
 from unwritten_engine import scripted
 from unwritten_engine.scripted import ABOUT
 
@@ -199,7 +199,7 @@ def test_the_command_adds_the_database(tmp_path: Path, home: Path) -> None:
         "from unwritten import App\napp = App('Book', database='book.db')\n"
         "@app.page('/wiki/{title}')\ndef article(title: str) -> str:\n    return f'About {title}.'\n"
     )
-    file_of(written(tmp_path, "Tower")).rename(home / "book.db")
+    database_file(written(tmp_path, "Tower")).rename(home / "book.db")
     result = CliRunner().invoke(main, ["export", "site", "--world"])
     assert result.exit_code == 0, result.output
     assert "Exported 1 page of Book to site." in result.output
