@@ -253,24 +253,24 @@ class SQLiteDatabase(Database):
     # -- writing ------------------------------------------------------------------------------------------
 
     def _begin_write(self, trace: Trace | None) -> WriteTransaction:
-        if self._writer is None:  # the disk was full
-            self._writer = self._open_writer()
-            self._leave_read_only()
+        writer = self._writer or self._open_writer_again()
         timer = SQLTimer(trace) if trace else None
         if timer:
-            self._writer.set_trace_callback(timer.start)
+            writer.set_trace_callback(timer.start)
         try:
             # IMMEDIATE takes the write lock at once, so waiting for another program happens here, where the time-out
             # limits it, and not in the middle of the work.
-            self._writer.execute("BEGIN IMMEDIATE")
+            writer.execute("BEGIN IMMEDIATE")
         except BaseException:
-            self._writer.set_trace_callback(None)
+            writer.set_trace_callback(None)
             raise
-        return _Transaction(self._writer, timer, owned=False)
+        return _Transaction(writer, timer, owned=False)
 
     def begin(self) -> WriteTransaction:
         """Begin a transaction on a connection of its own."""
         self.check_writable()
+        if self._writer is None:
+            self.write_sync(lambda connection: None)
         with self.translated_errors():
             raw = sqlite3.connect(self.path, timeout=LOCK_TIMEOUT, check_same_thread=False, isolation_level=None)
             try:
@@ -281,8 +281,9 @@ class SQLiteDatabase(Database):
                 raise
         return _Transaction(raw, None, owned=True)
 
-    def _leave_read_only(self) -> None:
-        """Open the readers again, which may not have seen changes."""
+    def _open_writer_again(self) -> sqlite3.Connection:
+        """Open the writer after the disk was full, and readers that see what it writes."""
+        self._writer = self._open_writer()
         log.warning("There is free space on the disk again: %s can be written.", self.path)
         old, self._query = self._readers, ""
         self._readers = self._make_readers()
@@ -292,6 +293,7 @@ class SQLiteDatabase(Database):
             if self._version_reader is not None:
                 self._version_reader.close()
             self._version_reader = None
+        return self._writer
 
     # -- reading ------------------------------------------------------------------------------------------
 
