@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from tests.support.postgres import PostgresServer, running_postgres
 
 from unwritten_engine import Engine, open_engine
 
 SLOW = ("tests/browser", "tests/benchmarks", "tests/engine")
 """Folders whose tests take longest. A parallel run starts with them, so that no worker is left with one at the end."""
+
+SHARED = (("tests/browser/", "browser"), ("tests/framework/storage/", "postgres"))
+"""Folders whose tests run on one worker, because they share a browser or a PostgreSQL server."""
 
 # Threads that wait for each other sleep early. On a busy machine spinning makes small models up to 50 times slower.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
@@ -25,12 +29,13 @@ if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """In a parallel run, keep the tests of a file on one worker, and all browser tests on one worker."""
+    """In a parallel run, keep the tests of a file on one worker, and those of some folders."""
     if not hasattr(config, "workerinput"):
         return
     for item in items:
         file = item.nodeid.partition("::")[0]
-        item.add_marker(pytest.mark.xdist_group("browser" if file.startswith("tests/browser/") else file))
+        shared = next((name for folder, name in SHARED if file.startswith(folder)), file)
+        item.add_marker(pytest.mark.xdist_group(shared))
     items.sort(key=lambda item: next((at for at, name in enumerate(SLOW) if item.nodeid.startswith(name)), len(SLOW)))
 
 
@@ -46,6 +51,13 @@ async def embedded(anyio_backend: str) -> AsyncIterator[Engine]:
     engine = await asyncio.to_thread(open_engine, "embedded", context=2048)
     yield engine
     await engine.close()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """Return a running PostgreSQL server. Tests that stop it start it again. Skips if PostgreSQL is not installed."""
+    with running_postgres() as server:
+        yield server
 
 
 @pytest.fixture

@@ -32,6 +32,12 @@ def make_app(home: Path, engine: Engine, **given: Any) -> App:
     return App("Fake Wiki", engine=engine, **{"database": str(home / "pages.db"), "prefetch": "off", **given})
 
 
+def database_file(app: App) -> Path:
+    """Return the SQLite file of an app."""
+    assert isinstance(app.database, Path)
+    return app.database
+
+
 def make_wiki(home: Path, engine: Engine, **given: Any) -> App:
     """Return the five-line app of the README."""
     app = make_app(home, engine, **given)

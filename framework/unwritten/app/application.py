@@ -24,7 +24,7 @@ from unwritten_engine.errors import suggestion
 
 from ..core.assets import VersionedStaticFiles
 from ..core.errors import BadApp, BadSetting, BadURL, UnwrittenError
-from ..core.mount import MountPoint
+from ..core.mount import IN_PROCESS, MountPoint
 from ..core.paths import FRAMEWORK_PREFIX, site_path
 from ..core.renames import renamed_arguments
 from ..core.settings import load_settings
@@ -38,6 +38,7 @@ from ..routing.page_function import PageFunction
 from ..routing.patterns import PagePattern
 from ..routing.routes import RAISE, MountedNames, PageRoute, PatternRoute, URLOnlyRoute
 from ..security.exposure import Exposure
+from ..storage.location import Location, parse_location
 from ..storage.pages import PageStore
 from ..storage.values import Source
 from ..web.action_routes import ActionRoute
@@ -367,10 +368,14 @@ class App(Router, Starlette):
         return [folder for folder in (self._templates_folder, *self.static_files.folders[:-1]) if folder]
 
     @property
-    def database(self) -> Path:
-        """The file of the database."""
+    def database(self) -> Location:
+        """The database: a SQLite file, or the URL of a PostgreSQL database.
+
+        Raises:
+            BadSetting: If the setting is the URL of another kind of database.
+        """
         if self.settings.database:
-            return Path(self.settings.database).expanduser()
+            return parse_location(self.settings.database)
         return Path(re.sub(r"\W+", "-", self.name.lower()).strip("-") or "unwritten").with_suffix(".db")
 
     def configure(self, flags: Mapping[str, object]) -> None:
@@ -406,14 +411,18 @@ class App(Router, Starlette):
         self._engine = engine
         return before
 
-    def prepare(self, progress: Progress | None = None) -> None:
+    def prepare(self, progress: Progress | None = None, *, is_server: bool = False) -> None:
         """Open the store and the engine, unless they are open. Slow: it may load a model.
+
+        Args:
+            progress: Called while a model is loaded.
+            is_server: True refuses to start if another process serves the same database.
 
         Raises:
             BadApp: If the declarations do not fit together.
             StoreError, EngineError, BadSetting: See ``build``.
         """
-        self._lifespan.prepare(progress)
+        self._lifespan.prepare(progress, is_server=is_server)
 
     async def check(self) -> None:
         """Check that the engine supports the schemas of all pages.
@@ -486,6 +495,7 @@ class App(Router, Starlette):
         """Handle one ASGI connection."""
         if scope["type"] == "lifespan":
             send = report_lifespan_errors(send)
+            self._lifespan.is_server = IN_PROCESS not in scope.get("extensions", {})
         elif "router" in scope:  # the app is mounted: ``request.url_for`` asks for its own names first
             prefix = scope.get("root_path", "").removeprefix(scope.get("app_root_path", ""))
             scope = {**scope, "router": MountedNames(self.router, scope["router"], prefix)}

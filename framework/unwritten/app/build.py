@@ -38,6 +38,7 @@ from ..routing.visit import VisitReader
 from ..security.exposure import Exposure
 from ..security.signed_links import SignedLinks
 from ..security.signer import Signer, VisitorCookie
+from ..storage.location import Location
 from ..storage.pages import PageStore
 from ..storage.tables import Tables
 from ..storage.values import ValueStore
@@ -64,7 +65,7 @@ class Declarations:
     world: str
     links: str | None
     settings: Settings
-    database: Path
+    database: Location
     engine: Engine | None
     pages: Sequence[PageRoute]
     routes: Sequence[BaseRoute]
@@ -80,7 +81,7 @@ class Declarations:
     exposure: Exposure
 
 
-def build(declared: Declarations, progress: Progress | None = None) -> Site:
+def build(declared: Declarations, progress: Progress | None = None, *, is_server: bool = False) -> Site:
     """Open the store and the engine, and build every component once. Slow: it may load a model.
 
     If it fails, it closes what it has opened.
@@ -88,6 +89,7 @@ def build(declared: Declarations, progress: Progress | None = None) -> Site:
     Args:
         declared: What the author declared.
         progress: Called while a model is loaded.
+        is_server: True refuses to start if another process serves the same database.
 
     Raises:
         StoreError, EngineError: If the store or the engine cannot be opened.
@@ -101,9 +103,11 @@ def build(declared: Declarations, progress: Progress | None = None) -> Site:
             "Leave out --model and --engine-options, or write App(…, engine='a name')."
         )
     with contextlib.ExitStack() as opened:
-        store = PageStore(declared.database)
+        store = PageStore(declared.database, read_only=settings.read_only)
         opened.callback(store.close)
         opened.callback(declared.tables.close)
+        if is_server and not settings.read_only:
+            store.database.acquire_server_lock()
         declared.tables.open(store.database)
         for extension in declared.extensions:
             opened.callback(_close, extension.close)
@@ -168,7 +172,7 @@ def _connect(declared: Declarations, store: PageStore, engine: Engine) -> Site:
         template_globals |= extension.template_globals()
     templates = Templates(declared.templates, template_globals | dict(declared.template_globals))
     templates.environment.filters["link"] = functions.link
-    prefetching = is_prefetch_enabled(settings, engine.about)
+    prefetching = is_prefetch_enabled(settings, engine.about) and not settings.read_only
     scripts = [
         *SCRIPTS,
         *(script for extension in declared.extensions for script in extension.scripts()),

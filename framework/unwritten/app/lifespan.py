@@ -32,12 +32,14 @@ class Lifespan:
 
     Attributes:
         running_site: The components of the app while it runs, otherwise None.
+        is_server: True if the lifespan runs in a server. Commands run it too, beside a server on the same database.
     """
 
     def __init__(self, declare: Declare, author: StarletteLifespan[Any] | None) -> None:
         self._declare = declare
         self._author = author
         self.running_site: Site | None = None
+        self.is_server = True
         self._samples: list[PageRequest] | None = None
         self._building = asyncio.Lock()
 
@@ -52,10 +54,12 @@ class Lifespan:
             raise BadApp("The app is not running yet: call app.prepare(), or serve it.")
         return self.running_site
 
-    def prepare(self, progress: Progress | None = None) -> None:
+    def prepare(self, progress: Progress | None = None, *, is_server: bool = False) -> None:
         """Build the site, unless it exists. See ``build``."""
         if self.running_site is None:
-            self.running_site = build(self._declare(), progress)
+            self.running_site = build(self._declare(), progress, is_server=is_server)
+        elif is_server and not self.running_site.settings.read_only:
+            self.running_site.store.database.acquire_server_lock()
 
     async def ready(self) -> Site:
         """Return the site. Without a lifespan, as in a mounted app, the first request builds it."""
@@ -89,6 +93,8 @@ class Lifespan:
         """Run as Starlette's lifespan."""
         warming: asyncio.Task[None] | None = None
         try:
+            if self.is_server:
+                await asyncio.to_thread(self.prepare, is_server=True)
             await self.check()
             warming = asyncio.create_task(self._warm(), name="warming the engine")
             async with contextlib.AsyncExitStack() as stack:

@@ -14,7 +14,7 @@ import click
 from unwritten_engine.errors import suggestion
 
 from ..app.application import App
-from ..core.errors import StoreError
+from ..storage.open import check_exists
 from ..storage.pages import PageStore
 from ..storage.records import PageSummary
 from ..testing.asgi_client import request, running
@@ -97,10 +97,9 @@ def pages() -> None:
 
 @contextmanager
 def _open_store(**world: Any) -> Iterator[PageStore]:
-    path = world_path(**world)
-    if not path.is_file():
-        raise StoreError(f"No pages are stored yet: there is no database {path}.")
-    with closing(PageStore(path)) as store:
+    location = world_path(**world)
+    check_exists(location)
+    with closing(PageStore(location)) as store:
         yield store
 
 
@@ -168,7 +167,7 @@ def delete_pages(keys: tuple[str, ...], everything: bool, yes: bool, **world: An
     with _open_store(**world) as store:
         if everything:
             if not yes:
-                click.confirm(f"Delete all {store.count():,} pages of {store.path}?", abort=True)
+                click.confirm(f"Delete all {store.count():,} pages of {store.database.name}?", abort=True)
             keys = tuple(summary.key for summary in store.recent(store.count() or 1))
         for key in keys:
             if not asyncio.run(store.delete(key)):

@@ -99,10 +99,10 @@ def url_of(sock: socket.socket) -> str:
 # -- what is printed --------------------------------------------------------------------------------------------------
 
 
-def prepare(app: App) -> None:
+def prepare(app: App, *, is_server: bool = False) -> None:
     """Open the database and the model, with a progress bar, so that errors appear before the server starts."""
     with LoadingProgress() as progress:
-        app.prepare(progress)
+        app.prepare(progress, is_server=is_server)
 
 
 def print_summary(app: App) -> None:
@@ -115,7 +115,7 @@ def print_summary(app: App) -> None:
         "model": describe_model(about),
         "why": " ".join(about.reasons),
         "licence": about.licence,
-        "pages": f"{app.store.path} ({pages})",
+        "pages": f"{app.store.database.name} ({pages})",
     }
     for name, text in rows.items():
         if text:
@@ -193,7 +193,7 @@ def serve(app: App, sock: socket.socket, *, open_browser: bool = False, parent: 
     """
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     raise_max_descriptors()
-    prepare(app)
+    prepare(app, is_server=True)
     config = uvicorn.Config(
         app,
         log_level="warning",

@@ -11,6 +11,7 @@ import click
 from ..export.static_site import export_site
 from ..export.world_file import copy_world
 from ..export.world_import import ImportReport, import_world
+from ..storage.location import Location, parse_location
 from .flags import app_options, choose_app, given_settings
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -18,12 +19,12 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 def world_options(function: F) -> F:
     """Add ``--app``, ``--demo`` and ``--database``, which choose the database of a world."""
-    function = click.option("--database", metavar="FILE", help="A database file, instead of an app's.")(function)
+    function = click.option("--database", metavar="DATABASE", help="A database, instead of an app's.")(function)
     return app_options(function)
 
 
-def world_path(target: str | None, demo: str | None, database: str | None) -> Path:
-    """Return the database file that the options name. It need not exist.
+def world_path(target: str | None, demo: str | None, database: str | None) -> Location:
+    """Return the database that the options name. It need not exist.
 
     Raises:
         click.UsageError: If both an app and a demo are given.
@@ -31,7 +32,7 @@ def world_path(target: str | None, demo: str | None, database: str | None) -> Pa
     """
     if database is None or target or demo:
         return choose_app(target, demo, given_settings({"database": database})).database
-    return Path(database)
+    return parse_location(database)
 
 
 @click.command("copy")
@@ -69,7 +70,7 @@ def import_(file: Path, theirs: bool, dry_run: bool, **world: Any) -> None:
         click.echo(line)
 
 
-def _describe(report: ImportReport, path: Path, dry_run: bool) -> list[str]:
+def _describe(report: ImportReport, path: Location, dry_run: bool) -> list[str]:
     name = f" of {report.name}" if report.name else ""
     lines = [f"{'Would import' if dry_run else 'Imported'} {_pages(len(report.new))}{name} into {path}."]
     if report.same:
@@ -98,7 +99,7 @@ def _describe(report: ImportReport, path: Path, dry_run: bool) -> list[str]:
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @click.option("--replace", is_flag=True, help="Replace an earlier export.")
 @click.option("--world", is_flag=True, help="Add a copy of the database, without its secret.")
-@click.option("--database", metavar="FILE", help="A database file, instead of the app's; the app renders its pages.")
+@click.option("--database", metavar="DATABASE", help="A database, instead of the app's; the app renders its pages.")
 @app_options
 def export(
     folder: Path, replace: bool, world: bool, target: str | None, demo: str | None, database: str | None

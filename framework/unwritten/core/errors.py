@@ -24,6 +24,7 @@
     ├── StoreError            the database cannot be read or written
     │   ├── StoreLocked       another program holds the write lock
     │   ├── StoreFull         the disk is full
+    │   ├── StoreReadOnly     the server only reads its database
     │   └── UnknownDatabase   a database of another program, damaged, or of a newer version
     └── TransferError         a copy, export or import that is refused
 
@@ -156,6 +157,10 @@ class StoreLocked(StoreError):
 
 class StoreFull(StoreError):
     """The disk is full."""
+
+
+class StoreReadOnly(StoreError):
+    """The server only reads its database, so nothing can be saved."""
 
 
 class UnknownDatabase(StoreError):

@@ -7,6 +7,9 @@ from urllib.parse import quote
 
 log = logging.getLogger("unwritten")
 
+IN_PROCESS = "unwritten.in_process"
+"""An ASGI extension of lifespans that commands and tests run. No server accepts requests."""
+
 
 class MountPoint:
     """Converts between page keys, which never contain the prefix, and the paths that browsers see.

@@ -57,7 +57,12 @@ class Settings(BaseModel):
         default="", description="Options of the painter: steps, guidance, size, device, dtype."
     )
     database: str = Field(
-        default="", description="SQLite file for pages and tables. Empty: NAME-OF-THE-APP.db in this folder."
+        default="",
+        description="Where pages and tables are stored: a SQLite file, or postgresql://USER@HOST/NAME. Empty: "
+        "NAME-OF-THE-APP.db in this folder.",
+    )
+    read_only: bool = Field(
+        default=False, description="Serve stored pages and write nothing: no new pages, actions or edits."
     )
     host: str = Field(default="127.0.0.1", description="Address to listen on; 0.0.0.0 accepts other machines.")
     port: int = Field(default=8000, ge=0, description="Port to listen on; 0 for any free port.")

@@ -25,10 +25,10 @@ from ..web.site import Site
 _RECORDED_PROMPT = """
     SELECT c.prompt FROM canvases c JOIN versions v ON v.id = c.version JOIN pages p ON p.id = v.page
     WHERE p.key = ? AND c.name = ? AND v.kind IN ('written', 'rewritten', 'amended')
-        AND (v.regions = '[]' OR EXISTS (SELECT 1 FROM json_each(v.regions) WHERE value = c.name))
+        AND (v.regions = '[]' OR replace(v.regions, ?, '') <> v.regions)
     ORDER BY c.seed = ? DESC, v.number DESC LIMIT 1
 """
-"""The prompt that a region was last generated from, preferably with a given seed."""
+"""The prompt that a region was last generated from, preferably with a given seed. ``regions`` is a list as JSON."""
 
 
 def may_edit(settings: Settings, exposure: Exposure) -> bool:
@@ -36,6 +36,8 @@ def may_edit(settings: Settings, exposure: Exposure) -> bool:
 
     The setting ``auto`` allows it while only this machine can reach the app.
     """
+    if settings.read_only:
+        return False
     return settings.edits == "on" or (settings.edits == "auto" and not exposure.is_public)
 
 
@@ -235,7 +237,7 @@ class Editor:
 
         The memory may hold other facts by now, with which the same seed would generate another text.
         """
-        rows = self._site.store.database.read(_RECORDED_PROMPT, (key, name, seed))
+        rows = self._site.store.database.read(_RECORDED_PROMPT, (key, name, json.dumps(name), seed))
         prompt = json.loads(rows[0][0]) if rows else {}
         return tuple(prompt.get("facts", current))
 

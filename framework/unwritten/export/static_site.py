@@ -99,12 +99,14 @@ def export_site(app: App, folder: Path, *, replace: bool = False, world: bool = 
         TransferError: If the folder is not empty, or there is nothing to export.
         StoreError, BadApp: If the database cannot be read, or the app cannot start.
     """
-    if not app.database.is_file():
+    if isinstance(app.database, Path) and not app.database.is_file():
         raise TransferError(f"No pages are stored yet: there is no database {app.database}.")
+    if world and not isinstance(app.database, Path):
+        raise TransferError("Only SQLite databases can be added to an export. Leave out --world, or use pg_dump.")
     _check_target(folder, replace)
     with _temporary_folder(folder) as new:
         report = asyncio.run(_Export(app, new).run())
-        if world:
+        if world and isinstance(app.database, Path):
             copy_world(app.database, new / "world.db", public=True)
         marker = {"app": app.name, "pages": report.pages, "made_at": datetime.now(UTC).isoformat(timespec="seconds")}
         (new / MARKER).write_text(json.dumps(marker, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -20,11 +20,12 @@ from typing import Final
 from unwritten_engine import Example, Prompt
 from unwritten_engine.training.dataset import TrainingPage
 
-from ..core.errors import StoreError
 from ..formats.registry import FORMATS
 from ..formats.text_ends import CUT_REASONS
 from ..generation.revisions import is_revision_prompt
 from ..storage.database import Database
+from ..storage.location import Location
+from ..storage.open import check_exists, open_database
 from ..storage.world import WorldStore
 
 HAS_SCHEMA: Final = "values of schemas, whose layout the engine sets"
@@ -61,16 +62,15 @@ class TrainingExamples:
     left_out: Mapping[str, int]
 
 
-def training_examples(path: Path) -> TrainingExamples:
+def training_examples(location: Location) -> TrainingExamples:
     """Read a world's database. It may be in use.
 
     Raises:
         StoreError: If it does not exist, cannot be read, or is not a world.
     """
-    if not path.is_file():
-        raise StoreError(f"No pages are stored yet: there is no database {path}.")
-    with contextlib.closing(Database(path)) as database:
-        source = str(WorldStore(database).get("name", path.stem))
+    check_exists(location)
+    with contextlib.closing(open_database(location)) as database:
+        source = str(WorldStore(database).get("name", location.stem if isinstance(location, Path) else "a world"))
         pages: list[TrainingPage] = []
         by_hand = 0
         left_out: Counter[str] = Counter()

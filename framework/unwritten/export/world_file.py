@@ -9,8 +9,9 @@ from pathlib import Path
 from urllib.parse import quote
 
 from ..core.errors import StoreError, TransferError
-from ..storage.database import Database
+from ..storage.location import Location
 from ..storage.migrations import APPLICATION_ID
+from ..storage.sqlite import SQLiteDatabase
 
 _PRIVATE = (
     "DELETE FROM world WHERE name = 'secret'",
@@ -18,7 +19,7 @@ _PRIVATE = (
 )
 
 
-def copy_world(source: Path, target: Path, *, public: bool = False) -> None:
+def copy_world(source: Location, target: Path, *, public: bool = False) -> None:
     """Copy a world's database: a consistent snapshot, while other programs read and write it.
 
     Args:
@@ -31,6 +32,8 @@ def copy_world(source: Path, target: Path, *, public: bool = False) -> None:
         TransferError: If there is nothing to copy, or the target exists.
         StoreError: If the source is not a world, or the copy cannot be written.
     """
+    if not isinstance(source, Path):
+        raise TransferError(f"Only SQLite databases can be copied to a file. Copy this one with: pg_dump {source}")
     if not source.is_file():
         raise TransferError(f"No pages are stored yet: there is no database {source}.")
     if target.exists():
@@ -53,7 +56,7 @@ def copy_world(source: Path, target: Path, *, public: bool = False) -> None:
 
 def _delete_private(path: Path) -> None:
     """Delete private data, also from the free space of the file."""
-    Database(path).close()  # migrates it
+    SQLiteDatabase(path).close()  # migrates it
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("PRAGMA journal_mode = DELETE")
         for statement in _PRIVATE:

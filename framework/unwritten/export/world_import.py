@@ -21,6 +21,7 @@ from ..core.errors import TransferError
 from ..core.paths import page_key, page_path
 from ..core.text import is_text
 from ..formats.links import Link
+from ..storage.location import Location
 from ..storage.pages import PageStore
 from ..storage.records import UNOPENED, Change, ChangeKind, PageWrite, Provenance, StoredCanvas
 from .untrusted_file import UntrustedWorld, open_untrusted
@@ -206,7 +207,7 @@ class _Refused(Exception):
     """A page is not valid. The text says why."""
 
 
-def import_world(ours: Path, path: Path, *, theirs: bool = False, dry_run: bool = False) -> ImportReport:
+def import_world(ours: Location, path: Path, *, theirs: bool = False, dry_run: bool = False) -> ImportReport:
     """Import the pages of another world, with their versions, links and values, in one transaction.
 
     Args:
@@ -224,11 +225,12 @@ def import_world(ours: Path, path: Path, *, theirs: bool = False, dry_run: bool 
             contains anything that no world has.
         StoreError: If the import could not be written. Then nothing was imported.
     """
-    if ours.exists() and path.exists() and path.samefile(ours):
+    exists = not isinstance(ours, Path) or ours.exists()
+    if isinstance(ours, Path) and exists and path.exists() and path.samefile(ours):
         raise TransferError(f"{path} is this world itself. Name the database of another one.")
     with open_untrusted(path) as other, contextlib.ExitStack() as opened:
         store = None
-        if ours.exists() or not dry_run:
+        if exists or not dry_run:
             store = PageStore(ours)
             opened.callback(store.close)
         report = ImportReport(_world_name(other), tables=_table_names(other))

@@ -21,7 +21,7 @@ from cachetools import LRUCache
 from unwritten_engine import Engine, Priority
 from unwritten_engine.cleaning import clean_engine
 
-from ..core.errors import Busy, EditConflict, StoreError
+from ..core.errors import Busy, EditConflict, StoreError, StoreReadOnly
 from ..core.settings import Settings
 from ..storage.database import LOCK_TIMEOUT
 from ..storage.pages import PageStore
@@ -143,7 +143,10 @@ class JobQueue:
 
         Raises:
             Busy: If the queue is full.
+            StoreReadOnly: If pages cannot be stored.
         """
+        if self._settings.read_only:
+            raise StoreReadOnly("This page is not written yet, and this server only reads its database.")
         running, waiting = self.load
         if len(self._by_key) - running - waiting >= _MAX_UNSTORED:
             raise Busy("Too many finished pages wait to be saved. The server's log says why the database fails.", 60)

@@ -58,7 +58,7 @@ class Pictures(Extension):
             EngineError: If the painter cannot be opened.
         """
         options = painter_options(settings)
-        if settings.painter:
+        if settings.painter and not settings.read_only:
             self._painter = open_painter(settings.painter, progress=progress, **options)
 
     def connect(self, site: Site) -> None:

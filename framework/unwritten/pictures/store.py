@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from unwritten_engine.text_to_image import Painted
 
-from ..storage.database import Database
+from ..storage.database import Database, insert_row
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,5 +86,5 @@ async def save_picture(
         "seconds": round(seconds, 3),
         "painted_at": datetime.now(UTC).isoformat(),
     }
-    await database.write(lambda tables: tables.table("pictures").insert(row, ignore=True))
+    await database.write(lambda connection: insert_row(connection, "pictures", row, ignore_existing=True))
     return get_picture(database, picture) or StoredPicture(painted.content, painted.media_type, model)

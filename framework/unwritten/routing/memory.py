@@ -19,6 +19,7 @@ from typing import Any
 from ..core.settings import Settings
 from ..formats.links import plain_text
 from ..storage.pages import PageStore
+from ..storage.search import find_mentions
 from ..storage.values import facts
 from .routes import PageRequest
 from .visit import Visit
@@ -110,15 +111,8 @@ class Memory:
 
     def _mentions(self, key: str, names: Sequence[str]) -> Iterator[str]:
         """Yield sentences of other pages that contain one of the names, those of the best match first."""
-        terms = [_search_term(name) for name in names if len(name) > 2 or not name.isascii()]
-        if not terms:
-            return
-        rows = self._store.database.read(
-            """SELECT p.id FROM search JOIN pages p ON p.id = search.rowid
-               WHERE search MATCH ? AND p.key <> ? ORDER BY bm25(search, 2.0, 1.0), p.id LIMIT ?""",
-            ("{text} : (" + " OR ".join(terms) + ")", key, _MAX_PAGES),
-        )
-        for (page,) in rows:
+        terms = [name for name in names if len(name) > 2 or not name.isascii()]
+        for page in find_mentions(self._store.database, terms, key, _MAX_PAGES):
             sentences = [s for s in self._sentences(page) if _mentions(s, names) and _is_informative(s, names)]
             # A sentence that begins with the subject is about it. In others it may be an aside.
             sentences.sort(key=lambda sentence: not _mentions(sentence[: len(max(names, key=len)) + 8], names))
@@ -200,12 +194,6 @@ def _names(texts: Iterable[str]) -> list[str]:
         if re.search(r"\w", name):
             names.setdefault(name.casefold(), name)
     return list(names.values())[:_MAX_NAMES]
-
-
-def _search_term(name: str) -> str:
-    """Return a full-text query for a name, in singular and plural."""
-    words = re.findall(r"\w+", name)
-    return f'"{" ".join(words)}" OR "{" ".join(words)}s"'
 
 
 def _mentions(sentence: str, names: Iterable[str]) -> bool:

@@ -6,21 +6,19 @@ A page is written in one transaction, so a reader sees a whole version or none o
 from __future__ import annotations
 
 import json
-import re
-import sqlite3
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import cast
-
-import sqlite_utils
 
 from ..core.errors import EditConflict
 from ..formats.links import Link, title_from_key
-from .database import Database
+from .database import ALL_ROWS, Connection, insert_row_with_id, insert_rows
+from .location import Location
+from .open import open_database
 from .records import UNOPENED, Change, ChangeKind, PageSummary, PageWrite, Provenance, StoredCanvas, StoredPage, Version
+from .search import index_page, search_pages, unindex_page
 from .values import delete_values, save_values
 
 _MAX_PARAMETERS = 500
@@ -28,8 +26,6 @@ _MAX_PARAMETERS = 500
 
 _SNIPPET_LENGTH = 240
 """Maximum length of a page's snippet."""
-
-_MAX_SEARCH_TERMS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,19 +48,18 @@ class LinkNode:
 
 
 class PageStore:
-    """The pages in a database. The database is opened on creation; its folder is created if it does not exist.
+    """The pages in a database. The database is opened on creation; see ``open_database``.
 
     Attributes:
         database: The database, for the stores of other data.
 
     Raises:
-        UnknownDatabase: If the file belongs to another program, is damaged, or comes from a newer version.
+        UnknownDatabase: If the database belongs to another program, is damaged, or comes from a newer version.
         StoreError: If it cannot be opened.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.database = Database(path)
+    def __init__(self, location: Location, *, read_only: bool = False) -> None:
+        self.database = open_database(location, read_only=read_only)
         self._read = self.database.read
 
     # -- writing ------------------------------------------------------------------------------------------
@@ -76,7 +71,7 @@ class PageStore:
             StoreLocked, StoreFull, StoreError: Nothing was written. It can be tried again.
             EditConflict: The page has changed since the version that the change is based on. Nothing was written.
         """
-        return await self.database.write(lambda database: _save(database, page))
+        return await self.database.write(lambda connection: _save(connection, page))
 
     def save_all(self, pages: Iterable[PageWrite]) -> None:
         """Store many pages in one transaction, in order. It blocks: call it outside of the event loop.
@@ -88,9 +83,9 @@ class PageStore:
             StoreLocked, StoreFull, StoreError: Nothing was written. It can be tried again.
         """
 
-        def work(database: sqlite_utils.Database) -> None:
+        def work(connection: Connection) -> None:
             for page in pages:
-                _save(database, page)
+                _save(connection, page)
 
         self.database.write_sync(work)
 
@@ -105,8 +100,8 @@ class PageStore:
             StoreLocked, StoreFull, StoreError: Nothing was written.
         """
 
-        def work(database: sqlite_utils.Database) -> None:
-            database.conn.execute(
+        def work(connection: Connection) -> None:
+            connection.execute(
                 "UPDATE versions SET opened_after = ? "
                 "WHERE opened_after = ? AND page = (SELECT id FROM pages WHERE key = ?)",
                 (seconds, UNOPENED, key),
@@ -116,7 +111,7 @@ class PageStore:
 
     async def delete(self, key: str) -> bool:
         """Delete a page with all its versions. Return False if there was none."""
-        return await self.database.write(lambda database: _delete(database, key))
+        return await self.database.write(lambda connection: _delete(connection, key))
 
     # -- one page -----------------------------------------------------------------------------------------
 
@@ -195,7 +190,7 @@ class PageStore:
 
     def all(self, limit: int = 1000, offset: int = 0) -> list[PageSummary]:
         """Return pages ordered by title. A limit of -1 returns all."""
-        return self._summaries("ORDER BY title COLLATE NOCASE, id LIMIT ? OFFSET ?", (limit, offset))
+        return self._summaries("ORDER BY lower(title), id LIMIT ? OFFSET ?", (ALL_ROWS if limit < 0 else limit, offset))
 
     def random(self) -> PageSummary | None:
         """Return a random page, or None if there is none."""
@@ -207,17 +202,7 @@ class PageStore:
 
         The last word may be the beginning of a word. The snippet is the match.
         """
-        terms = re.findall(r"\w+", text)[:_MAX_SEARCH_TERMS]
-        if not terms:
-            return []
-        query = " ".join(f'"{term}"' for term in terms[:-1]) + f' "{terms[-1]}"*'
-        rows = self._read(
-            """SELECT p.key, p.title, snippet(search, 1, '', '', '…', 24), p.written_at, p.version
-               FROM search JOIN pages p ON p.id = search.rowid
-               WHERE search MATCH ? ORDER BY bm25(search, 8.0, 1.0) LIMIT ?""",
-            (query, limit),
-        )
-        return [_summary(row) for row in rows]
+        return [_summary(row) for row in search_pages(self.database, text, limit)]
 
     # -- links --------------------------------------------------------------------------------------------
 
@@ -231,7 +216,7 @@ class PageStore:
         rows = self._read(
             """SELECT p.key, p.title, l.sentence, p.written_at, p.version
                FROM links l JOIN pages p ON p.key = l.source
-               WHERE l.target = ? AND l.source <> ? ORDER BY p.title COLLATE NOCASE LIMIT ?""",
+               WHERE l.target = ? AND l.source <> ? ORDER BY lower(p.title), p.id LIMIT ?""",
             (key, key, limit),
         )
         return [_summary(row) for row in rows]
@@ -306,17 +291,16 @@ def _change(kind: str, note: str, base: int | None, regions: str) -> Change:
 # -- in the write thread ------------------------------------------------------------------------------------------
 
 
-def _save(database: sqlite_utils.Database, page: PageWrite) -> StoredPage:
-    rows = database.conn.execute("SELECT id, version FROM pages WHERE key = ?", (page.key,)).fetchall()
+def _save(connection: Connection, page: PageWrite) -> StoredPage:
+    rows = connection.execute("SELECT id, version FROM pages WHERE key = ?", (page.key,)).fetchall()
     page_id, version = rows[0] if rows else (None, 0)
     if page_id is not None and page.amends:
-        return _amend(database, page, page_id, version)
-    return _add_version(database, page, page_id, version)
+        return _amend(connection, page, page_id, version)
+    return _add_version(connection, page, page_id, version)
 
 
-def _add_version(database: sqlite_utils.Database, page: PageWrite, page_id: int | None, current: int) -> StoredPage:
+def _add_version(connection: Connection, page: PageWrite, page_id: int | None, current: int) -> StoredPage:
     """Add a version to a page, or create the page if ``page_id`` is None."""
-    connection = database.conn
     now = page.written_at or datetime.now(UTC)
     number = current + 1
     change = page.change
@@ -331,40 +315,36 @@ def _add_version(database: sqlite_utils.Database, page: PageWrite, page_id: int 
         "written_at": now.isoformat(),
     }
     if page_id is not None:
-        database.table("pages").update(page_id, values)
+        connection.execute(
+            "UPDATE pages SET title = ?, snippet = ?, version = ?, written_at = ? WHERE id = ?",
+            (page.title, values["snippet"], number, values["written_at"], page_id),
+        )
         connection.execute("DELETE FROM links WHERE source = ?", (page.key,))
     else:
-        page_id = cast(int, database.table("pages").insert(values).last_pk)
+        page_id = insert_row_with_id(connection, "pages", values)
     provenance = page.provenance
-    version_id = cast(
-        int,
-        database.table("versions")
-        .insert(
-            {
-                "page": page_id,
-                "number": number,
-                "title": page.title,
-                "written_at": now.isoformat(),
-                "prompt_hash": page.prompt_hash,
-                **asdict(provenance),
-                "kind": change.kind,
-                "note": change.note,
-                "base": change.base,
-                "regions": json.dumps(change.regions),
-            }
-        )
-        .last_pk,
-    )
-    database.table("canvases").insert_all(
-        {"version": version_id, "position": position, **asdict(canvas)} for position, canvas in enumerate(page.canvases)
-    )
+    version = {
+        "page": page_id,
+        "number": number,
+        "title": page.title,
+        "written_at": now.isoformat(),
+        "prompt_hash": page.prompt_hash,
+        **asdict(provenance),
+        "kind": change.kind,
+        "note": change.note,
+        "base": change.base,
+        "regions": json.dumps(change.regions),
+    }
+    version_id = insert_row_with_id(connection, "versions", version)
+    _insert_canvases(connection, version_id, page.canvases)
     if change.regions:  # also take over regions that were added to the base after it was read
         connection.execute(
-            """INSERT OR IGNORE INTO canvases (version, position, name, format, prompt, text, seed, tokens, steps,
-                                               canvases, seconds, reason, schema, fact, repairs)
+            """INSERT INTO canvases (version, position, name, format, prompt, text, seed, tokens, steps,
+                                     canvases, seconds, reason, schema, fact, repairs)
                SELECT ?, c.position, c.name, c.format, c.prompt, c.text, c.seed, c.tokens, c.steps, c.canvases,
                       c.seconds, c.reason, c.schema, c.fact, c.repairs
-               FROM canvases c JOIN versions v ON v.id = c.version WHERE v.page = ? AND v.number = ?""",
+               FROM canvases c JOIN versions v ON v.id = c.version WHERE v.page = ? AND v.number = ?
+               ON CONFLICT DO NOTHING""",
             (version_id, page_id, change.base),
         )
     _index(connection, page, page_id, version_id)
@@ -372,9 +352,8 @@ def _add_version(database: sqlite_utils.Database, page: PageWrite, page_id: int 
     return StoredPage(page.key, page.title, number, number, now, provenance, canvases, change)
 
 
-def _amend(database: sqlite_utils.Database, page: PageWrite, page_id: int, number: int) -> StoredPage:
+def _amend(connection: Connection, page: PageWrite, page_id: int, number: int) -> StoredPage:
     """Add new canvases to the current version. Its other canvases are those that ``page`` was made from, or newer."""
-    connection = database.conn
     version_id, written_at, seconds = connection.execute(
         "SELECT id, written_at, seconds FROM versions WHERE page = ? AND number = ?", (page_id, number)
     ).fetchone()
@@ -382,10 +361,7 @@ def _amend(database: sqlite_utils.Database, page: PageWrite, page_id: int, numbe
     names = {name for name, _ in stored}
     next_position = max((position for _, position in stored), default=-1) + 1
     new = [canvas for canvas in page.canvases if canvas.name not in names]
-    database.table("canvases").insert_all(
-        {"version": version_id, "position": position, **asdict(canvas)}
-        for position, canvas in enumerate(new, next_position)
-    )
+    _insert_canvases(connection, version_id, new, next_position)
     provenance = replace(page.provenance, seconds=round(seconds + page.provenance.seconds, 3))
     connection.execute(
         "UPDATE versions SET prompt_hash = ?, tokens = ?, steps = ?, canvases = ?, seconds = ? WHERE id = ?",
@@ -398,15 +374,24 @@ def _amend(database: sqlite_utils.Database, page: PageWrite, page_id: int, numbe
     return StoredPage(page.key, page.title, number, number, at, provenance, canvases, page.change)
 
 
-def _index(connection: sqlite3.Connection, page: PageWrite, page_id: int, version_id: int) -> None:
+def _insert_canvases(
+    connection: Connection, version_id: int, canvases: Collection[StoredCanvas], first_position: int = 0
+) -> None:
+    rows = [
+        {"version": version_id, "position": position, **asdict(canvas)}
+        for position, canvas in enumerate(canvases, first_position)
+    ]
+    insert_rows(connection, "canvases", rows)
+
+
+def _index(connection: Connection, page: PageWrite, page_id: int, version_id: int) -> None:
     """Update the values, links and search index of a page's current version."""
     save_values(connection, page_id, version_id)
     connection.executemany(
-        "INSERT OR IGNORE INTO links (source, target, text, sentence, position) VALUES (?, ?, ?, ?, ?)",
+        "INSERT INTO links (source, target, text, sentence, position) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
         [(page.key, link.key, link.text, link.sentence, i) for i, link in enumerate(page.links)],
     )
-    connection.execute("DELETE FROM search WHERE rowid = ?", (page_id,))
-    connection.execute("INSERT INTO search (rowid, title, text) VALUES (?, ?, ?)", (page_id, page.title, page.text))
+    index_page(connection, page_id, page.title, page.text)
 
 
 def _snippet(text: str) -> str:
@@ -414,14 +399,14 @@ def _snippet(text: str) -> str:
     return text if len(text) <= _SNIPPET_LENGTH else text[:_SNIPPET_LENGTH].rsplit(" ", 1)[0] + "…"
 
 
-def _delete(database: sqlite_utils.Database, key: str) -> bool:
-    connection = database.conn
+def _delete(connection: Connection, key: str) -> bool:
     rows = connection.execute("SELECT id FROM pages WHERE key = ?", (key,)).fetchall()
     for (page,) in rows:
         connection.execute("DELETE FROM canvases WHERE version IN (SELECT id FROM versions WHERE page = ?)", (page,))
         connection.execute("DELETE FROM versions WHERE page = ?", (page,))
-        connection.execute("DELETE FROM search WHERE rowid = ?", (page,))
+        unindex_page(connection, page)
         connection.execute("DELETE FROM links WHERE source = ?", (key,))
+        connection.execute("DELETE FROM boxes WHERE page = ?", (key,))
         delete_values(connection, page)
         connection.execute("DELETE FROM pages WHERE id = ?", (page,))
     return bool(rows)

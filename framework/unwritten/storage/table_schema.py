@@ -15,7 +15,6 @@ import dataclasses
 import enum
 import json
 import logging
-import sqlite3
 import types
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,10 +24,13 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 from pydantic import BaseModel, TypeAdapter
 
 from ..core.errors import BadTable
+from .database import Connection, Database, shorten_identifier
 
 log = logging.getLogger("unwritten")
 
-_SQL_TYPES: Mapping[str, str] = {"int": "INTEGER", "bool": "INTEGER", "float": "REAL", "text": "TEXT", "json": "TEXT"}
+_PREFIX = 50
+"""Characters of the names of indexes that are compared: long names are shortened."""
+
 _KINDS: Mapping[type, str] = {bool: "bool", int: "int", float: "float", str: "text"}
 _TIMES = (datetime, date, time)
 
@@ -52,28 +54,23 @@ class Column:
     default_factory: Callable[[], Any] | None = None
 
     @property
-    def sql_type(self) -> str:
-        """The column's type in SQLite."""
-        return _SQL_TYPES.get(self.kind, "TEXT")
-
-    @property
     def can_be_added(self) -> bool:
         """True if existing rows can be given a value."""
         return self.optional or self.default_factory is not None
 
     def default_sql(self) -> object:
-        """Return the value for existing rows, as SQLite stores it."""
+        """Return the value for existing rows, as the database stores it."""
         return self.to_sql(self.default_factory()) if self.default_factory is not None else None
 
     def to_sql(self, value: object) -> object:
-        """Convert a value of the model to what SQLite stores."""
+        """Convert a value of the model to what the database stores."""
         if value is None:
             return None
         plain = self.adapter.dump_python(value, mode="json", by_alias=False)
         return json.dumps(plain, ensure_ascii=False) if self.kind == "json" else plain
 
     def filter_to_sql(self, value: object) -> object:
-        """Convert a value that rows are selected by to what SQLite stores.
+        """Convert a value that rows are selected by to what the database stores.
 
         Raises:
             ValidationError: If no row can have it.
@@ -81,7 +78,7 @@ class Column:
         return self.to_sql(self.adapter.validate_python(value))
 
     def from_sql(self, value: object) -> object:
-        """Convert what SQLite stores to what the model accepts."""
+        """Convert what the database stores to what the model accepts."""
         if value is None:
             return None
         if self.kind == "json":
@@ -176,7 +173,7 @@ class TableDeclaration:
     parse_row: Callable[[Sequence[object]], Any]
 
 
-def migrate_table(connection: sqlite3.Connection, declared: TableDeclaration) -> bool:
+def migrate_table(connection: Connection, declared: TableDeclaration) -> bool:
     """Create a table, or change it to fit its model. Return True if it is new.
 
     Args:
@@ -186,7 +183,7 @@ def migrate_table(connection: sqlite3.Connection, declared: TableDeclaration) ->
     Raises:
         BadTable: If the existing rows do not fit the model.
     """
-    model = json.dumps(TypeAdapter(declared.model).json_schema(mode="serialization"), sort_keys=True)
+    model = _model_text(declared)
     row = connection.execute("SELECT columns, model FROM tables WHERE name = ?", (declared.name,)).fetchone()
     before: dict[str, str] = json.loads(row[0]) if row else {}
     if row is None:
@@ -203,27 +200,36 @@ def migrate_table(connection: sqlite3.Connection, declared: TableDeclaration) ->
             _add_columns(connection, declared, before)
             _check_rows(connection, declared)
     _update_indexes(connection, declared)
-    columns = {**before, **{name: column.kind for name, column in declared.columns.items()}}
-    connection.execute(
-        "INSERT OR REPLACE INTO tables (name, columns, model) VALUES (?, ?, ?)",
-        (declared.name, json.dumps(columns), model),
-    )
+    columns = json.dumps({**before, **{name: column.kind for name, column in declared.columns.items()}})
+    if row is None or tuple(row) != (columns, model):
+        connection.execute(
+            "INSERT INTO tables (name, columns, model) VALUES (?, ?, ?) "
+            "ON CONFLICT (name) DO UPDATE SET columns = excluded.columns, model = excluded.model",
+            (declared.name, columns, model),
+        )
     return row is None
 
 
-def _create_table(connection: sqlite3.Connection, declared: TableDeclaration) -> None:
-    # AUTOINCREMENT: ids of deleted rows are not reused, because canvases are stored under them.
-    columns = "".join(f', "{name}" {column.sql_type}' for name, column in declared.columns.items())
-    connection.execute(f'CREATE TABLE "{declared.sql_name}" (id INTEGER PRIMARY KEY AUTOINCREMENT{columns})')
+def is_current(database: Database, declared: TableDeclaration) -> bool:
+    """True if a table exists and fits its model."""
+    rows = database.read("SELECT columns, model FROM tables WHERE name = ?", (declared.name,))
+    return bool(rows) and rows[0][1] == _model_text(declared) and {*declared.columns} <= {*json.loads(rows[0][0])}
 
 
-def _recreate_table(connection: sqlite3.Connection, declared: TableDeclaration) -> None:
+def _model_text(declared: TableDeclaration) -> str:
+    return json.dumps(TypeAdapter(declared.model).json_schema(mode="serialization"), sort_keys=True)
+
+
+def _create_table(connection: Connection, declared: TableDeclaration, last_id: int = 0) -> None:
+    columns = {name: column.kind for name, column in declared.columns.items()}
+    connection.create_table(declared.sql_name, columns, last_id)
+
+
+def _recreate_table(connection: Connection, declared: TableDeclaration) -> None:
     """Replace a table without rows, which fits any model. Its ids continue."""
-    last = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = ?", (declared.sql_name,)).fetchone()
+    last_id = connection.last_id(declared.sql_name)
     connection.execute(f'DROP TABLE "{declared.sql_name}"')
-    _create_table(connection, declared)
-    if last:
-        connection.execute("INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)", (declared.sql_name, last[0]))
+    _create_table(connection, declared, last_id)
     log.info("The table %r was empty, and was created again for its new model.", declared.name)
 
 
@@ -248,13 +254,13 @@ def _mismatch(declared: TableDeclaration, problem: str) -> BadTable:
     )
 
 
-def _add_columns(connection: sqlite3.Connection, declared: TableDeclaration, before: Mapping[str, str]) -> None:
-    existing = {row[1] for row in connection.execute(f'PRAGMA table_info("{declared.sql_name}")')}
+def _add_columns(connection: Connection, declared: TableDeclaration, before: Mapping[str, str]) -> None:
+    existing = connection.column_names(declared.sql_name)
     for name, column in declared.columns.items():
         if name in before and name in existing and (column.optional or column.default_factory is None):
             continue
         if name not in existing:
-            connection.execute(f'ALTER TABLE "{declared.sql_name}" ADD COLUMN "{name}" {column.sql_type}')
+            connection.add_column(declared.sql_name, name, column.kind)
             log.info("The table %r has a new field %r.", declared.name, name)
         # Also for a field that was removed for a while: rows of that time have no value.
         connection.execute(
@@ -268,7 +274,7 @@ def _add_columns(connection: sqlite3.Connection, declared: TableDeclaration, bef
         )
 
 
-def _check_rows(connection: sqlite3.Connection, declared: TableDeclaration) -> None:
+def _check_rows(connection: Connection, declared: TableDeclaration) -> None:
     """Check that every row fits the changed model: a choice may be gone, or a text too long now."""
     names = ", ".join(f'"{name}"' for name in ("id", *declared.columns))
     for row in connection.execute(f'SELECT {names} FROM "{declared.sql_name}"'):  # noqa: S608
@@ -278,12 +284,12 @@ def _check_rows(connection: sqlite3.Connection, declared: TableDeclaration) -> N
             raise _mismatch(declared, f"has a row {row[0]} that does not fit any more ({error})") from error
 
 
-def _update_indexes(connection: sqlite3.Connection, declared: TableDeclaration) -> None:
-    prefix = f"{declared.sql_name}__"
-    wanted = {prefix + name: name for name in declared.index}
-    sql = "SELECT name FROM sqlite_master WHERE type = 'index' AND tbl_name = ? AND sql IS NOT NULL"
-    existing = {name for (name,) in connection.execute(sql, (declared.sql_name,)) if name.startswith(prefix)}
+def _update_indexes(connection: Connection, declared: TableDeclaration) -> None:
+    prefix = f"state_{declared.name}__"
+    wanted = {shorten_identifier(prefix + name, connection.dialect): name for name in declared.index}
+    existing = {name for name in connection.index_names(declared.sql_name) if name.startswith(prefix[:_PREFIX])}
     for name in existing - wanted.keys():
         connection.execute(f'DROP INDEX "{name}"')
     for name in wanted.keys() - existing:
-        connection.execute(f'CREATE INDEX "{name}" ON "{declared.sql_name}" ("{wanted[name]}")')
+        column = wanted[name]
+        connection.create_index(name, declared.sql_name, column, declared.columns[column].kind)

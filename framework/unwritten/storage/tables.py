@@ -1,4 +1,4 @@
-"""Tables: an app's own state, declared by models and stored in SQLite beside the pages.
+"""Tables: an app's own state, declared by models and stored in the database of the pages.
 
 ``posts = app.table(Post)`` is all that an author writes. The table is called ``state_post`` in the database, and its
 columns are the fields of the model; only names from the model become SQL. See ``transactions`` for what may be written
@@ -7,19 +7,18 @@ when, and ``table_schema`` for what happens when a model changes.
 
 from __future__ import annotations
 
+import contextlib
 import re
-import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
-import sqlite_utils
 from pydantic import TypeAdapter, ValidationError
 
 from unwritten_engine.errors import suggestion
 
-from ..core.errors import BadTable
-from .database import Database
-from .table_schema import Column, TableDeclaration, migrate_table, model_columns
+from ..core.errors import BadTable, StoreFull
+from .database import ALL_ROWS, Connection, Database, shorten_identifier
+from .table_schema import Column, TableDeclaration, is_current, migrate_table, model_columns
 from .transactions import is_autocommit, read_rows, write_rows
 
 M = TypeVar("M")
@@ -97,7 +96,7 @@ class Table(Generic[M]):
         condition, values = self._where(where)
         if condition is None:
             return []
-        bounds = (-1 if limit is None else int(limit), int(offset))
+        bounds = (ALL_ROWS if limit is None or limit < 0 else int(limit), int(offset))
         sql = (
             f'SELECT {self._sql_columns} FROM "{self._sql_name}"{condition} '  # noqa: S608
             f"ORDER BY {self._order(order)} LIMIT ? OFFSET ?"
@@ -144,7 +143,7 @@ class Table(Generic[M]):
         for field in changes:
             self._column(field)
 
-        def change(connection: sqlite3.Connection) -> M:
+        def change(connection: Connection) -> M:
             sql = f'SELECT {self._sql_columns} FROM "{self._sql_name}" WHERE id = ?'  # noqa: S608
             found = connection.execute(sql, (id,)).fetchone()
             if found is None:
@@ -152,8 +151,9 @@ class Table(Generic[M]):
             row = self._validate({**self._values(self._parse_row(found)), **changes, "id": id})
             if changes:
                 sets = ", ".join(f'"{field}" = ?' for field in changes)
-                values = [self.columns[field].to_sql(getattr(row, field)) for field in changes]
-                self._execute(connection, f'UPDATE "{self._sql_name}" SET {sets} WHERE id = ?', (*values, id))  # noqa: S608
+                values = [self._to_sql(field, getattr(row, field)) for field in changes]
+                with self._described_errors():
+                    connection.execute(f'UPDATE "{self._sql_name}" SET {sets} WHERE id = ?', (*values, id))  # noqa: S608
             return row
 
         changed: M = self._run(write_rows, change)
@@ -171,7 +171,7 @@ class Table(Generic[M]):
 
     # -- for Tables ---------------------------------------------------------------------------------------
 
-    def open(self, database: Database, connection: sqlite3.Connection) -> None:
+    def open(self, database: Database, connection: Connection) -> None:
         """Create the table, or change it to fit its model.
 
         Args:
@@ -181,11 +181,20 @@ class Table(Generic[M]):
         Raises:
             BadTable: If the existing rows do not fit the model.
         """
-        declared = TableDeclaration(self.name, self._sql_name, self.model, self.columns, self.index, self._parse_row)
-        if migrate_table(connection, declared):
+        self._sql_name = shorten_identifier(f"state_{self.name}", connection.dialect)
+        if migrate_table(connection, self._declaration()):
             for row in self._initial:
                 self._insert(connection, row)
         self._database = database
+
+    def attach(self, database: Database) -> bool:
+        """Use the table as it is. Return False if it does not fit the model."""
+        self._sql_name = shorten_identifier(f"state_{self.name}", database.dialect)
+        self._database = database
+        return is_current(database, self._declaration())
+
+    def _declaration(self) -> TableDeclaration:
+        return TableDeclaration(self.name, self._sql_name, self.model, self.columns, self.index, self._parse_row)
 
     def close(self) -> None:
         """Forget the database, which is being closed."""
@@ -205,19 +214,36 @@ class Table(Generic[M]):
             self._observer(self.name)
         return result
 
-    def _insert(self, connection: sqlite3.Connection, row: M) -> M:
+    def _insert(self, connection: Connection, row: M) -> M:
         fields = self._values(self._validate(self._values(row)))
-        values = [fields["id"], *(column.to_sql(fields[name]) for name, column in self.columns.items())]
-        marks = ", ".join("?" * len(values))
-        sql = f'INSERT INTO "{self._sql_name}" ({self._sql_columns}) VALUES ({marks})'  # noqa: S608
-        return self._validate({**fields, "id": self._execute(connection, sql, values)})
+        columns = {name: self._to_sql(name, fields[name]) for name in self.columns}
+        if fields["id"] is not None:
+            columns["id"] = self._check_size(fields["id"])
+        names = ", ".join(f'"{name}"' for name in columns)
+        values = f"({names}) VALUES ({', '.join('?' * len(columns))})" if columns else "DEFAULT VALUES"
+        # No error in the database: PostgreSQL would refuse the rest of the transaction.
+        sql = f'INSERT INTO "{self._sql_name}" {values} ON CONFLICT DO NOTHING RETURNING id'
+        with self._described_errors():
+            rows = connection.execute(sql, tuple(columns.values())).fetchall()
+        if not rows:
+            raise BadTable(f"The table {self.name!r} has a row {fields['id']} already.")
+        if fields["id"] is not None:
+            connection.reserve_id(self._sql_name, fields["id"])
+        return self._validate({**fields, "id": rows[0][0]})
 
-    def _execute(self, connection: sqlite3.Connection, sql: str, values: Sequence[object]) -> int | None:
+    def _to_sql(self, field: str, value: object) -> object:
+        return self._check_size(self.columns[field].to_sql(value))
+
+    def _check_size(self, value: object) -> object:
+        if isinstance(value, int) and not -(2**63) <= value < 2**63:
+            raise BadTable(f"A value cannot be stored in the table {self.name!r}: {value} has more than 64 bits.")
+        return value
+
+    @contextlib.contextmanager
+    def _described_errors(self) -> Iterator[None]:
         try:
-            return connection.execute(sql, tuple(values)).lastrowid
-        except sqlite3.IntegrityError as error:
-            raise BadTable(f"The table {self.name!r} has a row {values[0]} already.") from error
-        except (OverflowError, ValueError) as error:  # an integer of more than 64 bits, or half a surrogate pair
+            yield
+        except ValueError as error:  # half a surrogate pair
             raise BadTable(f"A value cannot be stored in the table {self.name!r}: {error}.") from error
 
     def _values(self, row: M) -> dict[str, Any]:
@@ -268,7 +294,7 @@ class Table(Generic[M]):
             field = part.strip().removeprefix("-")
             if field != "id":
                 self._column(field)
-            parts.append(f'"{field}" DESC' if part.strip().startswith("-") else f'"{field}"')
+            parts.append(f'"{field}" DESC NULLS LAST' if part.strip().startswith("-") else f'"{field}" NULLS FIRST')
         return ", ".join(parts)
 
 
@@ -306,15 +332,34 @@ class Tables:
         if not self._by_name:
             return
 
-        def work(opened: sqlite_utils.Database) -> None:
+        def work(connection: Connection) -> None:
             for table in self._by_name.values():
-                table.open(database, opened.conn)
+                table.open(database, connection)
 
         try:
-            database.write_sync(work)
+            if database.read_only:
+                self._attach(database)
+                return
+            try:
+                database.write_sync(work)
+            except StoreFull:
+                self._attach(database)
         except BaseException:
             self.close()
             raise
+
+    def _attach(self, database: Database) -> None:
+        """Use the tables as they are.
+
+        Raises:
+            BadTable: If one of them does not fit its model.
+        """
+        for table in self._by_name.values():
+            if not table.attach(database):
+                raise BadTable(
+                    f"The table {table.name!r} does not exist yet, or its model has changed. Start the app once "
+                    "without --read-only, with free space on the disk."
+                )
 
     def observe(self, observer: Callable[[str], None]) -> None:
         """Call ``observer`` with the table's name after each write outside an action, from any thread."""

@@ -12,14 +12,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import sqlite3
 import threading
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextvars import ContextVar
 from typing import Any, TypeAlias, TypeVar
 
 from ..core.errors import BadTable, TimedOut
-from .database import LOCK_TIMEOUT, Database, store_error
+from .database import Connection, Database, WriteTransaction
 
 T = TypeVar("T")
 
@@ -54,12 +53,12 @@ class Transaction:
         self.action = action
         self.written: set[str] = set()
         self._database = database
-        self._connection: sqlite3.Connection | None = None
+        self._open: WriteTransaction | None = None
         self._end_reason = ""
         # The function may run in one thread and be cancelled from another.
         self._lock = threading.Lock()
 
-    def execute(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    def execute(self, work: Callable[[Connection], T]) -> T:
         """Call a function with the transaction's connection. The first call begins the transaction.
 
         Raises:
@@ -69,12 +68,10 @@ class Transaction:
         with self._lock:
             if self._end_reason:
                 raise BadTable(self._end_reason)
-            try:
-                if self._connection is None:
-                    self._connection = self._open()
-                return work(self._connection)
-            except sqlite3.Error as error:
-                raise store_error(error, self._database.path) from error
+            with self._database.translated_errors():
+                if self._open is None:
+                    self._open = self._database.begin()
+                return work(self._open.connection)
 
     def begin(self) -> None:
         """Take the write lock now instead of on first use. Blocks for up to ``LOCK_TIMEOUT`` seconds.
@@ -84,47 +81,29 @@ class Transaction:
         """
         self.execute(lambda connection: None)
 
-    def _open(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(
-            self._database.path, timeout=LOCK_TIMEOUT, check_same_thread=False, isolation_level=None
-        )
-        try:
-            connection.execute("PRAGMA synchronous = NORMAL")
-            connection.execute("BEGIN IMMEDIATE")
-        except BaseException:
-            connection.close()
-            raise
-        return connection
-
     def commit(self) -> None:
         """Commit all writes, and end the transaction.
 
         Raises:
-            StoreError: If nothing was written.
+            StoreError: If nothing was written, or if that is not known: the message says so.
         """
-        self._end("COMMIT", f"The action {self.action!r} has responded already, so it cannot use tables any more.")
+        with self._lock:
+            self._end_reason = f"The action {self.action!r} has responded already, so it cannot use tables any more."
+            transaction, self._open = self._open, None
+            if transaction is not None:
+                with self._database.translated_errors():
+                    transaction.commit()
 
     def rollback(self, reason: str) -> None:
         """Undo all writes, and end the transaction. If the function continues, it gets an error with ``reason``."""
         self._end_reason = reason
-        connection = self._connection
-        if connection is not None:
-            connection.interrupt()  # a long query in the function's thread stops, and releases the lock
-        with contextlib.suppress(Exception):
-            self._end("ROLLBACK", reason)
-
-    def _end(self, statement: str, reason: str) -> None:
+        transaction = self._open
+        if transaction is not None:
+            transaction.interrupt()  # a long query in the function's thread stops, and releases the lock
         with self._lock:
-            self._end_reason = reason
-            connection, self._connection = self._connection, None
-            if connection is None:
-                return
-            try:
-                connection.execute(statement)
-            except sqlite3.Error as error:
-                raise store_error(error, self._database.path) from error
-            finally:
-                connection.close()  # rolls back what was not committed
+            transaction, self._open = self._open, None
+            if transaction is not None:
+                transaction.rollback()
 
 
 TableAccess: TypeAlias = ReadTracker | Transaction
@@ -186,7 +165,7 @@ def read_rows(database: Database, table: str, sql: str, parameters: Collection[o
     return database.read(sql, parameters)
 
 
-def write_rows(database: Database, table: str, work: Callable[[sqlite3.Connection], T]) -> T:
+def write_rows(database: Database, table: str, work: Callable[[Connection], T]) -> T:
     """Change a table in the transaction of the running code, or in one of its own.
 
     Raises:
@@ -202,4 +181,4 @@ def write_rows(database: Database, table: str, work: Callable[[sqlite3.Connectio
     if isinstance(access, Transaction):
         access.written.add(table)
         return access.execute(work)
-    return database.write_sync(lambda opened: work(opened.conn))
+    return database.write_sync(work)

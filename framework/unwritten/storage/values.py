@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import logging
-import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,7 +15,7 @@ from typing import Any, NamedTuple, TypeVar, overload
 from pydantic import ValidationError
 
 from ..formats.schema import partial_model, type_adapter
-from .database import Database
+from .database import Connection, Database, insert_rows
 
 S = TypeVar("S")
 
@@ -141,7 +140,7 @@ def facts(database: Database, limit: int = 100) -> list[Fact]:
     return [fact for fact in found if isinstance(fact.fields, dict)]
 
 
-def save_values(connection: sqlite3.Connection, page: int, version: int) -> None:
+def save_values(connection: Connection, page: int, version: int) -> None:
     """Replace the values of a page by those of one of its versions.
 
     Args:
@@ -150,15 +149,24 @@ def save_values(connection: sqlite3.Connection, page: int, version: int) -> None
         version: The version's row. Its canvases are stored already.
     """
     delete_values(connection, page)
-    connection.execute(
-        """INSERT INTO canvas_values (page, name, schema, value, fact, version, written_at)
-           SELECT v.page, c.name, c.schema, c.text, c.fact, v.number, v.written_at
-           FROM canvases c JOIN versions v ON v.id = c.version
-           WHERE v.id = ? AND c.schema <> '' AND json_valid(c.text)""",
+    columns = ("page", "name", "schema", "value", "fact", "version", "written_at")
+    rows = connection.execute(
+        """SELECT v.page, c.name, c.schema, c.text, c.fact, v.number, v.written_at
+           FROM canvases c JOIN versions v ON v.id = c.version WHERE v.id = ? AND c.schema <> ''""",
         (version,),
-    )
+    ).fetchall()
+    values = [dict(zip(columns, row, strict=True)) for row in rows]
+    insert_rows(connection, "canvas_values", [value for value in values if _is_json(value["value"])])
 
 
-def delete_values(connection: sqlite3.Connection, page: int) -> None:
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def delete_values(connection: Connection, page: int) -> None:
     """Delete the values of a page."""
     connection.execute("DELETE FROM canvas_values WHERE page = ?", (page,))

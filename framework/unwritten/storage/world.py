@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import logging
 import secrets
 from collections.abc import Mapping
 from typing import Any
 
-import sqlite_utils
-
 from unwritten_engine import About
 
-from .database import Database
+from ..core.errors import StoreFull
+from .database import Connection, Database
+
+log = logging.getLogger("unwritten")
 
 
 class WorldStore:
@@ -29,7 +31,10 @@ class WorldStore:
             StoreError: If they cannot be stored.
         """
         if self._secret is None:
-            self._secret = bytes.fromhex(self._database.write_sync(_create_secret))
+            stored = self.get("secret")  # read first: the disk may be full
+            if stored is None and self._database.read_only:
+                stored = secrets.token_hex(32)  # a public copy has none; then links are signed until this process ends
+            self._secret = bytes.fromhex(stored or self._database.write_sync(_create_secret))
         return self._secret
 
     def get(self, name: str, default: Any = None) -> Any:
@@ -39,6 +44,8 @@ class WorldStore:
 
     def update(self, name: str, world: str, links: str | None, about: About) -> None:
         """Store the app's description and the licences of its generated pages. Only changes are written.
+
+        If the disk is full, or the database is only read, nothing is stored.
 
         The secret is created too, so that every copy of the file has the same one.
 
@@ -51,24 +58,32 @@ class WorldStore:
         Raises:
             StoreError: If it could not be stored.
         """
+        if self._database.read_only:
+            return
         _ = self.secret
         licences = self.get("licences", {}) | ({about.model: about.licence} if about.licence else {})
         values = {"name": name, "world": world, "links": links, "licences": licences}
         changed = {key: value for key, value in values.items() if self.get(key) != value}
         if changed:
-            self._database.write_sync(lambda database: _set(database, changed))
+            try:
+                self._database.write_sync(lambda connection: _set(connection, changed))
+            except StoreFull as error:
+                log.warning("The description of the app could not be stored: %s", error)
 
 
-def _create_secret(database: sqlite_utils.Database) -> str:
-    # In one transaction, so that two servers that open one file at the same time agree on the secret.
-    rows = database.execute("SELECT value FROM world WHERE name = 'secret'").fetchall()
+def _create_secret(connection: Connection) -> str:
+    # In one transaction, so that two servers that open one database at the same time agree on the secret.
+    rows = connection.execute("SELECT value FROM world WHERE name = 'secret'").fetchall()
     if rows:
         return str(json.loads(rows[0][0]))
     secret = secrets.token_hex(32)
-    _set(database, {"secret": secret})
+    _set(connection, {"secret": secret})
     return secret
 
 
-def _set(database: sqlite_utils.Database, values: Mapping[str, Any]) -> None:
+def _set(connection: Connection, values: Mapping[str, Any]) -> None:
     for name, value in values.items():
-        database.execute("INSERT OR REPLACE INTO world (name, value) VALUES (?, ?)", (name, json.dumps(value)))
+        connection.execute(
+            "INSERT INTO world (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+            (name, json.dumps(value)),
+        )

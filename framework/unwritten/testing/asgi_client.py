@@ -12,6 +12,8 @@ from urllib.parse import unquote_to_bytes, urlsplit
 
 from starlette.types import ASGIApp, Message
 
+from ..core.mount import IN_PROCESS
+
 HOST = "127.0.0.1"
 """The host name of requests, and the client's address."""
 
@@ -111,7 +113,7 @@ async def request(
 
 @asynccontextmanager
 async def running(app: ASGIApp) -> AsyncIterator[dict[str, Any]]:
-    """Run an app's lifespan, as a server does. Yields the state for ``request``.
+    """Run an app's lifespan, as a server does, but without its lock on the database. Yields the state for ``request``.
 
     Raises:
         RuntimeError: If the app reports that it cannot start, and raises nothing itself.
@@ -119,7 +121,12 @@ async def running(app: ASGIApp) -> AsyncIterator[dict[str, Any]]:
     to_app: asyncio.Queue[Message] = asyncio.Queue()
     from_app: asyncio.Queue[Message] = asyncio.Queue()
     state: dict[str, Any] = {}
-    scope = {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.4"}, "state": state}
+    scope = {
+        "type": "lifespan",
+        "asgi": {"version": "3.0", "spec_version": "2.4"},
+        "extensions": {IN_PROCESS: {}},
+        "state": state,
+    }
     lifespan: asyncio.Task[None] = asyncio.ensure_future(app(scope, to_app.get, from_app.put))
 
     async def run_phase(phase: str) -> None:

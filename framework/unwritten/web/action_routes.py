@@ -71,16 +71,18 @@ class FormTags:
         self._mount = mount
         self._signer = signer
 
-    def attributes(self, path: str, page: str) -> Markup:
+    def attributes(self, path: str, page: str, form_id: str = "") -> Markup:
         """Return the attributes of a form. ``data-action`` identifies it: its URL differs in each response.
 
         Args:
             path: The action's path, without the prefix.
             page: The key of the page that shows the form.
+            form_id: The unique key of a form that is shown again. Empty: a new one in each response.
         """
         # Each response replaces FORM_KEY with a new key, so that a form that is sent twice is recognized.
         token = self._signer.sign_form(path, page)
-        url = f"{self._mount.url(path)}?{urlencode({PAGE: page, TOKEN: f'{token}.'})}{FORM_KEY}"
+        url = f"{self._mount.url(path)}?{urlencode({PAGE: page, TOKEN: f'{token}.{form_id}'})}"
+        url += "" if form_id else FORM_KEY
         return Markup('method="post" action="{}" data-action="{}"').format(url, path)
 
 

@@ -14,8 +14,8 @@ import asyncio
 import base64
 import hashlib
 import json
+import logging
 import re
-import sqlite3
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -25,7 +25,7 @@ from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ..core.errors import BadApp, TimedOut
+from ..core.errors import BadApp, StoreError, StoreFull, StoreLocked, StoreReadOnly, TimedOut
 from ..core.mount import MountPoint
 from ..core.paths import page_key, page_path
 from ..rendering.renderer import Renderer
@@ -35,18 +35,26 @@ from ..routing.resolver import PageResolver
 from ..routing.routes import PageRequest
 from ..routing.visit import Visit, VisitReader
 from ..security.signer import FormCheck, Signer, VisitorCookie
-from ..storage.database import Database
+from ..storage.database import Connection, Database, insert_row
 from ..storage.transactions import function_transaction
 from .action_routes import PAGE, TOKEN, ActionRoute, FormTags
 from .form_data import MAX_FIELD_SIZE, read_form
 from .live_updates import LiveUpdates
 from .page_handler import PageHandler
 
+log = logging.getLogger("unwritten")
+
 RESPONSE_LIFETIME = 24 * 3600.0
 """Seconds for which the response to a form is stored, in case the form is submitted again."""
 
 _MAX_STORED_BODY = 64 * 1024
 """Bytes. Larger responses are not stored: a form that is submitted again gets 204 (No Content) instead."""
+
+_REASONS: Mapping[type[StoreError], str] = {
+    StoreLocked: "Nothing can be saved now, because another program has locked the database.",
+    StoreFull: "Nothing can be saved now, because the server's disk is full.",
+    StoreReadOnly: "Nothing can be saved now, because this server only reads its database.",
+}
 
 _FORM_ID = re.compile(r"[\w-]{8,64}")
 
@@ -103,9 +111,17 @@ class ActionHandler:
         """Respond to the POST request of a form.
 
         Raises:
-            BadForm, BadURL, TimedOut, BadApp, StoreError: Handled by the app's error pages.
+            BadForm, BadURL, TimedOut, BadApp: Handled by the app's error pages.
         """
         pairs = (await read_form(request, MAX_FIELD_SIZE)).pairs
+        try:
+            return await self._respond(request, route, pairs)
+        except StoreError as error:
+            log.error("%s: %s", request.url.path, error)
+            return self._respond_unsaved(request, route, pairs, error)
+
+    async def _respond(self, request: Request, route: ActionRoute, pairs: FormPairs) -> Response:
+        """Respond to a form with these fields."""
         values = route.pattern.parse_request(request.path_params)
         path, arguments = route.pattern.build(values), route.function.parse(values, {})
         page = request.query_params.get(PAGE, "")
@@ -201,6 +217,19 @@ class ActionHandler:
             )
         return self._resubmit_page(409 if check == "stale" else 403, path, page, pairs, message)
 
+    def _respond_unsaved(self, request: Request, route: ActionRoute, pairs: FormPairs, error: StoreError) -> Response:
+        """Respond that the database failed, with what was typed. The form keeps its key: it is never applied twice."""
+        path = route.pattern.build(route.pattern.parse_request(request.path_params))
+        page = request.query_params.get(PAGE, "")
+        form_id = request.query_params.get(TOKEN, "").rpartition(".")[2]
+        reason = next(
+            (text for kind, text in _REASONS.items() if isinstance(error, kind)), "The database does not respond now."
+        )
+        message = f"{reason} Your input is below: send it again in a moment. It is not saved twice."
+        response = self._resubmit_page(503, path, page if is_page_key(page) else "", pairs, message, form_id=form_id)
+        response.headers["retry-after"] = "10"
+        return response
+
     async def _respond_invalid(
         self, request: Request, path: str, page: str, pairs: FormPairs, form: FormState
     ) -> Response:
@@ -219,6 +248,7 @@ class ActionHandler:
         pairs: FormPairs,
         message: str,
         errors: Mapping[str, str] | None = None,
+        form_id: str = "",
     ) -> Response:
         """Respond with a page that shows the submitted fields in a form."""
         errors = errors or {}
@@ -227,7 +257,7 @@ class ActionHandler:
             "message": message,
             "back": self._mount.url(page or "/"),
             "typed": [(name, value, errors.get(name, "")) for name, value in pairs],
-            "attributes": self._forms.attributes(path, page),
+            "attributes": self._forms.attributes(path, page, form_id if _FORM_ID.fullmatch(form_id) else ""),
         }
         return self._renderer.render("resubmit.html", values, status, {"cache-control": "no-store"})
 
@@ -256,13 +286,12 @@ class _Submission:
         )
 
 
-def _store_response(connection: sqlite3.Connection, submission: _Submission, response: Response) -> None:
+def _store_response(connection: Connection, submission: _Submission, response: Response) -> None:
     now = time.time()
     connection.execute("DELETE FROM actions WHERE at < ?", (now - RESPONSE_LIFETIME,))
-    connection.execute(
-        "INSERT OR REPLACE INTO actions (action, key, content, answer, at) VALUES (?, ?, ?, ?, ?)",
-        (submission.action, submission.form_id, submission.content, _serialize_response(response), now),
-    )
+    key = {"action": submission.action, "key": submission.form_id, "content": submission.content}
+    connection.execute("DELETE FROM actions WHERE action = ? AND key = ? AND content = ?", tuple(key.values()))
+    insert_row(connection, "actions", {**key, "answer": _serialize_response(response), "at": now})
 
 
 def _serialize_response(response: Response) -> str:

@@ -28,7 +28,7 @@ from ..routing.redirects import PageRedirect
 from ..security.client_address import client_id
 from ..security.headers import is_cross_origin
 from ..security.rate_limits import ClientWindows
-from ..storage.database import Database
+from ..storage.database import Connection, Database, insert_row
 from .site import GetSite, Site
 
 FORMAT = "app"
@@ -104,7 +104,12 @@ async def save_state(database: Database, page: str, region: str, state: str) -> 
     except (ValueError, RecursionError):
         raise BadURL("The state of a box must be JSON.") from None
     row = {"page": page, "region": region, "state": state, "saved_at": datetime.now(UTC).isoformat()}
-    await database.write(lambda tables: tables.table("boxes").upsert(row, pk=("page", "region")))
+
+    def work(connection: Connection) -> None:
+        connection.execute("DELETE FROM boxes WHERE page = ? AND region = ?", (page, region))
+        insert_row(connection, "boxes", row)
+
+    await database.write(work)
 
 
 def find_text(site: Site, page: str, region: str, wanted_hash: str | None = None) -> str | None:

@@ -23,6 +23,7 @@ from ..core.errors import (
     OverBudget,
     PageFailed,
     StoreError,
+    StoreReadOnly,
     TimedOut,
     UnwrittenError,
 )
@@ -85,6 +86,8 @@ class ErrorPages:
         if isinstance(error, TimedOut):
             log.error("%s: %s", request.url.path, error)
             return await self._respond(request, 504, str(error))
+        if isinstance(error, StoreReadOnly):
+            return await self._respond(request, 503, str(error), title="This server only reads its database")
         if isinstance(error, (StoreError, EngineError, PageFailed)):
             log.error("%s: %s", request.url.path, error)
             return await self._respond(request, 503, str(error), {"retry-after": "10"})

@@ -49,7 +49,7 @@ class Health:
             # The message may name files, so it belongs in the log only.
             return {"status": "failing", "reason": "The app cannot start. Its log has the reason."}
         running, waiting = site.jobs.load
-        writable = await _is_writable(site)
+        writable = site.settings.read_only or await _is_writable(site)
         about = site.engine.about
         return {
             "status": "ok" if writable else "failing",
@@ -58,7 +58,7 @@ class Health:
             "running": running,
             "waiting": waiting,
             "sockets": len(site.sockets),
-            "store": "writable" if writable else "not writable",
+            "store": "read only" if site.settings.read_only else "writable" if writable else "not writable",
             "uptime_seconds": round(time.monotonic() - self._started_at, 1),
         }
 

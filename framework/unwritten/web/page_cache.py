@@ -189,6 +189,7 @@ class PageCache:
             trace.record_page(page_request.key, "stored, rendered now")
         unopened = stored is not None and stored.provenance.opened_after == UNOPENED
         is_first = unopened and is_visit and not is_prefetch(page_request.request.headers)
+        is_first = is_first and not self._store.database.read_only
         if stored and is_first:
             stored = self._mark_opened(stored)
         view = stored_view(page_request.key, page_request.title, stored, is_first)

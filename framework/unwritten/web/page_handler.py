@@ -12,7 +12,7 @@ from urllib.parse import urlencode, urlsplit
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ..core.errors import BadURL, Busy, Denied
+from ..core.errors import BadURL, Busy, Denied, StoreReadOnly
 from ..core.mount import MountPoint
 from ..core.paths import page_key
 from ..core.tracing import current_trace
@@ -114,7 +114,7 @@ class PageHandler:
                 job = await self._starter.join(page_request, searched=source == "search")
             elif job is None:
                 job = await self._prefetch(page_request)
-        except (Busy, Denied) as error:
+        except (Busy, Denied, StoreReadOnly) as error:
             if not page_request.tables or is_prefetch(request.headers):
                 raise
             return await self._incomplete(page_request, str(error))

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.support.apps import database_file
 from tests.support.terminal import unwritten
 
 from unwritten.cli.loading import all_demos, load_app
@@ -64,7 +65,7 @@ def test_a_new_app_is_named_after_its_folder(home: Path) -> None:
     unwritten("new", "rain_garden")
     app = load_app("rain_garden")
     assert app.name == "Rain garden"
-    database = app.database.name
+    database = database_file(app).name
     page = Visitor(app).visit("/")
     assert page.heading == "Rain garden" and page.links["Tea"] == "/about/Tea"
     assert f"`{database}`" in Path("rain_garden/README.md").read_text(encoding="utf-8")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from unwritten.core.tracing import MAX_STATEMENTS, current_trace, tracing
-from unwritten.storage.database import Database
+from unwritten.storage.sqlite import SQLiteDatabase
 
 
 def test_nothing_is_traced_by_default() -> None:
@@ -16,11 +16,11 @@ def test_nothing_is_traced_by_default() -> None:
 
 
 def test_steps_and_statements_have_durations(tmp_path: Path) -> None:
-    database = Database(tmp_path / "pages.db")
+    database = SQLiteDatabase(tmp_path / "pages.db")
     with tracing("/wiki/Tea") as trace:
         with trace.step("page function"):
             database.read("SELECT   1,\n ?", ("x" * 100,))
-        database.write_sync(lambda db: db.conn.execute("INSERT INTO world (name, value) VALUES ('a', x'00')"))
+        database.write_sync(lambda db: db.execute("INSERT INTO world (name, value) VALUES ('a', x'00')"))
     database.read("SELECT 2")
     database.close()
     assert [s.name for s in trace.steps] == ["page function"] and trace.steps[0].milliseconds > 0
@@ -32,7 +32,7 @@ def test_steps_and_statements_have_durations(tmp_path: Path) -> None:
 
 
 def test_statements_beyond_the_limit_are_counted(tmp_path: Path) -> None:
-    database = Database(tmp_path / "pages.db")
+    database = SQLiteDatabase(tmp_path / "pages.db")
     with tracing("/") as trace:
         for _ in range(MAX_STATEMENTS + 7):
             database.read("SELECT 1")
@@ -41,12 +41,12 @@ def test_statements_beyond_the_limit_are_counted(tmp_path: Path) -> None:
 
 
 def test_a_failed_statement_is_recorded(tmp_path: Path) -> None:
-    database = Database(tmp_path / "pages.db")
+    database = SQLiteDatabase(tmp_path / "pages.db")
     with tracing("/") as trace:
         with pytest.raises(Exception, match="no such table"):
             database.read("SELECT * FROM nowhere")
         with pytest.raises(Exception, match="no such table"):
-            database.write_sync(lambda db: db.conn.execute("DELETE FROM nowhere"))
+            database.write_sync(lambda db: db.execute("DELETE FROM nowhere"))
     database.close()
     assert trace.statements[0].sql == "SELECT * FROM nowhere"
     assert trace.statements[-1].sql == "ROLLBACK"

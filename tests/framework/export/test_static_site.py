@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
-from tests.support.apps import LIGHTHOUSE, browser, make_app, make_clock, make_wiki, templates, write
+from tests.support.apps import LIGHTHOUSE, browser, database_file, make_app, make_clock, make_wiki, templates, write
 from tests.support.html_checks import page_faults
 
 from unwritten import App, Canvas, Page
@@ -252,7 +252,7 @@ def test_the_command_adds_the_database(tmp_path: Path, home: Path) -> None:
         "from unwritten import App\napp = App('Book', database='book.db')\n"
         "@app.page('/wiki/{title}')\ndef article(title: str) -> str:\n    return f'About {title}.'\n"
     )
-    written(tmp_path, "Tower").database.rename(home / "book.db")
+    database_file(written(tmp_path, "Tower")).rename(home / "book.db")
     result = CliRunner().invoke(main, ["export", "site", "--world"])
     assert result.exit_code == 0, result.output
     assert "Exported 1 page of Book to site." in result.output

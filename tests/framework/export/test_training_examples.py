@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from pydantic import BaseModel
-from tests.support.apps import browser, follow, in_turn, make_app, make_two, make_wiki, templates, write
+from tests.support.apps import browser, database_file, follow, in_turn, make_app, make_two, make_wiki, templates, write
 
 from unwritten import App, Canvas, Example, Page
 from unwritten.core.errors import StoreError, UnknownDatabase
@@ -140,9 +140,9 @@ def test_a_change_without_its_first_prompt_is_left_out(tmp_path: Path) -> None:
         client.post(EDIT, data=asked("Shorter."))
         follow(client, "/")
         write(there, "/")
-    with sqlite3.connect(other.database) as connection:
+    with sqlite3.connect(database_file(other)) as connection:
         connection.execute("DELETE FROM canvases")  # the first prompt is gone
-    import_world(other.database, app.database, theirs=True)
+    import_world(other.database, database_file(app), theirs=True)
     found = examples(other)
     assert [page.text for page in found.pages] == ["A body."] and found.left_out == {UNKNOWN_PROMPT: 1}
 
@@ -191,7 +191,7 @@ def test_schemas_images_and_incomplete_texts_are_left_out_and_counted(tmp_path: 
 
     with browser(app) as client:
         write(client, "/")
-    with sqlite3.connect(app.database) as connection:
+    with sqlite3.connect(database_file(app)) as connection:
         connection.execute("UPDATE canvases SET reason = 'length' WHERE name IN ('art', 'more')")
         prompt = prompt_text(Prompt("What is this?", images=(b"picture",)))
         connection.execute("UPDATE canvases SET prompt = ? WHERE name = 'lead'", (prompt,))

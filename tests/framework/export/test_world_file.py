@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 from pydantic import BaseModel
-from tests.support.apps import browser, make_app, make_wiki, tables, write
+from tests.support.apps import browser, database_file, make_app, make_wiki, tables, write
 
 from unwritten import App, Canvas
 from unwritten.cli.main import main
@@ -29,7 +29,7 @@ def a_world(home: Path, text: str = "A tower with a [[Lamp]].", pages: tuple[str
     with browser(app) as client:
         for page in pages:
             write(client, f"/wiki/{page}")
-    return app.database
+    return database_file(app)
 
 
 def cli(*arguments: object) -> Result:
@@ -131,7 +131,7 @@ def test_pages_are_imported_with_versions_links_and_values(tmp_path: Path) -> No
         write(client, "/wiki/Tower")
         write(client, "/card/Tower")
     ours = cards(tmp_path / "b", scripted())
-    found = import_world(ours.database, theirs.database)
+    found = import_world(ours.database, database_file(theirs))
     assert (found.name, found.new) == ("Fake Wiki", ["/wiki/Tower", "/card/Tower"])
     with browser(ours) as client:
         assert "Lamp" in client.get("/wiki/Tower").text

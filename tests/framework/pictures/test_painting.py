@@ -22,7 +22,7 @@ from unwritten.pictures import painting
 from unwritten.pictures.painting import PaintQueue
 from unwritten.pictures.store import PictureRequest, get_picture
 from unwritten.security.exposure import Exposure
-from unwritten.storage.database import Database
+from unwritten.storage.sqlite import SQLiteDatabase
 from unwritten_engine import scripted
 from unwritten_engine.errors import (
     BadOption,
@@ -41,7 +41,7 @@ RED = PictureRequest("A red lighthouse.", 320, 200)
 
 def make_queue(home: Path, painter: Painter, time_limit: float = 5, **given: Any) -> PaintQueue:
     settings = Settings(**given)
-    return PaintQueue(painter, Database(home / "p.db"), Budgets(settings, Exposure(settings)), time_limit)
+    return PaintQueue(painter, SQLiteDatabase(home / "p.db"), Budgets(settings, Exposure(settings)), time_limit)
 
 
 @bounded

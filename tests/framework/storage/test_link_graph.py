@@ -29,9 +29,11 @@ def written() -> App:
     return app
 
 
-def test_written_pages_come_first_and_then_those_with_the_most_backlinks() -> None:
+def test_written_pages_come_first_and_then_those_with_the_most_backlinks(setting: str) -> None:
     app = written()
-    visitor = Visitor(app, answers({f"About {name.capitalize()}": text for name, text in TEXTS.items()}))
+    visitor = Visitor(
+        app, answers({f"About {name.capitalize()}": text for name, text in TEXTS.items()}), database=setting
+    )
     for name in TEXTS:
         visitor.visit(f"/wiki/{name}")
     assert app.store.link_graph() == [

@@ -22,6 +22,7 @@ from tests.support.servers import wait_for
 
 from unwritten.core.errors import EditConflict, StoreError, StoreFull, StoreLocked, UnknownDatabase
 from unwritten.formats.links import Link
+from unwritten.storage.location import Location
 from unwritten.storage.pages import PageStore
 from unwritten.storage.records import Change, PageWrite, Provenance, StoredCanvas
 from unwritten_engine import scripted
@@ -32,9 +33,9 @@ KEY = "/wiki/Lighthouse"
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[PageStore]:
+def store(location: Location) -> Iterator[PageStore]:
     """Return an empty store."""
-    store = PageStore(tmp_path / "pages.db")
+    store = PageStore(location)
     yield store
     store.close()
 
@@ -63,29 +64,21 @@ def test_a_page_makes_the_round_trip(store: PageStore) -> None:
     assert store.get("/wiki/Other") is None and store.get(KEY, 2) is None
 
 
-_text = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
-
-
-@pytest.fixture(scope="module")
-def one_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageStore]:
-    """Return one store for many examples."""
-    store = PageStore(tmp_path_factory.mktemp("store") / "pages.db")
-    yield store
-    store.close()
+_text = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=60)
 
 
 @few_examples
 @given(title=_text, text=_text.filter(bool), seed=st.integers(0, 2**32 - 1), seconds=st.floats(0, 1e6))
-def test_any_text_makes_the_round_trip(one_store: PageStore, title: str, text: str, seed: int, seconds: float) -> None:
+def test_any_text_makes_the_round_trip(store: PageStore, title: str, text: str, seed: int, seconds: float) -> None:
     canvas = StoredCanvas("body", "text", text, text, seed, 1, 1, 1, seconds, "length")
     provenance = Provenance(text, text, seed, 1, 1, 1, seconds, "end")
-    save(one_store, PageWrite(f"/{title}", title, text, "h", provenance, (canvas,), (Link("/x", title, text),)))
-    stored = one_store.get(f"/{title}")
+    save(store, PageWrite(f"/{title}", title, text, "h", provenance, (canvas,), (Link("/x", title, text),)))
+    stored = store.get(f"/{title}")
     assert stored is not None
     assert (stored.title, stored.provenance, stored.canvases) == (title, provenance, {"body": canvas})
-    assert one_store.link(f"/{title}", "/x") == Link("/x", title, text)
-    one_store.search(text)
-    one_store.search(title)
+    assert store.link(f"/{title}", "/x") == Link("/x", title, text)
+    store.search(text)
+    store.search(title)
 
 
 def test_a_regenerated_page_is_a_new_version(store: PageStore) -> None:
@@ -242,27 +235,31 @@ def test_a_snippet_ends_at_a_word(store: PageStore) -> None:
     assert store.recent()[0].snippet.endswith("word…") and len(store.recent()[0].snippet) <= 240
 
 
-def test_deleting_a_page_deletes_everything_of_it(store: PageStore, tmp_path: Path) -> None:
+def num_rows(store: PageStore, *tables: str) -> int:
+    return sum(store.database.read(f"SELECT count(*) FROM {table}")[0][0] for table in tables)
+
+
+def test_deleting_a_page_deletes_everything_of_it(store: PageStore) -> None:
     save(store, new_page(links=(Link("/wiki/Sea", "sea", "The sea."),)))
     save(store, new_page(text="Again."))
     assert asyncio.run(store.delete(KEY)) is True
     assert asyncio.run(store.delete(KEY)) is False
-    assert {name: len(rows) for name, rows in tables(tmp_path / "pages.db").items() if rows} == {}
+    assert num_rows(store, "pages", "versions", "canvases", "links", "search", "canvas_values") == 0
 
 
-def test_data_version_changes_when_any_connection_writes(store: PageStore, tmp_path: Path) -> None:
+def test_data_version_changes_when_any_connection_writes(store: PageStore, location: Location) -> None:
     before = store.data_version()
     assert store.data_version() == before
     save(store, new_page())
     assert store.data_version() != before
-    other = PageStore(tmp_path / "pages.db")
+    other = PageStore(location)
     before = store.data_version()
     save(other, new_page("/wiki/Other"))
-    assert store.data_version() != before
+    wait_for(lambda: store.data_version() != before)
     other.close()
 
 
-def test_a_failed_save_writes_nothing(store: PageStore, tmp_path: Path) -> None:
+def test_a_failed_save_writes_nothing(store: PageStore) -> None:
     save(store, new_page(text="The first."))
     twice = StoredCanvas("body", "text", "", "x", 1, 1, 1, 1, 0.1, "end")
     page = new_page(text="The second.")
@@ -272,7 +269,7 @@ def test_a_failed_save_writes_nothing(store: PageStore, tmp_path: Path) -> None:
     stored = store.get(KEY)
     assert stored is not None and stored.canvases["body"].text == "The first." and stored.versions == 1
     save(store, page)  # and the next one is stored
-    assert len(tables(tmp_path / "pages.db")["versions"]) == 2
+    assert num_rows(store, "versions") == 2
 
 
 def test_many_readers_and_a_writer(store: PageStore) -> None:
@@ -344,8 +341,7 @@ def test_a_damaged_database_is_an_error(tmp_path: Path) -> None:
             damaged.close()
 
 
-def test_a_closed_store_raises(tmp_path: Path) -> None:
-    store = PageStore(tmp_path / "pages.db")
+def test_a_closed_store_raises(store: PageStore) -> None:
     store.close()
     store.close()
     with pytest.raises(StoreError, match="has been closed"):
@@ -354,12 +350,12 @@ def test_a_closed_store_raises(tmp_path: Path) -> None:
         save(store, new_page())
 
 
-def test_many_programs_may_open_a_new_database_at_once(tmp_path: Path) -> None:
+def test_many_programs_may_open_a_new_database_at_once(setting: str) -> None:
     code = (
-        "import sys, pathlib; from unwritten.storage.pages import PageStore; sys.stdin.readline(); "
-        "s = PageStore(pathlib.Path(sys.argv[1])); print(s.count()); s.close()"
+        "import sys; from unwritten.storage.pages import PageStore; from unwritten.storage.location import *; "
+        "sys.stdin.readline(); s = PageStore(parse_location(sys.argv[1])); print(s.count()); s.close()"
     )
-    command = [sys.executable, "-c", code, str(tmp_path / "pages.db")]
+    command = [sys.executable, "-c", code, setting]
     pipe = subprocess.PIPE
     programs = [subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) for _ in range(4)]
     for program in programs:
@@ -371,7 +367,7 @@ def test_many_programs_may_open_a_new_database_at_once(tmp_path: Path) -> None:
 
 
 def test_a_locked_database_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("unwritten.storage.database.LOCK_TIMEOUT", 0.1)
+    monkeypatch.setattr("unwritten.storage.sqlite.LOCK_TIMEOUT", 0.1)
     store = PageStore(tmp_path / "pages.db")
     other = sqlite3.connect(tmp_path / "pages.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
@@ -384,23 +380,23 @@ def test_a_locked_database_is_an_error(tmp_path: Path, monkeypatch: pytest.Monke
     store.close()
 
 
-def test_a_full_disk_is_an_error(store: PageStore) -> None:
+def test_a_full_disk_is_an_error(tmp_path: Path) -> None:
+    store = PageStore(tmp_path / "pages.db")
     save(store, new_page())
-    limit = f"PRAGMA max_page_count = {store.database._write_database.execute('PRAGMA page_count').fetchone()[0]}"
-    store.database._write_thread.submit(lambda: store.database._write_database.execute(limit)).result()
+    (size,) = store.database.read("PRAGMA page_count")[0]
+    store.database.write_sync(lambda connection: connection.execute(f"PRAGMA max_page_count = {size}"))
     with pytest.raises(StoreFull, match=r"disk is full.*Free some space"):
         save(store, new_page("/wiki/Big", "word " * 100_000))
     assert store.count() == 1 and store.get(KEY) is not None
-    store.database._write_thread.submit(
-        lambda: store.database._write_database.execute("PRAGMA max_page_count = 1000000")
-    ).result()
+    store.database.write_sync(lambda connection: connection.execute("PRAGMA max_page_count = 1000000"))
     save(store, new_page("/wiki/Big", "word " * 100_000))
+    store.close()
 
 
 def test_a_page_that_cannot_be_stored_yet_is_shown_and_stored_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("unwritten.storage.database.LOCK_TIMEOUT", 0.1)
+    monkeypatch.setattr("unwritten.storage.sqlite.LOCK_TIMEOUT", 0.1)
     monkeypatch.setattr("unwritten.generation.job_queue._STORE_RETRY_SECONDS", (0.2,))
     engine = scripted(LIGHTHOUSE)
     with browser(make_wiki(tmp_path, engine)) as client:
@@ -423,7 +419,7 @@ def test_a_page_that_cannot_be_stored_yet_is_shown_and_stored_later(
 
 
 def test_closing_the_server_retries_to_store_a_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("unwritten.storage.database.LOCK_TIMEOUT", 0.3)
+    monkeypatch.setattr("unwritten.storage.sqlite.LOCK_TIMEOUT", 0.3)
     monkeypatch.setattr("unwritten.generation.job_queue.LOCK_TIMEOUT", 0.0)
     with browser(make_wiki(tmp_path, scripted(LIGHTHOUSE))) as client:
         other = sqlite3.connect(tmp_path / "pages.db", isolation_level=None, check_same_thread=False)

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import sqlite3
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 from pydantic import BaseModel, create_model
 
 from unwritten.core.errors import BadTable
-from unwritten.storage.database import Database
+from unwritten.storage.location import Location
+from unwritten.storage.open import open_database
 from unwritten.storage.tables import Table, Tables
 
 
@@ -23,8 +22,8 @@ def model(**fields: Any) -> type[BaseModel]:
 
 
 @contextlib.contextmanager
-def opened(home: Path, post: type[BaseModel], **options: Any) -> Iterator[Table[Any]]:
-    database = Database(home / "pages.db")
+def opened(location: Location, post: type[BaseModel], **options: Any) -> Iterator[Table[Any]]:
+    database = open_database(location)
     tables = Tables()
     table = tables.add(Table(post, **options))
     try:
@@ -39,15 +38,15 @@ FIRST = model(text=(str, ...), likes=(int, 0))
 
 
 @pytest.fixture
-def stored(tmp_path: Path) -> Path:
-    """Return the folder of a database with two rows of ``FIRST``."""
-    with opened(tmp_path, FIRST) as posts:
+def stored(location: Location) -> Location:
+    """Return the location of a database with two rows of ``FIRST``."""
+    with opened(location, FIRST) as posts:
         posts.insert(FIRST(text="a", likes=3))
         posts.insert(FIRST(text="b"))
-    return tmp_path
+    return location
 
 
-def test_new_fields_with_a_default_are_added(stored: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_new_fields_with_a_default_are_added(stored: Location, caplog: pytest.LogCaptureFixture) -> None:
     second = model(text=(str, ...), likes=(int, 0), mood=(str, "calm"), tags=(list[str], []), note=(str | None, ...))
     with caplog.at_level(logging.INFO, "unwritten"), opened(stored, second) as posts:
         assert [(p.mood, p.tags, p.note) for p in posts.select()] == [("calm", [], None)] * 2
@@ -59,7 +58,7 @@ def test_new_fields_with_a_default_are_added(stored: Path, caplog: pytest.LogCap
     assert "post" not in caplog.text, "the second migration changes nothing"
 
 
-def test_a_removed_field_keeps_its_values_and_may_come_back(stored: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_removed_field_keeps_its_values_and_may_come_back(stored: Location, caplog: pytest.LogCaptureFixture) -> None:
     less = model(text=(str, ...))
     with caplog.at_level(logging.INFO, "unwritten"), opened(stored, less) as posts:
         posts.insert(less(text="c"))
@@ -68,13 +67,12 @@ def test_a_removed_field_keeps_its_values_and_may_come_back(stored: Path, caplog
         assert [p.likes for p in posts.select()] == [3, 0, 0]
 
 
-def test_indexes_are_added_and_removed(stored: Path) -> None:
+def test_indexes_are_added_and_removed(stored: Location) -> None:
     def indexes() -> list[str]:
-        connection = sqlite3.connect(stored / "pages.db")
-        sql = "SELECT name FROM sqlite_master WHERE type = 'index' AND name LIKE 'state%'"
-        names = [name for (name,) in connection.execute(sql)]
-        connection.close()
-        return names
+        database = open_database(stored)
+        names = database.write_sync(lambda connection: connection.index_names("state_post"))
+        database.close()
+        return sorted(name for name in names if "__" in name)
 
     with opened(stored, FIRST, index=["likes"]):
         assert indexes() == ["state_post__likes"]
@@ -95,7 +93,7 @@ def test_indexes_are_added_and_removed(stored: Path) -> None:
     ],
     ids=["renamed", "retyped", "required", "narrower"],
 )
-def test_an_ambiguous_change_is_an_error_with_two_solutions(stored: Path, changed: Any, words: str) -> None:
+def test_an_ambiguous_change_is_an_error_with_two_solutions(stored: Location, changed: Any, words: str) -> None:
     with pytest.raises(BadTable) as caught, opened(stored, changed):
         pass
     assert words in str(caught.value)
@@ -105,7 +103,7 @@ def test_an_ambiguous_change_is_an_error_with_two_solutions(stored: Path, change
         assert [(p.text, p.likes) for p in posts.select()] == [("a", 3), ("b", 0)], "all rows are kept"
 
 
-def test_an_empty_table_fits_any_model_and_keeps_counting_ids(stored: Path) -> None:
+def test_an_empty_table_fits_any_model_and_keeps_counting_ids(stored: Location) -> None:
     with opened(stored, FIRST) as posts:
         for row in posts.select():
             posts.delete(row.id)
@@ -114,8 +112,8 @@ def test_an_empty_table_fits_any_model_and_keeps_counting_ids(stored: Path) -> N
         assert posts.insert(other(words=["x"], likes=0.5)).id == 3
 
 
-def test_one_refused_table_leaves_the_others_as_they_were(stored: Path) -> None:
-    database = Database(stored / "pages.db")
+def test_one_refused_table_leaves_the_others_as_they_were(stored: Location) -> None:
+    database = open_database(stored)
     tables = Tables()
     tables.add(Table(model(text=(str, ...)), "another"))
     tables.add(Table(model(text=(int, ...)), "post"))

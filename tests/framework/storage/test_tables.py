@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -36,9 +35,9 @@ class Post(BaseModel):
     at: datetime = Field(default_factory=lambda: datetime.now(UTC))
 
 
-def make_one(home: Path) -> App:
+def make_one(setting: str) -> App:
     """Return an app with one page."""
-    app = make_app(home, scripted("Words."))
+    app = make_app(Path(), scripted("Words."), database=setting)
 
     @app.page("/")
     def front() -> str:
@@ -48,8 +47,8 @@ def make_one(home: Path) -> App:
 
 
 @pytest.fixture
-def app(tmp_path: Path) -> Iterator[App]:
-    app = make_one(tmp_path)
+def app(setting: str) -> Iterator[App]:
+    app = make_one(setting)
     yield app
     asyncio.run(app.close())
 
@@ -94,13 +93,11 @@ def test_rows_are_updated_and_deleted(posts: Table[Post]) -> None:
     assert posts.insert(Post(thread=1, text="again")).id == 2, "ids are never reused"
 
 
-def test_rows_are_stored_beside_the_pages(posts: Table[Post], tmp_path: Path) -> None:
+def test_rows_are_stored_beside_the_pages(app: App, posts: Table[Post]) -> None:
     posts.insert(Post(thread=1, text="x"))
-    connection = sqlite3.connect(tmp_path / "pages.db")
-    assert connection.execute("SELECT thread, text, mood FROM state_post").fetchall() == [(1, "x", "calm")]
-    indexes = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'index'")]
-    connection.close()
-    assert "state_post__thread" in indexes
+    database = app.store.database
+    assert database.read("SELECT thread, text, mood FROM state_post") == [(1, "x", "calm")]
+    assert "state_post__thread" in database.write_sync(lambda connection: connection.index_names("state_post"))
 
 
 def test_text_from_visitors_never_becomes_sql(posts: Table[Post]) -> None:
@@ -168,13 +165,13 @@ class Guest:
     id: int | None = None
 
 
-def test_a_dataclass_and_initial_rows(app: App, tmp_path: Path) -> None:
+def test_a_dataclass_and_initial_rows(app: App, setting: str) -> None:
     guests = app.table(Guest, "visitors", initial=[Guest("Ada"), Guest("Bo")])
     app.prepare()
     assert guests.select(order="-id") == [Guest("Bo", 2), Guest("Ada", 1)]
     guests.delete(1)
     asyncio.run(app.close())
-    again = make_one(tmp_path)
+    again = make_one(setting)
     guests = again.table(Guest, "visitors", initial=[Guest("Ada"), Guest("Bo")])
     again.prepare()
     assert guests.select() == [Guest("Bo", 2)], "only a new table gets initial rows"

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import contextvars
-import sqlite3
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from unwritten.core.errors import BadTable
+from unwritten.core.errors import BadTable, StoreLocked
 from unwritten.storage.database import Database
+from unwritten.storage.location import Location
+from unwritten.storage.open import open_database
 from unwritten.storage.transactions import ReadTracker, Transaction, read_rows, table_access, write_rows
 
 pytestmark = pytest.mark.timeout(30)
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    database = Database(tmp_path / "pages.db")
-    database.write_sync(lambda db: db.execute("CREATE TABLE t (x)"))
+def database(location: Location) -> Iterator[Database]:
+    database = open_database(location)
+    database.write_sync(lambda db: db.execute("CREATE TABLE t (x BIGINT)"))
     yield database
     database.close()
 
@@ -128,10 +128,13 @@ def test_a_page_function_is_tracked_and_must_not_write(database: Database) -> No
 
 
 def test_a_locked_database_is_an_error(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("unwritten.storage.transactions.LOCK_TIMEOUT", 0.05)
-    other = sqlite3.connect(database.path, isolation_level=None)
-    other.execute("BEGIN IMMEDIATE")
-    with table_access(Transaction(database, "post")), pytest.raises(Exception, match="is locked by another program"):
+    monkeypatch.setattr("unwritten.storage.sqlite.LOCK_TIMEOUT", 0.05)
+    monkeypatch.setattr("unwritten.storage.postgres.LOCK_TIMEOUT", 0.05)
+    other = open_database(database.location)
+    held = other.begin()
+    with table_access(Transaction(database, "post")), pytest.raises(StoreLocked, match="is locked by another pro"):
         add(database, 1)
-    other.rollback()
+    held.rollback()
+    add(database, 1)
+    assert rows(database) == [1]
     other.close()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from pydantic import BaseModel
 
+from unwritten.storage.location import Location
 from unwritten.storage.pages import PageStore
 from unwritten.storage.records import PageWrite, Provenance, StoredCanvas
 from unwritten.storage.values import ValueStore, facts
@@ -39,8 +39,8 @@ TOWER = canvas("facts", '{"kind":"tower","founded":1720}', Facts, fact=True)
 INN = canvas("facts", '{"kind":"inn","founded":1801}', Facts)
 
 
-def test_a_value_is_an_instance_of_its_schema(tmp_path: Path) -> None:
-    store = PageStore(tmp_path / "pages.db")
+def test_a_value_is_an_instance_of_its_schema(location: Location) -> None:
+    store = PageStore(location)
     values = ValueStore(store.database)
     save(store, "Tower", BARE, TOWER, canvas("place", '{"name":"cape"}', Place))
     assert values.get("/wiki/Tower", "facts", Facts) == Facts(kind="tower", founded=1720)
@@ -50,8 +50,8 @@ def test_a_value_is_an_instance_of_its_schema(tmp_path: Path) -> None:
     store.close()
 
 
-def test_a_value_of_an_unregistered_schema_has_its_fields(tmp_path: Path) -> None:
-    store = PageStore(tmp_path / "pages.db")
+def test_a_value_of_an_unregistered_schema_has_its_fields(location: Location) -> None:
+    store = PageStore(location)
     save(store, "Tower", TOWER)
     assert ValueStore(store.database).get("/wiki/Tower", "facts").kind == "tower"
     ((source, value),) = ValueStore(store.database).all("Facts")
@@ -59,8 +59,8 @@ def test_a_value_of_an_unregistered_schema_has_its_fields(tmp_path: Path) -> Non
     store.close()
 
 
-def test_all_values_of_a_schema_come_newest_first_and_limited(tmp_path: Path) -> None:
-    store = PageStore(tmp_path / "pages.db")
+def test_all_values_of_a_schema_come_newest_first_and_limited(location: Location) -> None:
+    store = PageStore(location)
     values = ValueStore(store.database)
     save(store, "Tower", TOWER)
     save(store, "Inn", INN, canvas("place", '{"name":"cape"}', Place))
@@ -72,8 +72,8 @@ def test_all_values_of_a_schema_come_newest_first_and_limited(tmp_path: Path) ->
     store.close()
 
 
-def test_only_the_current_version_has_values(tmp_path: Path) -> None:
-    store = PageStore(tmp_path / "pages.db")
+def test_only_the_current_version_has_values(location: Location) -> None:
+    store = PageStore(location)
     values = ValueStore(store.database)
     save(store, "Tower", TOWER)
     save(store, "Tower", INN)
@@ -89,8 +89,8 @@ def test_only_the_current_version_has_values(tmp_path: Path) -> None:
     store.close()
 
 
-def test_values_that_no_longer_fit_their_schema_are_left_out(tmp_path: Path) -> None:
-    store = PageStore(tmp_path / "pages.db")
+def test_values_that_no_longer_fit_their_schema_are_left_out(location: Location) -> None:
+    store = PageStore(location)
     save(store, "Tower", canvas("facts", '{"kind":"tower"}', Facts))
     save(store, "Inn", INN)
     values = ValueStore(store.database)
@@ -100,8 +100,8 @@ def test_values_that_no_longer_fit_their_schema_are_left_out(tmp_path: Path) -> 
     store.close()
 
 
-def test_facts_are_the_marked_values(tmp_path: Path) -> None:
-    store = PageStore(tmp_path / "pages.db")
+def test_facts_are_the_marked_values(location: Location) -> None:
+    store = PageStore(location)
     save(store, "Tower", TOWER, canvas("place", '{"name":"cape"}', Place))
     save(store, "Inn", INN)
     save(store, "Mill", replace(TOWER, name="box"))

@@ -454,7 +454,7 @@ def test_waiting_async_actions_do_not_block_the_event_loop(tmp_path: Path) -> No
 def test_an_async_action_is_refused_if_the_database_stays_locked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("unwritten.storage.transactions.LOCK_TIMEOUT", 0.2)
+    monkeypatch.setattr("unwritten.storage.sqlite.LOCK_TIMEOUT", 0.2)
     app = make_app(tmp_path, scripted("Words."), folder=templates(tmp_path, one=FORM))
     calls: list[int] = []
 

@@ -9,7 +9,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from tests.support.apps import browser, make_wiki, write
+from tests.support.apps import browser, database_file, make_wiki, write
 
 from unwritten.routing.routes import PageRequest
 from unwritten_engine import scripted
@@ -67,7 +67,7 @@ def test_a_write_of_another_program_is_seen_by_the_next_request(tmp_path: Path) 
     with browser(app) as client:
         write(client, KEY)
         assert "A tower with a lamp." in client.get(KEY).text
-        with contextlib.closing(sqlite3.connect(app.database)) as other, other:
+        with contextlib.closing(sqlite3.connect(database_file(app))) as other, other:
             other.execute("UPDATE canvases SET text = 'A tower without one.'")
         assert "A tower without one." in client.get(KEY).text
 
