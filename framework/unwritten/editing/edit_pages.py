@@ -6,6 +6,7 @@ A visitor's input is never lost: if an edit fails, the form is shown again with 
 from __future__ import annotations
 
 import contextlib
+import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ from starlette.responses import RedirectResponse, Response
 from unwritten_engine.errors import RequestRefused, suggestion
 
 from ..core.errors import BadEdit, BadForm, BadURL, Busy, Denied, EditConflict, StoreError
+from ..core.incidents import report_to_visitor
 from ..generation.page_job import PageJob
 from ..generation.revisions import split_sentences
 from ..routing.routes import PageRequest
@@ -40,6 +42,8 @@ from .edit_forms import (
 )
 from .editor import Editor
 from .links import region_label
+
+log = logging.getLogger("unwritten")
 
 _MAX_REVISIONS = 64
 """Maximum number of revisions whose input is remembered in case they fail."""
@@ -82,7 +86,7 @@ class EditPages:
     async def show(self, request: Request) -> Response:
         """Respond with the forms of a page, or of one region."""
         site = await self._get_site()
-        require_edits(site)
+        require_edits(site, request)
         page_request, stored = await find_stored_page(site, request.query_params.get("page", ""), request)
         region = request.query_params.get("region", "")
         if region:
@@ -137,7 +141,7 @@ class EditPages:
     async def submit(self, request: Request) -> Response:
         """Edit a region, and redirect to the page."""
         site = await self._get_site()
-        require_edits(site)
+        require_edits(site, request)
         form = await read_form(request, MAX_FIELD_SIZE)
         edit = parse_edit(form)
         page_request, stored = await find_stored_page(site, form.page_key(), request)
@@ -151,9 +155,11 @@ class EditPages:
                 await self._apply(site, page_request, stored, edit)
             except (BadEdit, RequestRefused, Denied, Busy) as error:
                 status = 403 if isinstance(error, Denied) else 429 if isinstance(error, Busy) else 400
-                return self._failure(site, page_request, stored, edit, str(error), status)
+                message = report_to_visitor(log, f"An edit of {page_request.key}", error)
+                return self._failure(site, page_request, stored, edit, message, status)
             except StoreError as error:
-                message = f"{error} Your text is still here: try again in a moment."
+                message = report_to_visitor(log, f"An edit of {page_request.key}", error)
+                message = f"{message} Your text is still here: try again in a moment."
                 return self._failure(site, page_request, stored, edit, message, 503)
             except EditConflict:
                 newest = site.store.get(page_request.key)
@@ -225,7 +231,7 @@ class EditPages:
     async def regenerate(self, request: Request) -> Response:
         """Regenerate a whole page as its next version, and redirect to it. A running job continues unchanged."""
         site = await self._get_site()
-        require_edits(site)
+        require_edits(site, request)
         form = await read_form(request)
         form.require_only({"page", "seed"})
         page_request = await site.handler.find_page(form.page_key(), request)

@@ -9,6 +9,8 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from starlette.types import Scope
+
 from ..core.errors import BadEdit, EditConflict, PageFailed
 from ..core.settings import Settings
 from ..formats.schema import parse_value, type_adapter
@@ -29,12 +31,14 @@ _RECORDED_PROMPT = """
 """The prompt that a region was last generated from, preferably with a given seed."""
 
 
-def may_edit(settings: Settings, exposure: Exposure) -> bool:
-    """True if visitors may edit pages.
+def offers_edits(settings: Settings, exposure: Exposure) -> bool:
+    """True if pages have edit links. They are the same for all visitors, of whom only the owner may be able to edit."""
+    return settings.edits == "on" or (settings.edits == "auto" and exposure.is_private)
 
-    The setting ``auto`` allows it while only this machine can reach the app.
-    """
-    return settings.edits == "on" or (settings.edits == "auto" and not exposure.is_public)
+
+def may_edit(settings: Settings, exposure: Exposure, scope: Scope) -> bool:
+    """True if a visitor may edit pages. The setting ``auto`` allows it to the owner of a private app."""
+    return settings.edits == "on" or (settings.edits == "auto" and exposure.exempts(scope))
 
 
 class Editor:
@@ -99,7 +103,7 @@ class Editor:
             EditConflict: If another job has started meanwhile.
             Busy, OverBudget, Denied: See ``JobStarter.start``.
         """
-        region_jobs = self._region_jobs(page_request, stored.canvases)
+        region_jobs = await self._region_jobs(page_request, stored.canvases)
         region_job, text = region_jobs[region], stored.canvases[region].text
         has_schema = region_job.canvas.schema is not None
         if has_schema and (keep or only):
@@ -177,10 +181,11 @@ class Editor:
 
     # -- jobs ---------------------------------------------------------------------------------------------
 
-    def _region_jobs(
-        self, page_request: PageRequest, canvases: Mapping[str, StoredCanvas], *, recall: bool = True
+    async def _region_jobs(
+        self, page_request: PageRequest, canvases: Mapping[str, StoredCanvas]
     ) -> dict[str, RegionJob]:
-        return self._site.starter.region_jobs(page_request, canvases, recall=recall)
+        starter = self._site.starter
+        return starter.region_jobs(page_request, canvases, await starter.recall(page_request))
 
     def _stored_region_jobs(self, page_request: PageRequest, stored: StoredPage) -> dict[str, RegionJob]:
         """Return the region jobs of a page whose canvases are all stored.
@@ -188,7 +193,7 @@ class Editor:
         Raises:
             BadEdit: If one is not.
         """
-        region_jobs = self._region_jobs(page_request, stored.canvases, recall=False)
+        region_jobs = self._site.starter.region_jobs(page_request, stored.canvases)
         missing = [name for name, region_job in region_jobs.items() if region_job.state != "written"]
         if missing:
             raise BadEdit(f"The part {missing[0]!r} of this page is not written yet. Open the page first.")
@@ -215,11 +220,11 @@ class Editor:
         provenance = provenance or Provenance(origin.model, origin.engine, origin.seed, 0, 0, 0, 0.0, "end")
         linker = page_request.linker
         page = page_to_store(page_request.key, page_request.title, region_jobs, linker, provenance, change)
-        saved = await self._site.store.save(page)
         job = PageJob(page_request.key, page_request.page, page_request.title, region_jobs, linker, change=change)
+        self._site.job_renderer.prepare(job)  # first: what fails must fail before the text is saved
+        saved = await self._site.store.save(page)
         job.stored = saved
         job.finish("written", "")
-        self._site.job_renderer.prepare(job)
         self._site.updates.on_start(job)
         for name in change.regions or region_jobs:
             region_jobs[name].renumber()  # so that tabs receive them

@@ -22,6 +22,7 @@ from unwritten_engine import Engine, Priority
 from unwritten_engine.cleaning import clean_engine
 
 from ..core.errors import Busy, EditConflict, StoreError
+from ..core.incidents import report_to_visitor
 from ..core.settings import Settings
 from ..storage.database import LOCK_TIMEOUT
 from ..storage.pages import PageStore
@@ -293,8 +294,9 @@ class JobQueue:
                 job.rebase(self._store.get(job.key))
                 page = job.page_to_store()
             except StoreError as error:
-                log.error("%s could not be stored: %s", job.key, error)
-                job.finish("written", f"Not saved yet: {error}")
+                message = report_to_visitor(log, f"Saving {job.key}", error)
+                job.finish("written", f"Not saved yet. {message}")
+                job.detail = f"Not saved yet: {error}"
                 if self._closing:
                     return
                 await asyncio.sleep(_STORE_RETRY_SECONDS[min(attempt, len(_STORE_RETRY_SECONDS) - 1)])

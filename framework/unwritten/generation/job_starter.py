@@ -7,17 +7,20 @@ the page's schemas, the author's policies allow it, the queue has room, and the 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Mapping
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from unwritten_engine import About, Engine, EngineError, Priority, Prompt, Request
 
-from ..core.errors import BadSchema, PageFailed
+from ..core.errors import BadPage, BadSchema, PageFailed
 from ..formats.page import Canvas, Page
 from ..formats.schema import json_schema_of
+from ..routing.personal_values import find_personal_value
 from ..routing.routes import PageRequest
 from ..security.client_address import client_id
+from ..security.signer import VisitorCookie
 from ..storage.pages import PageStore
 from ..storage.records import WRITTEN, Change, StoredCanvas, StoredPage
 from ..storage.values import ValueStore
@@ -28,6 +31,8 @@ from .metrics import Metrics
 from .page_job import PageJob
 from .prompt_builder import PromptBuilder
 from .region_job import RegionJob
+
+log = logging.getLogger("unwritten")
 
 _PREFETCH_SHARE = 0.5
 """The share of a client's budgets that prefetches may use."""
@@ -53,6 +58,8 @@ class JobStarter:
         policies: Policies,
         metrics: Metrics,
         validate: Callable[[PageJob], None],
+        visitor_cookie: VisitorCookie,
+        is_developing: Callable[[], bool],
     ) -> None:
         self._prompt_builder = prompt_builder
         self._store = store
@@ -64,23 +71,26 @@ class JobStarter:
         self._policies = policies
         self._metrics = metrics
         self._validate = validate  # raises if the page cannot be rendered
+        self._visitor_cookie = visitor_cookie
+        self._is_developing = is_developing
         self.pending_regions: dict[str, set[str]] = {}
 
-    async def join(self, page_request: PageRequest, *, searched: bool) -> PageJob:
+    async def join(self, page_request: PageRequest, *, searched: bool, visitor: str = "") -> PageJob:
         """Return the job of a page that a visitor waits for. Start it, if the page is not being generated.
 
         Args:
             page_request: The page, and the client that is charged for a new job.
             searched: See ``start``.
+            visitor: See ``start``.
 
         Raises:
             Busy, OverBudget, Denied, BadSchema, BadTemplate: See ``start``.
         """
         job = self._jobs.get(page_request.key)
         if job is None:
-            job = await self.start(page_request, searched=searched)
+            job = await self.start(page_request, searched=searched, visitor=visitor)
         else:
-            self.update(job, page_request)
+            await self.update(job, page_request)
         self._jobs.promote(job)
         return job
 
@@ -93,6 +103,7 @@ class JobStarter:
         region_jobs: dict[str, RegionJob] | None = None,
         change: Change = WRITTEN,
         previous: StoredPage | None = None,
+        visitor: str = "",
     ) -> PageJob:
         """Start generating a page, or return the job that already does. Finished regions are not regenerated.
 
@@ -103,6 +114,7 @@ class JobStarter:
             region_jobs: Its regions, some of them finished. None: stored regions and partial results are finished.
             change: What changes on a stored page, and how.
             previous: That page. It stays if the change fails.
+            visitor: The visitor's identifier, who may stop the job. Empty: that of the request's cookie.
 
         Raises:
             Busy: If the queue is full.
@@ -111,25 +123,30 @@ class JobStarter:
             BadSchema: If the engine does not support a schema of the page.
             BadTemplate: If the page cannot be rendered.
         """
-        client = client_id(page_request.request.scope)
+        scope = page_request.request.scope
+        client = client_id(scope)
         self._schemas.check(page_request.route.path, page_request.page)
+        self._check_impersonal(page_request)
+        facts = await self._prompt_builder.recall(page_request) if region_jobs is None else []
         if self._policies.prompt_policy is not None:
-            prompts = _unfinished_prompts(region_jobs) if region_jobs else self._prompt_builder.prompts(page_request)
+            prompts = (
+                _unfinished_prompts(region_jobs) if region_jobs else self._prompt_builder.prompts(page_request, facts)
+            )
             check = PromptCheck(page_request.key, page_request.title, client, prompts)
             with self._metrics.refusals():
                 await self._policies.allow_prompt(check)
-            running = self._jobs.get(page_request.key)
-            if running is not None:  # another request has started it while the policy was checked
-                return running
+        running = self._jobs.get(page_request.key)
+        if running is not None:  # another request has started it meanwhile
+            return running
         with self._metrics.refusals():
             self._jobs.check_capacity(priority)
             share = 1.0 if priority is Priority.CLICK else _PREFETCH_SHARE
-            self._budgets.spend(client, searched=searched, share=share)
+            self._budgets.spend(client, searched=searched, share=share, scope=scope)
         is_amendment = False
         if region_jobs is None:
             stored = self._store.get(page_request.key)
             finished = {**self._jobs.partial_results(page_request.key), **(stored.canvases if stored else {})}
-            region_jobs = self.region_jobs(page_request, finished)
+            region_jobs = self.region_jobs(page_request, finished, facts)
             carried = [region_jobs[name] for name in (stored.canvases if stored else ()) if name in region_jobs]
             is_amendment = bool(carried) and all(region_job.state == "written" for region_job in carried)
         job = PageJob(
@@ -144,11 +161,12 @@ class JobStarter:
             previous=previous,
         )
         job.is_amendment = is_amendment
+        job.visitor = visitor or self._visitor_cookie.read(page_request.request)
         self._validate(job)
         self._jobs.submit(job)
         return job
 
-    def update(self, job: PageJob, page_request: PageRequest) -> None:
+    async def update(self, job: PageJob, page_request: PageRequest) -> None:
         """Update a running job to what the page function returns now.
 
         New regions are added to the job, or generated after it has ended.
@@ -159,26 +177,31 @@ class JobStarter:
         added = page.canvases.keys() - job.regions.keys()
         new_jobs: dict[str, RegionJob] = {}
         if added:
+            facts = await self._prompt_builder.recall(page_request)
             stored = self._store.get(page_request.key)
             finished = stored.canvases if stored else {}
-            region_jobs = self.region_jobs(replace(page_request, linker=job.linker), finished)
-            new_jobs = {name: region_job for name, region_job in region_jobs.items() if name in added}
+            region_jobs = self.region_jobs(replace(page_request, linker=job.linker), finished, facts)
+            new_jobs = {name: made for name, made in region_jobs.items() if name in added - job.regions.keys()}
         if not job.add_regions(page, new_jobs):
             self.mark_pending(page_request.key)
         self._validate(job)
         job.notify()
 
+    async def recall(self, page_request: PageRequest) -> list[str]:
+        """Return what earlier pages say about the subject of a page, for its prompts."""
+        return await self._prompt_builder.recall(page_request)
+
     def region_jobs(
-        self, page_request: PageRequest, finished: Mapping[str, StoredCanvas], *, recall: bool = True
+        self, page_request: PageRequest, finished: Mapping[str, StoredCanvas], facts: Sequence[str] = ()
     ) -> dict[str, RegionJob]:
         """Return the region jobs of a page. Those of finished canvases are "written".
 
         Args:
             page_request: The page.
             finished: The stored canvases by name. One that does not fit the page any more is ignored.
-            recall: False if nothing will be generated, so that the prompts need no facts from earlier pages.
+            facts: What earlier pages say about its subject; see ``recall``. Not needed if nothing will be generated.
         """
-        prompts = self._prompt_builder.prompts(page_request, recall=recall)
+        prompts = self._prompt_builder.prompts(page_request, facts)
         region_jobs: dict[str, RegionJob] = {}
         for name, canvas in page_request.page.canvases.items():
             if canvas.schema is not None:
@@ -190,6 +213,28 @@ class JobStarter:
                     region_job.restore(stored)
             region_jobs[name] = region_job
         return region_jobs
+
+    def _check_impersonal(self, page_request: PageRequest) -> None:
+        """Check that no prompt contains what is known about the visitor, because all visitors see the text.
+
+        Raises:
+            BadPage: While the app is developed. Otherwise it is logged.
+        """
+        if not page_request.route.depends_on_visitor:
+            return
+        found = find_personal_value(page_request, self._visitor_cookie.read(page_request.request))
+        if found is None:
+            return
+        canvas, source = found
+        error = BadPage(
+            f"The prompt of the canvas {canvas!r} on {page_request.key} contains a value of the visitor ({source}), but "
+            "the text is stored and shown to all visitors. Leave it out of the prompt. A template may print it: its "
+            "blocks are rendered for each visitor."
+        )
+        error.function = page_request.route.function.function
+        if self._is_developing():
+            raise error
+        log.error("%s", error)
 
     def mark_pending(self, key: str, regions: Iterable[str] = ()) -> None:
         """Mark a page as out of date, with the regions to regenerate when its job has ended."""

@@ -16,6 +16,7 @@ from typing import Literal, TypeAlias
 from unwritten_engine import Engine, EngineError, Priority, Request
 
 from ..core.errors import PageFailed, TimedOut, UnusableText, UnwrittenError
+from ..core.incidents import report_to_visitor
 from ..core.tracebacks import log_error
 from ..formats.links import Linker
 from ..formats.page import Page
@@ -93,6 +94,8 @@ class PageJob:
 
     Attributes:
         regions: The region jobs by name.
+        visitor: The identifier of the visitor who has started the job and may stop it; see ``VisitorCookie``. "": none.
+        detail: What the owner sees instead of ``message``: the text of an error. Empty: the same.
         link_rank: The rank of the link that is prefetched; see ``prefetcher.LinkRank``. The lowest runs first.
         is_amendment: True if the job only adds regions to a stored page.
         observers: Notified of every frame.
@@ -129,6 +132,8 @@ class PageJob:
         self.client_id = client_id
         self.change = change
         self.previous = previous
+        self.visitor = ""
+        self.detail = ""
         self.link_rank = 0
         self.is_amendment = False
         self.observers: Sequence[JobObserver] = ()
@@ -298,7 +303,8 @@ class PageJob:
         if state != "written" and self.previous is not None:
             state, message = self._revert(self.previous, state, message)
         self.state = state
-        self.message = message
+        if message != self.message:
+            self.message, self.detail = message, ""
         self._stop_clock()
         if state != "written":
             self._count_discarded()
@@ -410,12 +416,12 @@ class PageJob:
         Args:
             region_job: The region.
             error: Why it failed.
-            message: The message for visitors. The default is the error's own message.
+            message: The message for visitors. The default is the error's own message, if it is meant for visitors.
         """
-        message = message or str(error)
-        log.warning("%s: the region %r failed: %s", self.key, region_job.name, message)
+        log.warning("%s: the region %r failed: %s", self.key, region_job.name, error)
+        self.message = message or report_to_visitor(log, f"{self.key}: the region {region_job.name!r}", error)
+        self.detail = str(error)
         region_job.fail()
-        self.message = message
         self.publish_failure(region_job, error)
         self.notify()
 

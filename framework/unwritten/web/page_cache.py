@@ -182,7 +182,7 @@ class PageCache:
             stored = self._store.get(page_request.key)
             if stored is None:
                 return None
-            region_jobs = self._starter.region_jobs(page_request, stored.canvases, recall=False)
+            region_jobs = self._starter.region_jobs(page_request, stored.canvases)
             if any(region_job.state != "written" for region_job in region_jobs.values()):
                 return None  # the page function returns other canvases now
         if trace:
@@ -215,7 +215,7 @@ class PageCache:
         stored = self._store.get(page_request.key, int(version)) if is_number else None
         if stored is None:
             raise BadURL(f"The page {page_request.title!r} has no version {version!r}.", 404)
-        region_jobs = self._starter.region_jobs(page_request, stored.canvases, recall=False)
+        region_jobs = self._starter.region_jobs(page_request, stored.canvases)
         view = stored_view(page_request.key, page_request.title, stored)
         html = self._render(view, page_request.page, region_jobs).html
         return page_response(html, headers={"cache-control": "no-cache"}, frame_src=page_request.frame_src)
