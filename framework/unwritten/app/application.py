@@ -367,7 +367,9 @@ class App(Router, Starlette):
         return site.store
 
     async def readable(self, pages: Iterable[P], request: HTTPConnection) -> list[P]:
-        """Return those of these pages that a visitor may read: ``await app.readable(app.site.store.recent(10), request)``.
+        """Return those of these pages that a visitor may read.
+
+        In an async function: ``await app.readable(app.site.store.recent(10), request)``.
 
         Args:
             pages: Keys, or objects with a key. At most 500 of them are checked, and the others are left out.

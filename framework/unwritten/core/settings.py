@@ -108,8 +108,8 @@ class Settings(BaseModel):
     visitor_pages: int = Field(
         default=240,
         ge=0,
-        description="Pages that one visitor may generate in an hour; 0 for no limit. For the owner of an app on a loopback "
-        "address the limit applies only if it is set explicitly.",
+        description="Pages that one visitor may generate in an hour; 0 for no limit. For the owner of an app on a "
+        "loopback address the limit applies only if it is set explicitly.",
     )
     visitor_seconds: float = Field(
         default=1800.0,

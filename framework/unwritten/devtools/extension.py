@@ -49,7 +49,7 @@ class DevTools(Extension):
         exposure: Recognizes the owner.
 
     Attributes:
-        local: True if the app is served by ``unwritten run``, which restarts it on changes. Then the owner sees the tools.
+        local: True if ``unwritten run`` restarts the app when its files change. Then the owner sees the tools.
         recorder: Records the frames of recent pages.
     """
 
@@ -157,7 +157,10 @@ class DevTools(Extension):
 
     def _check_visible(self, request: Request) -> None:
         if not self.is_visible(request.scope):
-            raise BadURL("The developer panel is only shown to the owner: open the URL that the server printed at its start.", 404)
+            raise BadURL(
+                "The developer panel is only shown to the owner: open the URL that the server printed at its start.",
+                404,
+            )
 
     # -- the gallery --------------------------------------------------------------------------------------
 

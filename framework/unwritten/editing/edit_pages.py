@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from cachetools import LRUCache
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
+from starlette.types import Scope
 
 from unwritten_engine.errors import RequestRefused, suggestion
 
@@ -91,18 +93,20 @@ class EditPages:
         region = request.query_params.get("region", "")
         if region:
             _check_region(stored, page_request, region)
-        edit, problem = self._failed_revision(page_request, region)
+        edit, problem = self._failed_revision(page_request, region, site.exposure.owner.owns)
         version = request.query_params.get("version", "")
         if not problem and version.isdecimal() and version != str(stored.version):
             problem = f"Version {version[:9]} is an old version. You are editing the current version, {stored.version}."
         return self._page(site, page_request, stored, edit, problem=problem, selected=region)
 
-    def _failed_revision(self, page_request: PageRequest, region: str) -> tuple[EditInput, str]:
+    def _failed_revision(
+        self, page_request: PageRequest, region: str, owns: Callable[[Scope], bool]
+    ) -> tuple[EditInput, str]:
         """Return the input and message of the client's last revision, if it has failed."""
         job, edit = self._revisions.get(page_request.key, (None, EditInput()))
         is_own = job is not None and job.client_id == client_id(page_request.request.scope)
         if job is not None and is_own and job.reverted and region in {"", edit.region}:
-            return edit, job.message
+            return edit, job.detail if job.detail and owns(page_request.request.scope) else job.message
         return EditInput(region=region), ""
 
     def _page(
@@ -155,10 +159,10 @@ class EditPages:
                 await self._apply(site, page_request, stored, edit)
             except (BadEdit, RequestRefused, Denied, Busy) as error:
                 status = 403 if isinstance(error, Denied) else 429 if isinstance(error, Busy) else 400
-                message = report_to_visitor(log, f"An edit of {page_request.key}", error)
+                message = _message(site, request, page_request, error)
                 return self._failure(site, page_request, stored, edit, message, status)
             except StoreError as error:
-                message = report_to_visitor(log, f"An edit of {page_request.key}", error)
+                message = _message(site, request, page_request, error)
                 message = f"{message} Your text is still here: try again in a moment."
                 return self._failure(site, page_request, stored, edit, message, 503)
             except EditConflict:
@@ -243,6 +247,12 @@ class EditPages:
             with contextlib.suppress(EditConflict):  # another request has started it
                 await Editor(site).regenerate(page_request, site.store.get(page_request.key), seed=seed)
         return RedirectResponse(site.mount.url(page_request.key), 303)
+
+
+def _message(site: Site, request: Request, page_request: PageRequest, error: Exception) -> str:
+    """Return what the visitor sees of an error. The owner sees its own message."""
+    message = report_to_visitor(log, f"An edit of {page_request.key}", error)
+    return str(error) if site.exposure.owner.owns(request.scope) else message
 
 
 def _region_form(page_request: PageRequest, stored: StoredPage, name: str, edit: EditInput) -> RegionForm:

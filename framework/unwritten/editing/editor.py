@@ -140,7 +140,7 @@ class Editor:
             Busy, OverBudget, Denied: See ``JobStarter.start``.
         """
         canvases = stored.canvases if stored else {}
-        region_jobs = self._region_jobs(page_request, canvases if region else {})
+        region_jobs = await self._region_jobs(page_request, canvases if region else {})
         for name in [region] if region else list(region_jobs):
             region_job, prompt = region_jobs[name], region_jobs[name].prompt
             if seed is not None:

@@ -80,9 +80,7 @@ class Budgets(JobObserver):
             return float(getattr(self._settings, budget))
         return 0
 
-    def spend(
-        self, client_id: str, *, searched: bool = False, share: float = 1.0, scope: Scope | None = None
-    ) -> None:
+    def spend(self, client_id: str, *, searched: bool = False, share: float = 1.0, scope: Scope | None = None) -> None:
         """Charge a client for a page whose job is about to start.
 
         Args:

@@ -27,7 +27,7 @@ from ..core.settings import Settings
 from ..storage.database import LOCK_TIMEOUT
 from ..storage.pages import PageStore
 from ..storage.records import StoredCanvas
-from .page_job import INTERNAL_ERROR, SHUTDOWN, CancelReason, JobObserver, PageJob, Subscriber, TextCheck
+from .page_job import SHUTDOWN, CancelReason, JobObserver, PageJob, Subscriber, TextCheck
 
 WrittenCallback: TypeAlias = Callable[[PageJob], Awaitable[None]]
 """Called with a job whose page has just been stored, before the job is finished. It must not raise."""
@@ -277,10 +277,9 @@ class JobQueue:
                 job.finish("stopped", SHUTDOWN)
                 self._remove(job)
             raise
-        except Exception:
+        except Exception as error:
             # Retrying cannot help, for example if the text cannot be stored. The page must not stay blocked.
-            log.exception("%s could not be stored", job.key)
-            job.finish("failed", INTERNAL_ERROR)
+            job.finish("failed", report_to_visitor(log, f"Saving {job.key}", error))
             self._remove(job)
 
     async def _store_page(self, job: PageJob) -> None:

@@ -227,9 +227,9 @@ class JobStarter:
             return
         canvas, source = found
         error = BadPage(
-            f"The prompt of the canvas {canvas!r} on {page_request.key} contains a value of the visitor ({source}), but "
-            "the text is stored and shown to all visitors. Leave it out of the prompt. A template may print it: its "
-            "blocks are rendered for each visitor."
+            f"The prompt of the canvas {canvas!r} on {page_request.key} contains a value of the visitor ({source}), "
+            "but the text is stored and shown to all visitors. Leave it out of the prompt. A template may print it, "
+            "because its blocks are rendered for each visitor."
         )
         error.function = page_request.route.function.function
         if self._is_developing():

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from cachetools import TTLCache
-from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match, Router
 from starlette.types import ASGIApp, Message, Scope
@@ -25,7 +24,7 @@ from ..core.mount import MountPoint
 from ..core.paths import FRAMEWORK_PREFIX, is_page_key
 from .reader import Reader, current_reader, reading
 from .resolver import PageResolver
-from .routes import CanonicalRedirect, PageRequest, PageRoute
+from .routes import PageRequest, PageRoute
 
 ACCESS_CHECK = "unwritten.access_check"
 """The key of an ASGI scope that marks an internal request. Its value is an ``AccessCheck``. No client can set it."""
@@ -34,7 +33,10 @@ _GRANTED = 204
 """The status of the response to an internal request that has reached its page."""
 
 _LIST_SECONDS = 5.0
-"""Seconds for which a decision is reused in lists of pages, and in prompts."""
+"""Seconds for which a decision for a visitor is reused in lists of pages."""
+
+_PUBLIC_SECONDS = 60.0
+"""Seconds for which a decision for all visitors is reused, in lists of pages and in prompts."""
 
 _MAX_DECISIONS = 8192
 
@@ -99,6 +101,7 @@ class PageAccess:
         self._dispatch = dispatch
         self._has_middleware = has_middleware
         self._decisions: TTLCache[tuple[bytes, str], bool] = TTLCache(_MAX_DECISIONS, _LIST_SECONDS)
+        self._public_decisions: TTLCache[tuple[bytes, str], bool] = TTLCache(_MAX_DECISIONS, _PUBLIC_SECONDS)
 
     # -- one page -----------------------------------------------------------------------------------------
 
@@ -156,6 +159,8 @@ class PageAccess:
     async def is_public(self, key: str, origin: Scope | None = None) -> bool:
         """True if a visitor without cookies may read a page, so that it may appear in what all visitors see.
 
+        The decision may be a minute old.
+
         Args:
             key: The page's key.
             origin: A connection, whose host name is used.
@@ -181,12 +186,15 @@ class PageAccess:
     async def _is_listed(self, key: str, origin: Scope) -> bool:
         if self.is_open(key):
             return True
+        known = self._known(origin)
         decision = identity(origin), key
-        known = self._decisions.get(decision)
-        if known is None:
+        if decision not in known:
             with reading(Reader(origin, is_deciding=True)):
-                known = self._decisions[decision] = await self.find(key, origin) is not None
-        return known
+                known[decision] = await self.find(key, origin) is not None
+        return known.get(decision, False)
+
+    def _known(self, origin: Scope) -> TTLCache[tuple[bytes, str], bool]:
+        return self._public_decisions if origin.get("client") == _NO_ADDRESS else self._decisions
 
     @property
     def is_restricted(self) -> bool:
@@ -205,7 +213,8 @@ class PageAccess:
         if reader.is_deciding:  # what the function returns is not shown
             return set()
         origin = anonymous(reader.scope) if reader.is_shared else reader.scope
-        known = {key: self._decisions.get((identity(origin), key)) for key in keys if not self.is_open(key)}
+        decisions, reader_id = self._known(origin), identity(origin)
+        known = {key: decisions.get((reader_id, key)) for key in keys if not self.is_open(key)}
         if None not in known.values():
             return {key for key in keys if known.get(key, True)}
         if reader.loop is None or _is_in_loop():

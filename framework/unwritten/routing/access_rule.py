@@ -15,6 +15,7 @@ from ..core.errors import BadApp, Denied
 from . import page_function
 from .page_function import annotated
 
+
 class AccessRule:
     """An author's function that decides who may read a page.
 

@@ -42,6 +42,9 @@ _MAX_LINKS = 24
 _MAX_NAMES = 8
 """Maximum number of names of the subject: its title and the texts of links to it."""
 
+_MIN_FACT_TOKENS = 12
+"""The number of tokens below which no further fact is looked for."""
+
 _SAME = 0.75
 """Two statements with at least this share of common words count as the same."""
 
@@ -80,10 +83,17 @@ class Memory:
         if self._access.is_restricted:  # the names of the subject come from the links, so they are checked first
             links = [link for link in links if await self._access.is_public(link[0], scope)]
         statements = self._statements(page_request.key, page_request.title, visit, links)
-        if self._access.is_restricted:
-            public = [text for key, text in statements if await self._access.is_public(key, scope)]
-            return fit_to_budget(deduplicate(public), self._max_tokens)
-        return fit_to_budget(deduplicate(text for _, text in statements), self._max_tokens)
+        if not self._access.is_restricted:
+            return fit_to_budget(deduplicate(text for _, text in statements), self._max_tokens)
+        public: list[str] = []
+        fitting: list[str] = []
+        for key, text in statements:
+            if await self._access.is_public(key, scope):
+                public.append(text)
+                fitting = fit_to_budget(deduplicate(public), self._max_tokens)
+                if sum(estimate_tokens(fact) + 2 for fact in fitting) > self._max_tokens - _MIN_FACT_TOKENS:
+                    break
+        return fitting
 
     def _statements(
         self, key: str, title: str, visit: Visit, links: Sequence[tuple[str, str, str]]
@@ -168,7 +178,7 @@ def fit_to_budget(facts: Iterable[str], tokens: int) -> list[str]:
         if cost <= tokens:
             fitting.append(fact)
             tokens -= cost
-        if tokens < 12:
+        if tokens < _MIN_FACT_TOKENS:
             break
     return fitting
 

@@ -22,7 +22,11 @@ def find_personal_value(page_request: PageRequest, visitor: str) -> tuple[str, s
         visitor: The visitor's identifier; see ``VisitorCookie``.
     """
     known = f"{page_request.key}\n{page_request.title}".casefold()
-    values = [(source, value) for source, value in _values(page_request.request.scope, visitor) if value.casefold() not in known]
+    values = [
+        (source, value)
+        for source, value in _values(page_request.request.scope, visitor)
+        if value.casefold() not in known
+    ]
     for name, canvas in page_request.page.canvases.items():
         texts = [canvas.prompt, canvas.opening, *(part for fact in canvas.examples for part in (fact.ask, fact.answer))]
         for source, value in values:

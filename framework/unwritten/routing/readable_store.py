@@ -57,7 +57,9 @@ class ReadableStore(PageStore):
         shown = {node.key: node for node in nodes if node.key in readable}
         backlinks = Counter(target for node in shown.values() for target in node.links if target != node.key)
         unwritten = [node for node in nodes if not node.written and backlinks[node.key]]
-        ranked = sorted([*shown.values(), *unwritten], key=lambda node: (not node.written, -backlinks[node.key], node.key))
+        ranked = sorted(
+            [*shown.values(), *unwritten], key=lambda node: (not node.written, -backlinks[node.key], node.key)
+        )
         keys = {node.key for node in ranked[:limit]}
         return [
             replace(node, backlinks=backlinks[node.key], links=tuple(link for link in node.links if link in keys))

@@ -1,4 +1,4 @@
-"""The reader: for whom the running code lists pages, in a context variable that follows functions into their threads."""
+"""The reader: for whom the running code lists pages. A context variable holds it, also in the threads of functions."""
 
 from __future__ import annotations
 

@@ -120,9 +120,7 @@ class PageResolver:
         self._sign = sign
         self._parsed: dict[tuple[str, bytes | str], _ParsedURL] = {}
 
-    async def resolve(
-        self, request: Request, route: PageRoute, *, is_sample: bool = False
-    ) -> PageRequest | Response:
+    async def resolve(self, request: Request, route: PageRoute, *, is_sample: bool = False) -> PageRequest | Response:
         """Check the access rule of a page, and call its page function.
 
         Args:
@@ -273,9 +271,7 @@ class PageResolver:
         samples = {name: _SAMPLES.get(type(c), "Lighthouse") for name, c in pattern.parameters.items()}
         try:
             async with asyncio.timeout(SAMPLE_TIME_LIMIT):
-                page_request = await self._resolve_on(
-                    [route], pattern.build(pattern.parse(samples)), is_sample=True
-                )
+                page_request = await self._resolve_on([route], pattern.build(pattern.parse(samples)), is_sample=True)
         except BadSchema:
             raise
         except Exception as error:

@@ -1,7 +1,7 @@
 """The owner: the person who runs the app, recognized by a token that the server prints when it starts.
 
-A loopback address proves nothing, because a proxy on the same machine has one, too. The owner opens the printed URL once;
-the token then moves from the URL into a cookie. Programs send it as ``Authorization: Bearer …``.
+A loopback address proves nothing, because a proxy on the same machine has one, too. The owner opens the printed URL
+once; the token then moves from the URL into a cookie. Programs send it as ``Authorization: Bearer …``.
 """
 
 from __future__ import annotations
@@ -64,8 +64,9 @@ class Owner:
                 values = [pair.removeprefix(self._cookie_pair) for pair in pairs if pair.startswith(self._cookie_pair)]
                 if any(hmac.compare_digest(given, expected) for given in values):
                     return True
-            elif name == b"authorization" and value[:7].lower() == b"bearer ":
-                if hmac.compare_digest(value[7:].strip(), self._secret):
+            elif name == b"authorization":
+                scheme, _, given = value.partition(b" ")
+                if scheme.lower() == b"bearer" and hmac.compare_digest(given.strip(), self._secret):
                     return True
         return False
 

@@ -82,8 +82,10 @@ def _form_text(hour: int, action: str, page: str) -> str:
 
 
 class VisitorCookie:
-    """Recognizes a visitor's browser by a signed cookie. It is set by the first response that starts to generate a page,
-    so that only its visitor can stop that, and by the first form whose action takes a ``Visit``.
+    """Recognizes a visitor's browser by a signed cookie.
+
+    It is set when the visitor starts the generation of a page, which only that visitor can stop, and by the first form
+    whose action takes a ``Visit``.
 
     The cookie holds a random number and its signature. Authors see a digest of the number, so a person who can read
     a table cannot take over a visitor's identity. It contains no personal data.

@@ -32,8 +32,8 @@ from ..core.errors import BadApp, BadURL, StoreError, TimedOut
 from ..core.mount import MountPoint
 from ..core.paths import is_page_key
 from ..rendering.renderer import Renderer
-from ..routing.form_fields import FormPairs, FormState
 from ..routing.access import PageAccess
+from ..routing.form_fields import FormPairs, FormState
 from ..routing.routes import CanonicalRedirect, PageRequest
 from ..routing.visit import Visit, VisitReader
 from ..security.signer import FormCheck, Signer, VisitorCookie

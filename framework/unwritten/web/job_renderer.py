@@ -91,7 +91,11 @@ class JobRenderer:
         path = self._mount.prefix + job.key
         refresh = None if placeholders else f"{path}{'&' if '?' in path else '?'}{PLAIN}=1"
         return self._renderer.shell(
-            job.view(), job.page if page is None else page, job.region_views(), refresh=refresh, placeholders=placeholders
+            job.view(),
+            job.page if page is None else page,
+            job.region_views(),
+            refresh=refresh,
+            placeholders=placeholders,
         )
 
     def current_shell(self, job: PageJob, page: Page | None = None) -> Shell:

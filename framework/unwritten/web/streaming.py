@@ -64,7 +64,9 @@ class StreamingPage(StreamingResponse):
             **NO_STORE,
             "x-accel-buffering": "no",
         }
-        super().__init__(_stream(jobs, job_renderer, renderer, job, page, nonce), media_type="text/html", headers=headers)
+        super().__init__(
+            _stream(jobs, job_renderer, renderer, job, page, nonce), media_type="text/html", headers=headers
+        )
 
 
 async def _stream(
