@@ -18,7 +18,9 @@ _FOR_VISITORS = (BadEdit, BadForm, BadURL, Busy, Denied, EditConflict, PageFaile
 
 
 def report_to_visitor(log: logging.Logger, subject: str, error: BaseException) -> str:
-    """Log an error, and return what visitors see of it: its message if that is for them, otherwise a number.
+    """Return what visitors see of an error: its message if that is for them, or else a number.
+
+    In the second case the error is logged under that number.
 
     Args:
         log: The logger.
@@ -28,7 +30,6 @@ def report_to_visitor(log: logging.Logger, subject: str, error: BaseException) -
     # Some failures wrap what an author's function has raised.
     wraps_other = isinstance(error, PageFailed) and not isinstance(error.__cause__, (UnwrittenError, type(None)))
     if isinstance(error, _FOR_VISITORS) and not wraps_other:
-        log.warning("%s failed: %s", subject, error)
         return str(error)
     number = secrets.token_hex(4)
     if isinstance(error, (UnwrittenError, EngineError)):

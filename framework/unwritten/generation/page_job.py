@@ -417,6 +417,8 @@ class PageJob:
         """
         self.message = report_to_visitor(log, f"{self.key}: the region {region_job.name!r}", error)
         self.detail = str(error)
+        if self.message == self.detail:
+            log.warning("%s: the region %r failed: %s", self.key, region_job.name, error)
         region_job.fail()
         self.publish_failure(region_job, error)
         self.notify()
