@@ -26,6 +26,7 @@ import uvicorn
 from tests.benchmarks.click_latency import click_on
 from tests.benchmarks.readers import MAX_SECONDS, Reached, chromium, over_http, read
 from tests.benchmarks.report import report
+from tests.support.servers import OwnerConnections
 from websockets.asyncio.client import connect
 
 from unwritten.app.application import App
@@ -123,7 +124,7 @@ def wiki(engine: Engine | str, folder: Path, prefetch: bool) -> App:
 def site(app: App) -> Iterator[str]:
     """Serve the app in a thread. Yields its address."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        config = uvicorn.Config(app, log_level="error", access_log=False)
+        config = uvicorn.Config(OwnerConnections(app), log_level="error", access_log=False)
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, args=([listening],))
         thread.start()

@@ -19,6 +19,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
+from tests.support.servers import OwnerConnections
 
 from unwritten.app.application import App
 from unwritten.cli.server import bind
@@ -116,7 +117,7 @@ def main(which: str, folder: Path) -> None:
     app = ours(folder) if which == "ours" else bare(folder)
     sock = bind("127.0.0.1", 0)
     print(sock.getsockname()[1], flush=True)
-    uvicorn.Server(uvicorn.Config(app, log_level="error", access_log=False)).run(sockets=[sock])
+    uvicorn.Server(uvicorn.Config(OwnerConnections(app), log_level="error", access_log=False)).run(sockets=[sock])
 
 
 if __name__ == "__main__":

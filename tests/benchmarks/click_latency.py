@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import re
 import socket
 import statistics
@@ -23,6 +24,7 @@ from urllib.parse import quote
 
 import click
 from tests.benchmarks.report import report
+from tests.support.servers import AS_OWNER, OWNER_TOKEN
 from websockets.asyncio.client import connect
 
 from unwritten.storage.pages import PageStore
@@ -68,7 +70,8 @@ async def click_on(port: int, path: str) -> Clicked:
     """
     begun = time.perf_counter()
     reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 20)
-    request = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAccept: text/html\r\nConnection: close\r\n\r\n"
+    request = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAccept: text/html\r\nConnection: close\r\n"
+    request += f"Authorization: {AS_OWNER['authorization']}\r\n\r\n"
     writer.write(request.encode())
     answer = (await reader.read()).decode()
     shell = time.perf_counter() - begun
@@ -127,7 +130,10 @@ def demo(name: str, folder: Path, engine: str) -> Iterator[int]:
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "unwritten", "demo", name, "--port", str(port)]
     command += ["--database", str(folder / f"{name}.db"), "--engine", engine]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+    environment = {**os.environ, "UNWRITTEN_OWNER_TOKEN": OWNER_TOKEN}
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as process:
         try:
             deadline = time.monotonic() + 120
             while time.monotonic() < deadline:

@@ -21,6 +21,7 @@ import httpx2
 from rich.console import Console
 from rich.table import Table
 from tests.benchmarks.click_latency import Clicked, demo, watch_to_end
+from tests.support.servers import AS_OWNER
 
 from unwritten.cli.loading import all_demos
 from unwritten.storage.pages import PageStore
@@ -84,7 +85,10 @@ async def take(port: int, step: Step, path: str) -> tuple[str, Clicked]:
         click.ClickException: If the step cannot be taken, or the page fails.
     """
     async with httpx2.AsyncClient(
-        base_url=f"http://127.0.0.1:{port}", headers={"accept": "text/html"}, follow_redirects=True, timeout=300
+        base_url=f"http://127.0.0.1:{port}",
+        headers={"accept": "text/html", **AS_OWNER},
+        follow_redirects=True,
+        timeout=300,
     ) as client:
         if step.typed:
             before = await client.get(path)

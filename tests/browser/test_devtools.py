@@ -13,7 +13,7 @@ from playwright.sync_api import expect
 from starlette.responses import Response
 from tests.browser.tabs import OpenTab, Serve, Tab, until
 from tests.support.apps import make_app, make_two, make_wiki, templates
-from tests.support.servers import free_port
+from tests.support.servers import OWNER_TOKEN, free_port
 
 from unwritten import App
 from unwritten_engine.scripted import HANG, denoising_frames, scripted
@@ -215,7 +215,9 @@ def author(home: Path) -> Iterator[str]:
     command = [sys.executable, "-m", "unwritten", "run", "app.py", "--port", str(port)]
     with (
         (home.parent / "log").open("w") as log,
-        subprocess.Popen(command, env=os.environ, stdout=log, stderr=log) as run,
+        subprocess.Popen(
+            command, env={**os.environ, "UNWRITTEN_OWNER_TOKEN": OWNER_TOKEN}, stdout=log, stderr=log
+        ) as run,
     ):
         try:
             until(lambda: "Ctrl-C stops" in (home.parent / "log").read_text(), 30)
@@ -229,7 +231,7 @@ def test_a_restarted_app_is_shown_in_place(author: str, home: Path, open_tab: Op
     log = home.parent / "log"
     tab = open_tab()
     tab.quiet = True  # the socket closes with the server
-    tab.goto(f"{author}/")
+    tab.goto(f"{author}/?_owner={OWNER_TOKEN}")
     until(lambda: tab.events("open"))
     fill(tab)
     (home / "app.py").write_text(APP.replace("old title", "new title"))
@@ -246,7 +248,7 @@ def test_a_restarted_app_is_shown_in_place(author: str, home: Path, open_tab: Op
 def test_an_app_that_cannot_start_is_shown_in_the_overlay(author: str, home: Path, open_tab: OpenTab) -> None:
     tab = open_tab()
     tab.quiet = True
-    tab.goto(f"{author}/")
+    tab.goto(f"{author}/?_owner={OWNER_TOKEN}")
     until(lambda: tab.events("open"))
     fill(tab)
     (home / "app.py").write_text(APP.replace('title="The old title"', "title=nothing +"))

@@ -10,7 +10,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import uvicorn
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+OWNER_TOKEN = "the token of the owner"
+"""What tests set as ``UNWRITTEN_OWNER_TOKEN`` for servers in other processes."""
+
+AS_OWNER = {"authorization": f"Bearer {OWNER_TOKEN}"}
+"""The header of the owner's requests to such a server."""
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 5.0) -> None:
@@ -62,10 +68,23 @@ class ServerThread:
         assert not self._thread.is_alive(), "the server did not stop"
 
 
+class OwnerConnections:
+    """Makes all connections of a real server look like those of a test client, which are the owner's."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "lifespan":
+            scope["server"] = "testserver", 80
+        await self._app(scope, receive, send)
+
+
 @contextlib.contextmanager
-def served(app: ASGIApp, **options: Any) -> Iterator[str]:
-    """Serve an app; see ``ServerThread``. Yields ``127.0.0.1:PORT``."""
-    server = ServerThread(app, **{"log_level": "error", "ws": "websockets-sansio", **options})
+def served(app: ASGIApp, *, as_owner: bool = True, **options: Any) -> Iterator[str]:
+    """Serve an app; see ``ServerThread``. Yields ``127.0.0.1:PORT``. With ``as_owner`` every client is its owner."""
+    options = {"log_level": "error", "ws": "websockets-sansio", **options}
+    server = ServerThread(OwnerConnections(app) if as_owner else app, **options)
     try:
         server.wait_until_started()
         yield server.address

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
 
 from starlette.applications import Starlette
 from starlette.datastructures import URLPath
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.middleware.exceptions import ExceptionMiddleware
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.requests import HTTPConnection
 from starlette.responses import HTMLResponse
 from starlette.routing import BaseRoute, Match, Mount, NoMatchFound
 from starlette.types import ASGIApp, ExceptionHandler, Receive, Scope, Send
@@ -36,8 +39,11 @@ from ..pictures import Pictures
 from ..rendering.templates import Templates
 from ..routing.page_function import PageFunction
 from ..routing.patterns import PagePattern
+from ..routing.readable_store import MAX_LISTED, ReadableStore
+from ..routing.reader import current_reader
 from ..routing.routes import RAISE, MountedNames, PageRoute, PatternRoute, URLOnlyRoute
 from ..security.exposure import Exposure
+from ..security.owner import Owner
 from ..storage.location import Location, parse_location
 from ..storage.pages import PageStore
 from ..storage.values import Source
@@ -52,6 +58,7 @@ from .lifespan import Lifespan
 from .router import Router, serve_page
 
 F = TypeVar("F", bound=Callable[..., Any])
+P = TypeVar("P", bound="str | HasKey")
 D = TypeVar("D")
 S = TypeVar("S")
 
@@ -66,6 +73,8 @@ _RENAMED = {
 }
 """Names of earlier versions, for error messages."""
 
+_HARMLESS: frozenset[Any] = frozenset({CORSMiddleware, GZipMiddleware})
+"""Middleware that refuses no GET request."""
 
 _ARGUMENTS = (
     "world",
@@ -152,9 +161,11 @@ class App(Router, Starlette):
         static = _subfolder(folder, "static")
         self.static_files = VersionedStaticFiles([static] if static else [])
         self._fallback: PageRoute | None = None
-        self.devtools = DevTools(self.settings)
+        self.devtools = DevTools(self.settings, self._exposure)
         self.extensions: list[Extension] = [Editing(), Pictures(), self.devtools]
         self._lifespan = Lifespan(self._declare, lifespan)
+        self._lifespan_state: Mapping[str, Any] | None = None
+        self._outer: tuple[ASGIApp, str] | None = None  # the app in which this one is mounted, and its root path
         Router.__init__(self)
         Starlette.__init__(
             self,
@@ -283,7 +294,12 @@ class App(Router, Starlette):
             schema: A pydantic model or a dataclass. In templates its name is enough.
             limit: The largest number of values.
         """
-        return self.site.values.all(schema, limit)
+        site = self.site
+        if not site.access.is_restricted or current_reader.get() is None:
+            return site.values.all(schema, limit)
+        found = site.values.all(schema, MAX_LISTED)
+        readable = site.access.readable_now([source.key for source, _ in found])
+        return [(source, value) for source, value in found if source.key in readable][:limit]
 
     def link(self, key: str, *, searched: bool = False, default: Any = RAISE) -> Any:
         """Return the URL for a link to a page. Where links are signed, that of an unwritten page has a signature.
@@ -337,9 +353,36 @@ class App(Router, Starlette):
         return self._lifespan.running_site
 
     @property
+    def owner(self) -> Owner:
+        """Recognizes the person who runs the app."""
+        return self._exposure.owner
+
+    @property
     def store(self) -> PageStore:
-        """The stored pages."""
-        return self.site.store
+        """The stored pages.
+
+        Where not everyone may read all pages, its lists have only those that the reader may read: in page functions and
+        templates the pages that everyone may read, in other routes and actions those of the visitor. Scripts and hooks
+        see all pages, and so does ``app.site.store``.
+        """
+        site = self.site
+        if site.access.is_restricted and current_reader.get() is not None:
+            return ReadableStore(site.store, site.access)
+        return site.store
+
+    async def readable(self, pages: Iterable[P], request: HTTPConnection) -> list[P]:
+        """Return those of these pages that a visitor may read.
+
+        In an async function: ``await app.readable(app.site.store.recent(10), request)``.
+
+        Args:
+            pages: Keys, or objects with a key. At most 500 of them are checked, and the others are left out.
+            request: The visitor's request.
+        """
+        given = list(pages)
+        keys = [page if isinstance(page, str) else str(page.key) for page in given]
+        found = await self.site.access.readable(keys, request.scope)
+        return [page for page, key in zip(given, keys, strict=True) if key in found]
 
     @property
     def engine(self) -> Engine:
@@ -386,7 +429,7 @@ class App(Router, Starlette):
         """
         self.settings = load_settings(self._keywords, flags=flags)
         self._exposure = Exposure(self.settings)
-        self.devtools.configure(self.settings)
+        self.devtools.configure(self.settings, self._exposure)
         self.debug = bool(self.settings.debug)
         self.middleware_stack = None
         self._flags = flags
@@ -451,7 +494,7 @@ class App(Router, Starlette):
 
     def build_middleware_stack(self) -> ASGIApp:
         """Build the stack: connections, extensions, server errors, the author's middleware, exceptions, router."""
-        pages = ErrorPages(self.name, self.ready, self.devtools.is_visible)
+        pages = ErrorPages(self.name, self.ready, self.devtools.is_visible, self.owner.owns)
         handlers: dict[Any, ExceptionHandler] = {
             HTTPException: pages.http_error,
             UnwrittenError: pages.unwritten_error,
@@ -494,12 +537,34 @@ class App(Router, Starlette):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one ASGI connection."""
         if scope["type"] == "lifespan":
+            self._lifespan_state = scope.get("state")
             send = report_lifespan_errors(send)
             self._lifespan.is_server = IN_PROCESS not in scope.get("extensions", {})
         elif "router" in scope:  # the app is mounted: ``request.url_for`` asks for its own names first
             prefix = scope.get("root_path", "").removeprefix(scope.get("app_root_path", ""))
+            if self._outer is None and isinstance(scope.get("app"), Starlette):
+                self._outer = scope["app"], _root_path_of(scope["app"], scope["root_path"])
             scope = {**scope, "router": MountedNames(self.router, scope["router"], prefix)}
         await super().__call__(scope, receive, send)
+
+    async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle a request of the framework itself, through the middleware of the app in which this one is mounted."""
+        if self._lifespan_state is not None:
+            scope["state"] = dict(self._lifespan_state)
+        if self._outer is None:
+            await self(scope, receive, send)
+        else:
+            outer, scope["root_path"] = self._outer
+            await outer(scope, receive, send)
+
+    def _has_access_middleware(self) -> bool:
+        """True if a request passes middleware that may refuse it, of this app or of the one around it."""
+        own = {Editing, Pictures, DevTools}
+        return (
+            self._outer is not None
+            or any(middleware.cls not in _HARMLESS for middleware in self.user_middleware)
+            or any(type(ext) not in own and ext.middleware(self.ready) for ext in self.extensions)
+        )
 
     async def _serve_fallback(self, scope: Scope, receive: Receive, send: Send) -> None:
         route = self._fallback
@@ -550,6 +615,9 @@ class App(Router, Starlette):
             extensions=self.extensions,
             mount=self._mount,
             exposure=self._exposure,
+            dispatch=self._dispatch,
+            has_middleware=self._has_access_middleware,
+            is_developing=lambda: self.devtools.is_enabled,
         )
 
     def _check_declarations(self, pages: Sequence[PageRoute]) -> None:
@@ -588,6 +656,14 @@ def _check_duplicates(kind: str, routes: Sequence[PatternRoute]) -> None:
         paths[requests] = names[route.name] = route
 
 
+class HasKey(Protocol):
+    """What has the key of a page, such as an entry of a list of ``app.store``."""
+
+    @property
+    def key(self) -> str:
+        """The page's key."""
+
+
 class UnknownRoute(BadApp, NoMatchFound):
     """There is no page or route with this name and these parameters."""
 
@@ -599,6 +675,12 @@ class UnknownRoute(BadApp, NoMatchFound):
         else:
             message = f"There is no page or route {name!r}.{suggestion(name, named)}"
         Exception.__init__(self, message)
+
+
+def _root_path_of(app: Starlette, root_path: str) -> str:
+    """Return the root path of an app, from that of an app that is mounted in it."""
+    mounts = [route.path for route in app.routes if isinstance(route, Mount) and route.path]
+    return next((root_path.removesuffix(path) for path in mounts if root_path.endswith(path)), root_path)
 
 
 def _public_names(cls: type) -> list[str]:

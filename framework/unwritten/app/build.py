@@ -13,6 +13,7 @@ from typing import Any
 
 from starlette.routing import BaseRoute
 from starlette.routing import Router as StarletteRouter
+from starlette.types import ASGIApp
 
 from unwritten_engine import Engine, Progress, open_engine
 
@@ -31,6 +32,7 @@ from ..generation.prompt_builder import PromptBuilder
 from ..rendering.document import SCRIPTS
 from ..rendering.renderer import Renderer
 from ..rendering.templates import Templates
+from ..routing.access import PageAccess
 from ..routing.memory import Memory
 from ..routing.resolver import PageResolver
 from ..routing.routes import PageRoute
@@ -79,6 +81,9 @@ class Declarations:
     extensions: Sequence[Extension]
     mount: MountPoint
     exposure: Exposure
+    dispatch: ASGIApp
+    has_middleware: Callable[[], bool]
+    is_developing: Callable[[], bool]
 
 
 def build(declared: Declarations, progress: Progress | None = None, *, is_server: bool = False) -> Site:
@@ -157,6 +162,15 @@ def _connect(declared: Declarations, store: PageStore, engine: Engine) -> Site:
         sign=signed_links.sign,
     )
 
+    access = PageAccess(
+        resolver=resolver,
+        pages=declared.pages,
+        router=declared.router,
+        mount=mount,
+        dispatch=declared.dispatch,
+        has_middleware=declared.has_middleware,
+    )
+
     # Rendering.
     forms = FormTags(mount, signer)
     functions = TemplateGlobals(
@@ -194,7 +208,7 @@ def _connect(declared: Declarations, store: PageStore, engine: Engine) -> Site:
         check_text=policies.allow_text if policies.text_policy is not None else None,
         on_written=OnWrittenRunner(store.database, write_lock, declared.tables.notify, declared.written_hooks).run,
     )
-    prompt_builder = PromptBuilder(declared.world, Memory(store, settings, engine.about.context), visits)
+    prompt_builder = PromptBuilder(declared.world, Memory(store, settings, access, engine.about.context), visits)
     starter = JobStarter(
         prompt_builder=prompt_builder,
         store=store,
@@ -206,8 +220,10 @@ def _connect(declared: Declarations, store: PageStore, engine: Engine) -> Site:
         policies=policies,
         metrics=metrics,
         validate=job_renderer.prepare,
+        visitor_cookie=visitor_cookie,
+        is_developing=declared.is_developing,
     )
-    prefetcher = Prefetcher(jobs=jobs, starter=starter, resolver=resolver, store=store) if prefetching else None
+    prefetcher = Prefetcher(jobs=jobs, starter=starter, resolver=access, store=store) if prefetching else None
 
     # Web.
     cache = PageCache(
@@ -220,6 +236,8 @@ def _connect(declared: Declarations, store: PageStore, engine: Engine) -> Site:
     handler = PageHandler(
         mount=mount,
         resolver=resolver,
+        access=access,
+        visitor_cookie=visitor_cookie,
         signed_links=signed_links,
         store=store,
         cache=cache,
@@ -231,7 +249,7 @@ def _connect(declared: Declarations, store: PageStore, engine: Engine) -> Site:
         metrics=metrics,
     )
     updates = LiveUpdates(
-        resolver=resolver,
+        access=access,
         renderer=renderer,
         store=store,
         jobs=jobs,
@@ -246,7 +264,7 @@ def _connect(declared: Declarations, store: PageStore, engine: Engine) -> Site:
         visitor_cookie=visitor_cookie,
         visits=visits,
         database=store.database,
-        resolver=resolver,
+        access=access,
         renderer=renderer,
         handler=handler,
         updates=updates,
@@ -274,6 +292,8 @@ def _connect(declared: Declarations, store: PageStore, engine: Engine) -> Site:
         metrics=metrics,
         schemas=schemas,
         resolver=resolver,
+        access=access,
+        visitor_cookie=visitor_cookie,
         prompt_builder=prompt_builder,
         renderer=renderer,
         jobs=jobs,

@@ -110,7 +110,11 @@ class Lifespan:
         """Let the engine evaluate the shared parts of all prompts, so that the first click is as fast as the second."""
         try:
             prompt_builder = self.site.prompt_builder
-            prompts = [prompt_builder.prompts(page_request) for page_request in self._samples or ()]
+            samples = self._samples or ()
+            prompts = [
+                prompt_builder.prompts(page_request, await prompt_builder.recall(page_request))
+                for page_request in samples
+            ]
             await self.site.engine.warm([prompt for page in prompts for prompt in page.values()])
         except Exception:
             log.warning("The engine could not be warmed up; the first page will take longer.", exc_info=True)

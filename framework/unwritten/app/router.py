@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 from starlette.requests import Request
@@ -12,6 +12,7 @@ from starlette.routing import BaseRoute, Route
 from ..core.errors import BadApp
 from ..core.renames import renamed_arguments
 from ..generation.hooks import OnWritten
+from ..routing.access_rule import AccessRule
 from ..routing.page_function import PageFunction
 from ..routing.patterns import PagePattern, check_pattern
 from ..routing.routes import PageRoute
@@ -63,6 +64,7 @@ class Router:
         links: str | None = None,
         canonical: Callable[[str], str] | None = None,
         prefetch: bool = True,
+        allow: Callable[[Request], bool | Awaitable[bool]] | None = None,
         name: str | None = None,
     ) -> Callable[[F], F]:
         """Declare a page: ``@app.page("/wiki/{title}")`` above a function that returns a prompt, a canvas or a page.
@@ -73,12 +75,17 @@ class Router:
             links: The pattern of the pages that ``[[Title]]`` on this page leads to. None: the app's.
             canonical: Applied to every parameter that is read as words, so that several spellings lead to one page.
             prefetch: True if the page may be generated before it is clicked.
+            allow: A function of the request, sync or async, that decides who may read the page. True allows, False
+                denies; it may raise an ``HTTPException`` instead. It protects the page wherever it appears: its
+                history, edit forms, boxes, open tabs, lists of pages and the memory of prompts. None: everyone may.
             name: The name for ``url_for``. None: the function's name.
 
         Raises:
-            BadApp: If the path is not a pattern, or the function's signature does not fit it.
+            BadApp: If the path is not a pattern, the function's signature does not fit it, or ``allow`` is not a
+                function of the request.
         """
         _check_path("page", path)
+        rule = AccessRule(allow) if allow is not None else None
 
         def declare(function: F) -> F:
             pattern = PagePattern(path, canonical)
@@ -88,6 +95,7 @@ class Router:
                 serve_page,
                 PagePattern(links) if links else None,
                 prefetch=prefetch,
+                allow=rule,
             )
             self._add(route)
             return function

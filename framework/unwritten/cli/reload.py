@@ -27,7 +27,7 @@ from ..app.application import App
 from ..core.assets import asset_dir
 from ..core.tracebacks import error_reports
 from ..rendering.templates import Templates
-from ..security.client_address import is_loopback
+from ..security.owner import Owner
 from .loading import app_file, is_file
 
 VARIABLE = "_UNWRITTEN_INHERITED"
@@ -176,13 +176,14 @@ def watched_folders(app: App, target: str) -> list[Path]:
     return folders
 
 
-def serve_with_reload(arguments: Sequence[str], sock: socket.socket, folders: Sequence[Path]) -> None:
+def serve_with_reload(arguments: Sequence[str], sock: socket.socket, folders: Sequence[Path], owner: Owner) -> None:
     """Run ``unwritten`` with these arguments in a child process until Ctrl-C, and restart it when its files change.
 
     Args:
         arguments: What is typed after ``unwritten``.
         sock: The listening socket.
         folders: Where to watch for changes. The first is the app's own.
+        owner: Sees why the app cannot start.
     """
     lifeline, refresh = os.pipe()
     files = WatchedFiles()
@@ -233,7 +234,7 @@ def serve_with_reload(arguments: Sequence[str], sock: socket.socket, folders: Se
                 is_waiting = True
                 report.seek(0)
                 page = report.read().decode()
-                error_server = ErrorServer(sock, page) if page else None
+                error_server = ErrorServer(sock, page, owner) if page else None
     finally:
         _stop(child)
         os.close(refresh)
@@ -296,16 +297,18 @@ def standby_page(error: BaseException) -> str:
 class ErrorServer:
     """Responds to every request with an error page, until the app can start.
 
-    Browsers on other machines only see that the app is down.
+    Others than the owner only see that the app is down.
 
     Args:
         sock: The listening socket. It stays open.
-        page: The HTML for browsers on this machine.
+        page: The HTML for the owner.
+        owner: Recognizes the owner.
     """
 
-    def __init__(self, sock: socket.socket, page: str) -> None:
+    def __init__(self, sock: socket.socket, page: str, owner: Owner) -> None:
         self._sock = sock.dup()
         self._page = page
+        self._owner = owner
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="error server", daemon=True)
         self._thread.start()
@@ -320,18 +323,19 @@ class ErrorServer:
         self._sock.settimeout(_POLL_SECONDS)
         while not self._closing.is_set():
             with contextlib.suppress(OSError):  # no connection yet, or one that was closed
-                connection, peer = self._sock.accept()
+                connection, _ = self._sock.accept()
                 with connection:
                     connection.settimeout(_REQUEST_TIMEOUT)
-                    connection.recv(65536)
-                    connection.sendall(self._response(str(peer[0])))
+                    connection.sendall(self._response(connection.recv(65536)))
 
-    def _response(self, peer: str) -> bytes:
-        is_local = is_loopback(peer)
-        body = (self._page if is_local else "This app cannot start at the moment.\n").encode()
+    def _response(self, request: bytes) -> bytes:
+        lines = request.partition(b"\r\n\r\n")[0].split(b"\r\n")
+        headers = [(name.strip().lower(), value.strip()) for name, _, value in (line.partition(b":") for line in lines)]
+        is_owner = self._owner.owns({"headers": headers})
+        body = (self._page if is_owner else "This app cannot start at the moment.\n").encode()
         head = (
             "HTTP/1.1 503 Service Unavailable",
-            f"content-type: {'text/html' if is_local else 'text/plain'}; charset=utf-8",
+            f"content-type: {'text/html' if is_owner else 'text/plain'}; charset=utf-8",
             f"content-length: {len(body)}",
             "cache-control: no-store",
             "retry-after: 2",

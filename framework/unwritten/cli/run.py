@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import textwrap
 
 import click
 
+from ..core.settings import OWNER_VARIABLE
 from .flags import given_settings, load_demo, settings_options, to_arguments
 from .loading import all_demos, load_app
 from .reload import parent_process, serve_with_reload, watched_folders
@@ -21,7 +23,7 @@ from .server import bind, serve
     "reloads",
     default=True,
     help="Follow changes of the files that the app reads: update open pages when templates and static files change, "
-    "restart when others do, the model included. Show developer tools to browsers on this machine.  [default: reload]",
+    "restart when others do, the model included. Show developer tools to the owner.  [default: reload]",
 )
 @click.option("--open", "open_browser", is_flag=True, help="Open it in the browser.")
 @settings_options()
@@ -48,9 +50,10 @@ def run(target: str, reloads: bool, open_browser: bool, **options: object) -> No
     if not reloads:
         serve(app, sock, open_browser=open_browser)
         return
+    os.environ[OWNER_VARIABLE] = app.owner.token  # the owner stays the same when the child restarts
     # This process keeps the listening socket, so that browsers wait during a restart. A child process serves.
     arguments = ["run", target, "--no-reload", *(["--open"] if open_browser else []), *to_arguments(settings)]
-    serve_with_reload(arguments, sock, watched_folders(app, target))
+    serve_with_reload(arguments, sock, watched_folders(app, target), app.owner)
 
 
 @click.command("demo")

@@ -131,8 +131,9 @@ def describe_model(about: About) -> str:
 
 
 def print_url(url: str, host: str, signed_links: bool = False) -> None:
-    """Print the URL, and who can reach it."""
+    """Print the URL for the owner, and who can reach it."""
     click.echo(f"\n  {click.style(url, bold=True, fg='cyan')}    (Ctrl-C stops)")
+    click.echo("  This URL makes your browser the owner's. Give others the part before the question mark.")
     if host in {"0.0.0.0", "::"}:  # noqa: S104 - compared, not bound
         click.echo("  Other machines in your network can reach it at this machine's IP address.")
     if signed_links:
@@ -242,9 +243,9 @@ class _Server(uvicorn.Server):
         if self._has_restarted:
             click.echo(f"Ready again at {self._url}")
         else:
-            print_url(self._url, self._app.settings.host, self._app.site.signed_links.required)
+            print_url(self._app.owner.url(self._url), self._app.settings.host, self._app.site.signed_links.required)
         if self._open_browser:
-            webbrowser.open(self._url)
+            webbrowser.open(self._app.owner.url(self._url))
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         # A model may need seconds to stop in the middle of a long prompt. A second Ctrl-C does not wait for it: pages

@@ -24,8 +24,11 @@ Switch: TypeAlias = Literal["auto", "on", "off"]
 PREFIX = "UNWRITTEN_"
 """What the names of environment variables begin with."""
 
-SECRETS = frozenset({"UNWRITTEN_API_KEY"})
-"""Environment variables that the engine reads. They are not settings, and are never displayed."""
+OWNER_VARIABLE = "UNWRITTEN_OWNER_TOKEN"
+"""The environment variable with the owner's token. Without it each start of a server makes a new one."""
+
+SECRETS = frozenset({"UNWRITTEN_API_KEY", OWNER_VARIABLE})
+"""Environment variables that are not settings, and are never displayed."""
 
 
 class Settings(BaseModel):
@@ -100,18 +103,18 @@ class Settings(BaseModel):
     )
     signed_links: Switch = Field(
         default="auto",
-        description="Generate pages only for links that a page displayed: on, off, or auto: on if other machines can "
-        "reach the app.",
+        description="Generate pages only for links that a page displayed: on, off, or auto: on for everyone but the "
+        "owner of an app on a loopback address.",
     )
     edits: Switch = Field(
         default="auto",
-        description="Let visitors edit pages: on, off, or auto: on while only this machine can reach the app.",
+        description="Let visitors edit pages: on, off, or auto: only the owner of an app on a loopback address.",
     )
     visitor_pages: int = Field(
         default=240,
         ge=0,
-        description="Pages that one visitor may generate in an hour; 0 for no limit. On a loopback address the limit "
-        "applies only if it is set explicitly.",
+        description="Pages that one visitor may generate in an hour; 0 for no limit. For the owner of an app on a "
+        "loopback address the limit applies only if it is set explicitly.",
     )
     visitor_seconds: float = Field(
         default=1800.0,
@@ -123,7 +126,7 @@ class Settings(BaseModel):
         ge=0,
         description="Seconds of generation in an hour for all visitors together; the rules of visitor_pages apply.",
     )
-    metrics: bool = Field(default=False, description="Serve /metrics to every client, not only to this machine.")
+    metrics: bool = Field(default=False, description="Serve /metrics to every client, not only to the owner.")
     debug: bool = Field(
         default=False, description="Show tracebacks and developer tools to every browser. Not for the open web."
     )

@@ -1,6 +1,6 @@
 """The developer tools extension: who may see the tools, the routes of the panel and the gallery, and live reload.
 
-With ``debug`` every browser sees the tools; under ``unwritten run`` browsers on this machine do. Rendered pages do not
+With ``debug`` every browser sees the tools; under ``unwritten run`` the owner does. Rendered pages do not
 depend on them: the middleware inserts them into responses.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 from cachetools import LRUCache
 from starlette.middleware import Middleware
@@ -23,7 +23,7 @@ from unwritten_engine.errors import suggestion
 from ..core.errors import BadURL
 from ..core.settings import Settings
 from ..core.tracing import Trace
-from ..security.client_address import is_in_process, is_local_client, is_loopback
+from ..security.exposure import Exposure
 from ..web.extension import Extension
 from ..web.site import GetSite, Site
 from .gallery import CASES, render_case
@@ -46,32 +46,40 @@ class DevTools(Extension):
 
     Args:
         settings: ``debug`` shows the tools to every browser.
+        exposure: Recognizes the owner.
 
     Attributes:
-        local: True if the app is served by ``unwritten run``. Then browsers on this machine see the tools.
+        local: True if ``unwritten run`` restarts the app when its files change. Then the owner sees the tools.
         recorder: Records the frames of recent pages.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, exposure: Exposure) -> None:
         self._settings = settings
+        self._exposure = exposure
         self.local = False
         self.recorder = FrameRecorder()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._traces: LRUCache[str, Trace] = LRUCache(MAX_TRACES)
         self._site: Site | None = None
 
-    def configure(self, settings: Settings) -> None:
+    def configure(self, settings: Settings, exposure: Exposure) -> None:
         """Replace the settings, before the app is built."""
         self._settings = settings
+        self._exposure = exposure
+
+    @property
+    def is_enabled(self) -> bool:
+        """True if anyone sees the tools: the app is being developed."""
+        return self._settings.debug or self.local
 
     def is_visible(self, scope: Scope) -> bool:
         """True if the client of this connection may see the tools."""
-        return self._settings.debug or (self.local and is_local_client(scope) and _is_local_host_name(scope))
+        return self._settings.debug or (self.local and self._exposure.owner.owns(scope))
 
     def connect(self, site: Site) -> None:
         """Start recording, if anyone may see the result."""
         self._site = site
-        if self._settings.debug or self.local:
+        if self.is_enabled:
             site.jobs.observe(self.recorder)
 
     async def close(self) -> None:
@@ -149,7 +157,10 @@ class DevTools(Extension):
 
     def _check_visible(self, request: Request) -> None:
         if not self.is_visible(request.scope):
-            raise BadURL("The developer panel is only shown to developers: start the app with --debug.", 404)
+            raise BadURL(
+                "The developer panel is only shown to the owner: open the URL that the server printed at its start.",
+                404,
+            )
 
     # -- the gallery --------------------------------------------------------------------------------------
 
@@ -186,10 +197,3 @@ def _part(site: Site, name: str, values: Mapping[str, Any]) -> HTMLResponse:
     headers = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
     html = site.renderer.templates.render(f"devtools/{name}.html", {**values, "root_path": site.mount.prefix})
     return HTMLResponse(html, headers=headers)
-
-
-def _is_local_host_name(scope: Scope) -> bool:
-    """True if a request uses a host name that only stands for this machine, and did not pass a proxy."""
-    headers = dict(scope["headers"])
-    host = urlsplit(f"//{headers.get(b'host', b'').decode('latin-1')}").hostname or ""
-    return is_in_process(scope) or (is_loopback(host) and b"via" not in headers)

@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..core.paths import FRAMEWORK_PREFIX
 from ..core.tracing import Trace, tracing
+from ..routing.access import ACCESS_CHECK
 from ..web.site import GetSite, Site
 
 TRACE = "_trace"
@@ -47,12 +48,12 @@ class DevToolsMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Call the next app, with tracing if the client may see the tools."""
-        if scope["type"] != "http" or FRAMEWORK_PREFIX in scope["path"]:
+        if scope["type"] != "http" or ACCESS_CHECK in scope or FRAMEWORK_PREFIX in scope["path"]:
             return await self._app(scope, receive, send)
         query, show_trace = _take_trace(scope["query_string"])
         if not self._is_visible(scope):
             if show_trace:
-                text = f"?{TRACE}=1 only works for developers: start the app with --debug.\n"
+                text = f"?{TRACE}=1 only works for the owner: open the URL that the server printed at its start.\n"
                 return await PlainTextResponse(text, 404)(scope, receive, send)
             return await self._app(scope, receive, send)
         # A page in the browser's cache may lack the tools, and a compressed one cannot be changed.

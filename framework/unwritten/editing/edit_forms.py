@@ -135,14 +135,18 @@ def editable_text(canvas: StoredCanvas) -> str:
         return canvas.text
 
 
-def require_edits(site: Site) -> None:
-    """Check that visitors may edit.
+def require_edits(site: Site, request: Request) -> None:
+    """Check that a visitor may edit.
 
     Raises:
-        BadURL: With status 403 if they may not.
+        BadURL: With status 403 if not.
     """
-    if not may_edit(site.settings, site.exposure):
-        raise BadURL("Visitors may not edit pages of this app. Its owner can allow it with --edits on.", 403)
+    if not may_edit(site.settings, site.exposure, request.scope):
+        raise BadURL(
+            "Visitors may not edit pages of this app. Its owner can allow it with --edits on, or open the URL that the "
+            "server printed at its start.",
+            403,
+        )
 
 
 async def find_stored_page(site: Site, key: str, request: Request) -> tuple[PageRequest, StoredPage]:

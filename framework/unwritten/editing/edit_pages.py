@@ -6,16 +6,20 @@ A visitor's input is never lost: if an edit fails, the form is shown again with 
 from __future__ import annotations
 
 import contextlib
+import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from cachetools import LRUCache
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Scope
 
 from unwritten_engine.errors import RequestRefused, suggestion
 
 from ..core.errors import BadEdit, BadForm, BadURL, Busy, Denied, EditConflict, StoreError
+from ..core.incidents import report_to_visitor
 from ..generation.page_job import PageJob
 from ..generation.revisions import split_sentences
 from ..routing.redirects import PageRedirect
@@ -41,6 +45,8 @@ from .edit_forms import (
 )
 from .editor import Editor
 from .links import region_label
+
+log = logging.getLogger("unwritten")
 
 _MAX_REVISIONS = 64
 """Maximum number of revisions whose input is remembered in case they fail."""
@@ -83,23 +89,25 @@ class EditPages:
     async def show(self, request: Request) -> Response:
         """Respond with the forms of a page, or of one region."""
         site = await self._get_site()
-        require_edits(site)
+        require_edits(site, request)
         page_request, stored = await find_stored_page(site, request.query_params.get("page", ""), request)
         region = request.query_params.get("region", "")
         if region:
             _check_region(stored, page_request, region)
-        edit, problem = self._failed_revision(page_request, region)
+        edit, problem = self._failed_revision(page_request, region, site.exposure.owner.owns)
         version = request.query_params.get("version", "")
         if not problem and version.isdecimal() and version != str(stored.version):
             problem = f"Version {version[:9]} is an old version. You are editing the current version, {stored.version}."
         return self._page(site, page_request, stored, edit, problem=problem, selected=region)
 
-    def _failed_revision(self, page_request: PageRequest, region: str) -> tuple[EditInput, str]:
+    def _failed_revision(
+        self, page_request: PageRequest, region: str, owns: Callable[[Scope], bool]
+    ) -> tuple[EditInput, str]:
         """Return the input and message of the client's last revision, if it has failed."""
         job, edit = self._revisions.get(page_request.key, (None, EditInput()))
         is_own = job is not None and job.client_id == client_id(page_request.request.scope)
         if job is not None and is_own and job.reverted and region in {"", edit.region}:
-            return edit, job.message
+            return edit, job.detail if job.detail and owns(page_request.request.scope) else job.message
         return EditInput(region=region), ""
 
     def _page(
@@ -138,7 +146,7 @@ class EditPages:
     async def submit(self, request: Request) -> Response:
         """Edit a region, and redirect to the page."""
         site = await self._get_site()
-        require_edits(site)
+        require_edits(site, request)
         form = await read_form(request, MAX_FIELD_SIZE)
         edit = parse_edit(form)
         page_request, stored = await find_stored_page(site, form.page_key(), request)
@@ -152,9 +160,11 @@ class EditPages:
                 await self._apply(site, page_request, stored, edit)
             except (BadEdit, RequestRefused, Denied, Busy) as error:
                 status = 403 if isinstance(error, Denied) else 429 if isinstance(error, Busy) else 400
-                return self._failure(site, page_request, stored, edit, str(error), status)
+                message = _message(site, request, page_request, error)
+                return self._failure(site, page_request, stored, edit, message, status)
             except StoreError as error:
-                message = f"{error} Your text is still here: try again in a moment."
+                message = _message(site, request, page_request, error)
+                message = f"{message} Your text is still here: try again in a moment."
                 return self._failure(site, page_request, stored, edit, message, 503)
             except EditConflict:
                 newest = site.store.get(page_request.key)
@@ -226,7 +236,7 @@ class EditPages:
     async def regenerate(self, request: Request) -> Response:
         """Regenerate a whole page as its next version, and redirect to it. A running job continues unchanged."""
         site = await self._get_site()
-        require_edits(site)
+        require_edits(site, request)
         form = await read_form(request)
         form.require_only({"page", "seed"})
         page_request = await site.handler.find_page(form.page_key(), request)
@@ -238,6 +248,12 @@ class EditPages:
             with contextlib.suppress(EditConflict):  # another request has started it
                 await Editor(site).regenerate(page_request, site.store.get(page_request.key), seed=seed)
         return PageRedirect(site.mount, page_request.key)
+
+
+def _message(site: Site, request: Request, page_request: PageRequest, error: Exception) -> str:
+    """Return what the visitor sees of an error. The owner sees its own message."""
+    message = report_to_visitor(log, f"An edit of {page_request.key}", error)
+    return str(error) if site.exposure.owner.owns(request.scope) else message
 
 
 def _region_form(page_request: PageRequest, stored: StoredPage, name: str, edit: EditInput) -> RegionForm:

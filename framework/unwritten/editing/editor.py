@@ -9,6 +9,8 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from starlette.types import Scope
+
 from unwritten_engine.text_thread import in_text_thread
 
 from ..core.errors import BadEdit, EditConflict, PageFailed
@@ -31,14 +33,18 @@ _RECORDED_PROMPT = """
 """The prompt that a region was last generated from, preferably with a given seed. ``regions`` is a list as JSON."""
 
 
-def may_edit(settings: Settings, exposure: Exposure) -> bool:
-    """True if visitors may edit pages.
-
-    The setting ``auto`` allows it while only this machine can reach the app.
-    """
+def offers_edits(settings: Settings, exposure: Exposure) -> bool:
+    """True if pages have edit links. They are the same for all visitors, of whom only the owner may be able to edit."""
     if settings.read_only:
         return False
-    return settings.edits == "on" or (settings.edits == "auto" and not exposure.is_public)
+    return settings.edits == "on" or (settings.edits == "auto" and exposure.is_private)
+
+
+def may_edit(settings: Settings, exposure: Exposure, scope: Scope) -> bool:
+    """True if a visitor may edit pages. The setting ``auto`` allows it to the owner of a private app."""
+    if settings.read_only:
+        return False
+    return settings.edits == "on" or (settings.edits == "auto" and exposure.exempts(scope))
 
 
 class Editor:
@@ -182,9 +188,10 @@ class Editor:
     # -- jobs ---------------------------------------------------------------------------------------------
 
     async def _region_jobs(
-        self, page_request: PageRequest, canvases: Mapping[str, StoredCanvas], *, recall: bool = True
+        self, page_request: PageRequest, canvases: Mapping[str, StoredCanvas]
     ) -> dict[str, RegionJob]:
-        return await self._site.starter.region_jobs(page_request, canvases, recall=recall)
+        starter = self._site.starter
+        return await starter.region_jobs(page_request, canvases, await starter.recall(page_request))
 
     async def _stored_region_jobs(self, page_request: PageRequest, stored: StoredPage) -> dict[str, RegionJob]:
         """Return the region jobs of a page whose canvases are all stored.
@@ -192,7 +199,7 @@ class Editor:
         Raises:
             BadEdit: If one is not.
         """
-        region_jobs = await self._region_jobs(page_request, stored.canvases, recall=False)
+        region_jobs = await self._site.starter.region_jobs(page_request, stored.canvases)
         missing = [name for name, region_job in region_jobs.items() if region_job.state != "written"]
         if missing:
             raise BadEdit(f"The part {missing[0]!r} of this page is not written yet. Open the page first.")
@@ -221,11 +228,11 @@ class Editor:
         page = await in_text_thread(
             page_to_store, page_request.key, page_request.title, region_jobs, linker, provenance, change
         )
-        saved = await self._site.store.save(page)
         job = PageJob(page_request.key, page_request.page, page_request.title, region_jobs, linker, change=change)
+        self._site.job_renderer.prepare(job)  # first: what fails must fail before the text is saved
+        saved = await self._site.store.save(page)
         job.stored = saved
         job.finish("written", "")
-        self._site.job_renderer.prepare(job)
         self._site.updates.on_start(job)
         for name in change.regions or region_jobs:
             region_jobs[name].renumber()  # so that tabs receive them

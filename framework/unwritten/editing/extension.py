@@ -13,7 +13,7 @@ from starlette.routing import BaseRoute, Route
 from ..web.extension import Extension
 from ..web.site import GetSite, Site
 from .edit_pages import EditPages
-from .editor import may_edit
+from .editor import offers_edits
 from .history import HistoryPages
 from .links import edit_link
 
@@ -52,8 +52,8 @@ class Editing(Extension):
         return {"edit_link": self.edit_link, "can_edit": self.can_edit}
 
     def can_edit(self) -> bool:
-        """True if visitors may edit pages."""
-        return self._site is not None and may_edit(self._site.settings, self._site.exposure)
+        """True if pages offer to be edited."""
+        return self._site is not None and offers_edits(self._site.settings, self._site.exposure)
 
     @pass_context
     def edit_link(self, context: Context, region: str = "") -> Markup:

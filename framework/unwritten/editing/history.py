@@ -79,7 +79,7 @@ class HistoryPages:
     async def restore(self, request: Request) -> Response:
         """Save an old version as the newest, and redirect to the page."""
         site = await self._get_site()
-        require_edits(site)
+        require_edits(site, request)
         form = await read_form(request)
         form.require_only({"page", "version", "base"})
         page_request, stored = await find_stored_page(site, form.page_key(), request)

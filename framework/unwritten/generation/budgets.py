@@ -9,6 +9,8 @@ import math
 import time
 from collections.abc import Callable
 
+from starlette.types import Scope
+
 from ..core.errors import OverBudget
 from ..core.settings import Settings
 from ..security.exposure import Exposure
@@ -42,7 +44,7 @@ class Budgets(JobObserver):
 
     Args:
         settings: ``visitor_pages``, ``visitor_seconds`` and ``engine_seconds``.
-        exposure: If only this machine can reach the app, only budgets that were set apply.
+        exposure: Until others than the owner can reach the app, only budgets that were set apply.
         clock: Returns monotonic seconds.
     """
 
@@ -64,21 +66,28 @@ class Budgets(JobObserver):
         self._all_clients = SlidingWindow(HOUR)
         self._running: set[PageJob] = set()
 
-    def limit(self, budget: str) -> float:
-        """Return a budget's limit, or 0 if it has none."""
+    def limit(self, budget: str, scope: Scope | None = None) -> float:
+        """Return a budget's limit, or 0 if it has none.
+
+        Args:
+            budget: The budget.
+            scope: The client's connection. Some have no limits; see ``Exposure.exempts``.
+        """
+        is_limited = self._exposure.is_public and not (scope is not None and self._exposure.exempts(scope))
         if budget in self._fixed:
-            return self._fixed[budget] if self._exposure.is_public else 0
-        if self._exposure.is_public or budget in self._settings.model_fields_set:
+            return self._fixed[budget] if is_limited else 0
+        if is_limited or budget in self._settings.model_fields_set:
             return float(getattr(self._settings, budget))
         return 0
 
-    def spend(self, client_id: str, *, searched: bool = False, share: float = 1.0) -> None:
+    def spend(self, client_id: str, *, searched: bool = False, share: float = 1.0, scope: Scope | None = None) -> None:
         """Charge a client for a page whose job is about to start.
 
         Args:
             client_id: See ``security.client_address.client_id``.
             searched: True if no page linked to it: it was requested by a search box or a button.
             share: The share of each budget that may be used. Prefetches leave the rest to clicks.
+            scope: The client's connection; see ``limit``.
 
         Raises:
             OverBudget: If a budget is used up. Then nothing is charged.
@@ -86,9 +95,9 @@ class Budgets(JobObserver):
         now = self._clock()
         pages = ["visitor_pages", "visitor_burst", *(["search_pages"] if searched else [])]
         for budget in (*pages, "visitor_seconds", "engine_seconds"):
-            self._check(budget, client_id, self.limit(budget) * share, now)
+            self._check(budget, client_id, self.limit(budget, scope) * share, now)
         for budget in pages:
-            if self.limit(budget):
+            if self.limit(budget, scope):
                 self._windows[budget][client_id].add(now)
 
     def check_seconds(self, client_id: str) -> None:

@@ -22,11 +22,12 @@ from unwritten_engine import Engine, Priority
 from unwritten_engine.cleaning import clean_engine
 
 from ..core.errors import Busy, EditConflict, StoreError, StoreReadOnly
+from ..core.incidents import report_to_visitor
 from ..core.settings import Settings
 from ..storage.database import LOCK_TIMEOUT
 from ..storage.pages import PageStore
 from ..storage.records import StoredCanvas
-from .page_job import INTERNAL_ERROR, SHUTDOWN, CancelReason, JobObserver, PageJob, Subscriber, TextCheck
+from .page_job import SHUTDOWN, CancelReason, JobObserver, PageJob, Subscriber, TextCheck
 
 WrittenCallback: TypeAlias = Callable[[PageJob], Awaitable[None]]
 """Called with a job whose page has just been stored, before the job is finished. It must not raise."""
@@ -279,10 +280,9 @@ class JobQueue:
                 job.finish("stopped", SHUTDOWN)
                 self._remove(job)
             raise
-        except Exception:
+        except Exception as error:
             # Retrying cannot help, for example if the text cannot be stored. The page must not stay blocked.
-            log.exception("%s could not be stored", job.key)
-            job.finish("failed", INTERNAL_ERROR)
+            job.finish("failed", report_to_visitor(log, f"Saving {job.key}", error))
             self._remove(job)
 
     async def _store_page(self, job: PageJob) -> None:
@@ -296,8 +296,9 @@ class JobQueue:
                 job.rebase(self._store.get(job.key))
                 page = await job.prepare_to_store()
             except StoreError as error:
-                log.error("%s could not be stored: %s", job.key, error)
-                job.finish("written", f"Not saved yet: {error}")
+                message = report_to_visitor(log, f"Saving {job.key}", error)
+                job.finish("written", f"Not saved yet. {message}")
+                job.detail = f"Not saved yet: {error}"
                 if self._closing:
                     return
                 await asyncio.sleep(_STORE_RETRY_SECONDS[min(attempt, len(_STORE_RETRY_SECONDS) - 1)])

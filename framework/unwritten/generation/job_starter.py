@@ -7,18 +7,21 @@ the page's schemas, the author's policies allow it, the queue has room, and the 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Mapping
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from unwritten_engine import About, Engine, EngineError, Priority, Prompt, Request
 from unwritten_engine.text_thread import in_text_thread
 
-from ..core.errors import BadSchema, PageFailed
+from ..core.errors import BadPage, BadSchema, PageFailed
 from ..formats.page import Canvas, Page
 from ..formats.schema import json_schema_of
+from ..routing.personal_values import find_personal_value
 from ..routing.routes import PageRequest
 from ..security.client_address import client_id
+from ..security.signer import VisitorCookie
 from ..storage.pages import PageStore
 from ..storage.records import WRITTEN, Change, StoredCanvas, StoredPage
 from ..storage.values import ValueStore
@@ -30,6 +33,8 @@ from .metrics import Metrics
 from .page_job import PageJob
 from .prompt_builder import PromptBuilder
 from .region_job import RegionJob
+
+log = logging.getLogger("unwritten")
 
 _PREFETCH_SHARE = 0.5
 """The share of a client's budgets that prefetches may use."""
@@ -55,6 +60,8 @@ class JobStarter:
         policies: Policies,
         metrics: Metrics,
         validate: Callable[[PageJob], None],
+        visitor_cookie: VisitorCookie,
+        is_developing: Callable[[], bool],
     ) -> None:
         self._prompt_builder = prompt_builder
         self._store = store
@@ -66,23 +73,26 @@ class JobStarter:
         self._policies = policies
         self._metrics = metrics
         self._validate = validate  # raises if the page cannot be rendered
+        self._visitor_cookie = visitor_cookie
+        self._is_developing = is_developing
         self.pending_regions: dict[str, set[str]] = {}
 
-    async def join(self, page_request: PageRequest, *, searched: bool) -> PageJob:
+    async def join(self, page_request: PageRequest, *, searched: bool, visitor: str = "") -> PageJob:
         """Return the job of a page that a visitor waits for. Start it, if the page is not being generated.
 
         Args:
             page_request: The page, and the client that is charged for a new job.
             searched: See ``start``.
+            visitor: See ``start``.
 
         Raises:
             Busy, OverBudget, Denied, BadSchema, BadTemplate: See ``start``.
         """
         job = self._jobs.get(page_request.key)
         if job is None:
-            job = await self.start(page_request, searched=searched)
+            job = await self.start(page_request, searched=searched, visitor=visitor)
         else:
-            self.update(job, page_request)
+            await self.update(job, page_request)
         self._jobs.promote(job)
         return job
 
@@ -95,6 +105,7 @@ class JobStarter:
         region_jobs: dict[str, RegionJob] | None = None,
         change: Change = WRITTEN,
         previous: StoredPage | None = None,
+        visitor: str = "",
     ) -> PageJob:
         """Start generating a page, or return the job that already does. Finished regions are not regenerated.
 
@@ -105,6 +116,7 @@ class JobStarter:
             region_jobs: Its regions, some of them finished. None: stored regions and partial results are finished.
             change: What changes on a stored page, and how.
             previous: That page. It stays if the change fails.
+            visitor: The visitor's identifier, who may stop the job. Empty: that of the request's cookie.
 
         Raises:
             Busy: If the queue is full.
@@ -113,10 +125,15 @@ class JobStarter:
             BadSchema: If the engine does not support a schema of the page.
             BadTemplate: If the page cannot be rendered.
         """
-        client = client_id(page_request.request.scope)
+        scope = page_request.request.scope
+        client = client_id(scope)
         self._schemas.check(page_request.route.path, page_request.page)
+        self._check_impersonal(page_request)
+        facts = await self._prompt_builder.recall(page_request) if region_jobs is None else []
         if self._policies.prompt_policy is not None:
-            prompts = _unfinished_prompts(region_jobs) if region_jobs else self._prompt_builder.prompts(page_request)
+            prompts = (
+                _unfinished_prompts(region_jobs) if region_jobs else self._prompt_builder.prompts(page_request, facts)
+            )
             check = PromptCheck(page_request.key, page_request.title, client, prompts)
             with self._metrics.refusals():
                 await self._policies.allow_prompt(check)
@@ -127,7 +144,7 @@ class JobStarter:
         if region_jobs is None:
             stored = self._store.get(page_request.key)
             finished = {**self._jobs.partial_results(page_request.key), **(stored.canvases if stored else {})}
-            region_jobs = await self.region_jobs(page_request, finished)
+            region_jobs = await self.region_jobs(page_request, finished, facts)
             carried = [region_jobs[name] for name in (stored.canvases if stored else ()) if name in region_jobs]
             is_amendment = bool(carried) and all(region_job.state == "written" for region_job in carried)
         running = self._jobs.get(page_request.key)
@@ -136,7 +153,7 @@ class JobStarter:
         with self._metrics.refusals():
             self._jobs.check_capacity(priority)
             share = 1.0 if priority is Priority.CLICK else _PREFETCH_SHARE
-            self._budgets.spend(client, searched=searched, share=share)
+            self._budgets.spend(client, searched=searched, share=share, scope=scope)
         job = PageJob(
             page_request.key,
             page_request.page,
@@ -149,11 +166,12 @@ class JobStarter:
             previous=previous,
         )
         job.is_amendment = is_amendment
+        job.visitor = visitor or self._visitor_cookie.read(page_request.request)
         self._validate(job)
         self._jobs.submit(job)
         return job
 
-    def update(self, job: PageJob, page_request: PageRequest) -> None:
+    async def update(self, job: PageJob, page_request: PageRequest) -> None:
         """Update a running job to what the page function returns now.
 
         New regions are added to the job, or generated after it has ended.
@@ -164,10 +182,11 @@ class JobStarter:
         added = page.canvases.keys() - job.regions.keys()
         new_jobs: dict[str, RegionJob] = {}
         if added:
+            facts = await self._prompt_builder.recall(page_request)
             stored = self._store.get(page_request.key)
             finished = stored.canvases if stored else {}
-            region_jobs = self._new_region_jobs(replace(page_request, linker=job.linker))
-            new_jobs = {name: region_job for name, region_job in region_jobs.items() if name in added}
+            region_jobs = self._new_region_jobs(replace(page_request, linker=job.linker), facts)
+            new_jobs = {name: made for name, made in region_jobs.items() if name in added - job.regions.keys()}
             for name, region_job in new_jobs.items():
                 _restore(region_job, finished.get(name))
         if not job.add_regions(page, new_jobs):
@@ -175,8 +194,12 @@ class JobStarter:
         self._validate(job)
         job.notify()
 
+    async def recall(self, page_request: PageRequest) -> list[str]:
+        """Return what earlier pages say about the subject of a page, for its prompts."""
+        return await self._prompt_builder.recall(page_request)
+
     async def region_jobs(
-        self, page_request: PageRequest, finished: Mapping[str, StoredCanvas], *, recall: bool = True
+        self, page_request: PageRequest, finished: Mapping[str, StoredCanvas], facts: Sequence[str] = ()
     ) -> dict[str, RegionJob]:
         """Return the region jobs of a page. Those of finished canvases are "written".
 
@@ -185,9 +208,9 @@ class JobStarter:
         Args:
             page_request: The page.
             finished: The stored canvases by name. One that does not fit the page any more is ignored.
-            recall: False if nothing will be generated, so that the prompts need no facts from earlier pages.
+            facts: What earlier pages say about its subject; see ``recall``. Not needed if nothing will be generated.
         """
-        region_jobs = self._new_region_jobs(page_request, recall)
+        region_jobs = self._new_region_jobs(page_request, facts)
         for name, region_job in region_jobs.items():
             stored = finished.get(name)
             if stored is not None and len(stored.text) >= LONG_TEXT:
@@ -196,8 +219,8 @@ class JobStarter:
                 _restore(region_job, stored)
         return region_jobs
 
-    def _new_region_jobs(self, page_request: PageRequest, recall: bool = True) -> dict[str, RegionJob]:
-        prompts = self._prompt_builder.prompts(page_request, recall=recall)
+    def _new_region_jobs(self, page_request: PageRequest, facts: Sequence[str]) -> dict[str, RegionJob]:
+        prompts = self._prompt_builder.prompts(page_request, facts)
         for canvas in page_request.page.canvases.values():
             if canvas.schema is not None:
                 self._values.register(canvas.schema)
@@ -205,6 +228,28 @@ class JobStarter:
             name: RegionJob(name, canvas, prompts[name], page_request.linker, self._about.canvas_length)
             for name, canvas in page_request.page.canvases.items()
         }
+
+    def _check_impersonal(self, page_request: PageRequest) -> None:
+        """Check that no prompt contains what is known about the visitor, because all visitors see the text.
+
+        Raises:
+            BadPage: While the app is developed. Otherwise it is logged.
+        """
+        if not page_request.route.depends_on_visitor:
+            return
+        found = find_personal_value(page_request, self._visitor_cookie.read(page_request.request))
+        if found is None:
+            return
+        canvas, source = found
+        error = BadPage(
+            f"The prompt of the canvas {canvas!r} on {page_request.key} contains a value of the visitor ({source}), "
+            "but the text is stored and shown to all visitors. Leave it out of the prompt. A template may print it, "
+            "because its blocks are rendered for each visitor."
+        )
+        error.function = page_request.route.function.function
+        if self._is_developing():
+            raise error
+        log.error("%s", error)
 
     def mark_pending(self, key: str, regions: Iterable[str] = ()) -> None:
         """Mark a page as out of date, with the regions to regenerate when its job has ended."""

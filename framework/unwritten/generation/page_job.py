@@ -17,7 +17,7 @@ from unwritten_engine import Engine, EngineError, Priority, Request
 from unwritten_engine.text_thread import in_text_thread
 
 from ..core.errors import PageFailed, TimedOut, UnusableText, UnwrittenError
-from ..core.tracebacks import log_error
+from ..core.incidents import report_to_visitor
 from ..formats.links import Linker
 from ..formats.page import Page
 from ..rendering.regions import PageState, PageView, Region
@@ -33,7 +33,7 @@ CancelReason: TypeAlias = Literal["stopped", "abandoned", "shutdown"]
 TextCheck: TypeAlias = Callable[[str, str, str], Awaitable[None]]
 """Called with a page's key, a region's name and its finished text. Raises ``Denied`` to reject the text."""
 
-INTERNAL_ERROR = "Something went wrong on the server. Its log has the details."
+_REVERTED = "The page is as it was."
 SHUTDOWN = "The server was stopped before the page was finished."
 
 _CANCEL_MESSAGES: Mapping[CancelReason, str] = {
@@ -95,6 +95,8 @@ class PageJob:
 
     Attributes:
         regions: The region jobs by name.
+        visitor: The identifier of the visitor who has started the job and may stop it; see ``VisitorCookie``. "": none.
+        detail: What the owner sees instead of ``message``: the text of an error. Empty: the same.
         link_rank: The rank of the link that is prefetched; see ``prefetcher.LinkRank``. The lowest runs first.
         is_amendment: True if the job only adds regions to a stored page.
         observers: Notified of every frame.
@@ -131,6 +133,8 @@ class PageJob:
         self.client_id = client_id
         self.change = change
         self.previous = previous
+        self.visitor = ""
+        self.detail = ""
         self.link_rank = 0
         self.is_amendment = False
         self.observers: Sequence[JobObserver] = ()
@@ -297,10 +301,11 @@ class PageJob:
             state: written, stopped or failed. A change that is not "written" is reverted.
             message: A sentence for visitors; "" if there is nothing to say.
         """
+        detail = self.detail if message == self.message else ""
         if state != "written" and self.previous is not None:
             state, message = self._revert(self.previous, state, message)
-        self.state = state
-        self.message = message
+            detail = f"{detail} {_REVERTED}" if detail and self.reverted else detail
+        self.state, self.message, self.detail = state, message, detail
         self._stop_clock()
         if state != "written":
             self._count_discarded()
@@ -322,7 +327,7 @@ class PageJob:
         self.stored, self.reverted = previous, True
         log.info("%s: a change was reverted: %s", self.key, message or state)
         reason = "The change was stopped." if state == "stopped" and not message else message
-        return "written", f"{reason} The page is as it was."
+        return "written", f"{reason} {_REVERTED}"
 
     # -- running ------------------------------------------------------------------------------------------
 
@@ -384,8 +389,7 @@ class PageJob:
             if region_job.state != "failed":  # rendering may have marked it as failed
                 self.fail_region(region_job, error)
         except Exception as error:
-            log_error(log, f"{self.key}: the region {region_job.name!r} failed", error)
-            self.fail_region(region_job, error, INTERNAL_ERROR)
+            self.fail_region(region_job, error)
 
     async def _generate(self, engine: Engine, region_job: RegionJob) -> None:
         """Make one attempt at a region, over all the requests that it takes."""
@@ -409,18 +413,18 @@ class PageJob:
         self.notify()
         self.publish(lambda observer: observer.on_frame(self, region_job))
 
-    def fail_region(self, region_job: RegionJob, error: Exception, message: str = "") -> None:
+    def fail_region(self, region_job: RegionJob, error: Exception) -> None:
         """Mark a region as failed. The other regions continue.
 
         Args:
             region_job: The region.
             error: Why it failed.
-            message: The message for visitors. The default is the error's own message.
         """
-        message = message or str(error)
-        log.warning("%s: the region %r failed: %s", self.key, region_job.name, message)
+        self.message = report_to_visitor(log, f"{self.key}: the region {region_job.name!r}", error)
+        self.detail = str(error)
+        if self.message == self.detail:
+            log.warning("%s: the region %r failed: %s", self.key, region_job.name, error)
         region_job.fail()
-        self.message = message
         self.publish_failure(region_job, error)
         self.notify()
 

@@ -24,7 +24,7 @@ from unwritten_engine import About, Priority
 from ..core.errors import Busy, UnwrittenError
 from ..core.settings import Settings
 from ..core.tracebacks import log_error
-from ..routing.resolver import PageResolver
+from ..routing.access import KeyResolver
 from ..routing.routes import PageRequest
 from ..security.client_address import client_id
 from ..storage.pages import PageStore
@@ -151,7 +151,7 @@ class Prefetcher(JobObserver):
         discarded_tokens: About how many tokens of cancelled prefetches were thrown away.
     """
 
-    def __init__(self, *, jobs: JobQueue, starter: JobStarter, resolver: PageResolver, store: PageStore) -> None:
+    def __init__(self, *, jobs: JobQueue, starter: JobStarter, resolver: KeyResolver, store: PageStore) -> None:
         self.num_promoted = 0
         self.discarded_tokens = 0
         self._jobs = jobs

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from unwritten_engine import Prompt
 
 from ..routing.memory import Memory
@@ -24,18 +26,19 @@ class PromptBuilder:
         self._memory = memory
         self._visits = visits
 
-    def prompts(self, page_request: PageRequest, *, recall: bool = True) -> dict[str, Prompt]:
+    async def recall(self, page_request: PageRequest) -> list[str]:
+        """Return what earlier pages say about the subject of a page that is about to be generated."""
+        visit = self._visits.read(page_request.request, page_request.key, with_visitor=False)
+        return await self._memory.facts(page_request, visit)
+
+    def prompts(self, page_request: PageRequest, facts: Sequence[str] = ()) -> dict[str, Prompt]:
         """Return the engine's prompts of a page, by the name of the canvas.
 
         Args:
             page_request: The page.
-            recall: False leaves out the facts from earlier pages, if nothing will be generated.
+            facts: What earlier pages say about its subject; see ``recall``. Not needed if nothing will be generated.
         """
-        facts: list[str] = []
-        if recall:
-            visit = self._visits.read(page_request.request, page_request.key, with_visitor=False)
-            facts = self._memory.facts(page_request, visit)
-        prompts: dict[str, Prompt] = {}
-        for name, canvas in page_request.page.canvases.items():
-            prompts[name] = build_prompt(world=self._world, canvas=canvas, subject=page_request.title, facts=facts)
-        return prompts
+        return {
+            name: build_prompt(world=self._world, canvas=canvas, subject=page_request.title, facts=facts)
+            for name, canvas in page_request.page.canvases.items()
+        }

@@ -21,6 +21,7 @@ from ..formats.links import plain_text
 from ..storage.pages import PageStore
 from ..storage.search import find_mentions
 from ..storage.values import facts
+from .access import PageAccess
 from .routes import PageRequest
 from .visit import Visit
 
@@ -42,6 +43,9 @@ _MAX_LINKS = 24
 _MAX_NAMES = 8
 """Maximum number of names of the subject: its title and the texts of links to it."""
 
+_MIN_FACT_TOKENS = 12
+"""The number of tokens below which no further fact is looked for."""
+
 _SAME = 0.75
 """Two statements with at least this share of common words count as the same."""
 
@@ -60,64 +64,82 @@ class Memory:
     Args:
         store: The stored pages.
         settings: ``memory_tokens``.
+        access: Decides which pages everyone may read. Others are not used, because all visitors see the result.
         context: The engine's context size in tokens. A small one leaves less room for facts. 0: unknown.
     """
 
-    def __init__(self, store: PageStore, settings: Settings, context: int = 0) -> None:
+    def __init__(self, store: PageStore, settings: Settings, access: PageAccess, context: int = 0) -> None:
         self._store = store
+        self._access = access
         self._max_tokens: int = settings.memory_tokens
         if context:
             self._max_tokens = min(self._max_tokens, context // 8)
 
-    def facts(self, page_request: PageRequest, visit: Visit) -> list[str]:
+    async def facts(self, page_request: PageRequest, visit: Visit) -> list[str]:
         """Return what is known about the subject of a page, the most relevant first, within the budget of tokens."""
         if self._max_tokens <= 0:
             return []
-        statements = deduplicate(self._statements(page_request.key, page_request.title, visit))
-        return fit_to_budget(statements, self._max_tokens)
+        scope = page_request.request.scope
+        links = self._links(page_request.key)
+        if self._access.is_restricted:  # the names of the subject come from the links, so they are checked first
+            links = [link for link in links if await self._access.is_public(link[0], scope)]
+        statements = self._statements(page_request.key, page_request.title, visit, links)
+        if not self._access.is_restricted:
+            return fit_to_budget(deduplicate(text for _, text in statements), self._max_tokens)
+        public: list[str] = []
+        fitting: list[str] = []
+        for key, text in statements:
+            if await self._access.is_public(key, scope):
+                public.append(text)
+                fitting = fit_to_budget(deduplicate(public), self._max_tokens)
+                if sum(estimate_tokens(fact) + 2 for fact in fitting) > self._max_tokens - _MIN_FACT_TOKENS:
+                    break
+        return fitting
 
-    def _statements(self, key: str, title: str, visit: Visit) -> Iterator[str]:
+    def _statements(
+        self, key: str, title: str, visit: Visit, links: Sequence[tuple[str, str, str]]
+    ) -> Iterator[tuple[str, str]]:
+        """Yield statements, each with the key of its page."""
         if visit.sentence and visit.came_from:
-            yield _as_data(visit.sentence)
-        links = self._links(key)
-        names = _names([title, *(text for text, _ in links)])
-        for text, sentence in links:
+            yield visit.came_from, _as_data(visit.sentence)
+        names = _names([title, *(text for _, text, _ in links)])
+        for source, text, sentence in links:
             if _is_informative(sentence, [text]):
-                yield _as_data(sentence)
+                yield source, _as_data(sentence)
         yield from self._facts(key, names, visit)
         yield from self._mentions(key, names)
 
-    def _facts(self, key: str, names: Sequence[str], visit: Visit) -> Iterator[str]:
+    def _facts(self, key: str, names: Sequence[str], visit: Visit) -> Iterator[tuple[str, str]]:
         """Yield values marked as facts: of pages with the subject's name, then of pages that mention it, then of the
         page that the visitor comes from."""
         folded_names = {name.casefold() for name in names}
-        ranked: list[tuple[int, str]] = []
+        ranked: list[tuple[int, str, str]] = []
         for source, title, _, fields in facts(self._store.database, _MAX_FACTS):
             text = "; ".join(f"{name.replace('_', ' ')}: {value}" for name, value in _flatten(fields))
             has_name = bool(folded_names & {name.casefold() for name in _names([title])})
             reasons = (has_name, _mentions(text, names), source == visit.came_from)
             if text and source != key and any(reasons):
-                ranked.append((reasons.index(True), f"{_as_data(title, 80)}: {_as_data(text)}"))
+                ranked.append((reasons.index(True), source, f"{_as_data(title, 80)}: {_as_data(text)}"))
         ranked.sort(key=lambda pair: pair[0])
-        yield from (statement for _, statement in ranked[:_MAX_PAGES])
+        yield from ((source, statement) for _, source, statement in ranked[:_MAX_PAGES])
 
-    def _links(self, key: str) -> list[tuple[str, str]]:
-        """Return the links to a page: their text, and the sentence around them."""
+    def _links(self, key: str) -> list[tuple[str, str, str]]:
+        """Return the links to a page: the page with the link, its text, and the sentence around it."""
         return self._store.database.read(
-            """SELECT l.text, l.sentence FROM links l JOIN pages p ON p.key = l.source
+            """SELECT l.source, l.text, l.sentence FROM links l JOIN pages p ON p.key = l.source
                WHERE l.target = ? AND l.source <> ? ORDER BY l.position, p.id LIMIT ?""",
             (key, key, _MAX_LINKS),
         )
 
-    def _mentions(self, key: str, names: Sequence[str]) -> Iterator[str]:
+    def _mentions(self, key: str, names: Sequence[str]) -> Iterator[tuple[str, str]]:
         """Yield sentences of other pages that contain one of the names, those of the best match first."""
         terms = [name for name in names if len(name) > 2 or not name.isascii()]
-        for page in find_mentions(self._store.database, terms, key, _MAX_PAGES):
+        for page, source in find_mentions(self._store.database, terms, key, _MAX_PAGES):
             sentences = [s for s in self._sentences(page) if _mentions(s, names) and _is_informative(s, names)]
             # A sentence that begins with the subject is about it. In others it may be an aside.
             sentences.sort(key=lambda sentence: not _mentions(sentence[: len(max(names, key=len)) + 8], names))
             for sentence in sentences[:_MAX_SENTENCES]:
-                yield _as_data(sentence)
+                yield source, _as_data(sentence)
 
     def _sentences(self, page: int) -> list[str]:
         """Return the sentences of a page's current version, without headings."""
@@ -150,7 +172,7 @@ def fit_to_budget(facts: Iterable[str], tokens: int) -> list[str]:
         if cost <= tokens:
             fitting.append(fact)
             tokens -= cost
-        if tokens < 12:
+        if tokens < _MIN_FACT_TOKENS:
             break
     return fitting
 

@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -26,6 +27,7 @@ from ..security.headers import frame_src
 from ..storage.pages import PageStore
 from ..storage.transactions import ReadTracker
 from .patterns import PagePattern, safe_title, single_line
+from .reader import current_reader, page_reader
 from .redirects import CanonicalRedirect
 from .routes import PageRequest, PageRoute
 from .visit import VisitReader
@@ -120,18 +122,20 @@ class PageResolver:
         self._no_pages = frozenset(WELL_KNOWN_PATHS) - {getattr(route, "path", "") for route in router.routes}
         self._parsed: dict[tuple[str, bytes | str], _ParsedURL] = {}
 
-    async def resolve(self, request: Request, route: PageRoute) -> PageRequest | Response:
-        """Call the page function of a request.
+    async def resolve(self, request: Request, route: PageRoute, *, is_sample: bool = False) -> PageRequest | Response:
+        """Check the access rule of a page, and call its page function.
 
         Args:
             request: The request.
             route: The route that it matches.
+            is_sample: True if the result is not shown to anyone, so that the access rule does not matter.
 
         Returns:
             The page request, a redirect to the canonical URL, or the response that the page function returned.
 
         Raises:
             BadURL: If no page can have the URL.
+            Denied: If the page's access rule denies it.
             TimedOut: If the page function takes too long.
             BadPage: If it returns something that is not a page or a response.
         """
@@ -144,12 +148,18 @@ class PageResolver:
                 if len(self._parsed) >= _MAX_PARSED:
                     self._parsed.clear()
                 self._parsed[spelling] = url
+        if route.allow is not None and not is_sample:
+            await route.allow.check(request)
         if url.redirect is not None:
             return CanonicalRedirect(self._mount, url.redirect)
         visit = self._visits.read(request, url.key) if function.wants_visit else None
         trace = current_trace.get()
-        with ReadTracker(route.name) as tracker, trace.step("page function") if trace else nullcontext():
-            page = await function.call(url.arguments, visit, request)
+        token = current_reader.set(page_reader(scope))
+        try:
+            with ReadTracker(route.name) as tracker, trace.step("page function") if trace else nullcontext():
+                page = await function.call(url.arguments, visit, request)
+        finally:
+            current_reader.reset(token)
         if isinstance(page, Response):
             return page
         links = route.links.link if route.links else None
@@ -201,25 +211,33 @@ class PageResolver:
             See ``resolve``. None if no route matches.
 
         Raises:
-            BadURL, TimedOut, BadPage: See ``resolve``.
+            BadURL, Denied, TimedOut, BadPage: See ``resolve``.
         """
         return await self._resolve_on(self._pages, key, origin, referer)
 
     async def _resolve_on(
-        self, routes: Sequence[PageRoute], key: str, origin: Scope | None = None, referer: str | None = None
+        self,
+        routes: Sequence[PageRoute],
+        key: str,
+        origin: Scope | None = None,
+        referer: str | None = None,
+        *,
+        is_sample: bool = False,
     ) -> PageRequest | Response | None:
         normalized = page_key(key)
         if normalized is None:
             return None
-        scope = self._scope_for(normalized, origin or {}, referer)
+        scope = self.scope_for(normalized, origin or {}, referer)
         for route in routes:
             match, child = route.matches(scope)
             if match is Match.FULL:
-                return await self.resolve(Request({**scope, **child}), route)
+                return await self.resolve(Request({**scope, **child}), route, is_sample=is_sample)
         return None
 
-    def _scope_for(self, key: str, origin: Mapping[str, Any], referer: str | None) -> dict[str, Any]:
-        """Return the ASGI scope of a GET for a key."""
+    def scope_for(
+        self, key: str, origin: Mapping[str, Any] = MappingProxyType({}), referer: str | None = None
+    ) -> dict[str, Any]:
+        """Return the ASGI scope of a GET for a key; see ``resolve_key``."""
         parts = urlsplit(key)
         path = self._mount.url(parts.path)
         headers = [pair for pair in origin.get("headers", ()) if pair[0] not in _NOT_INHERITED]
@@ -256,7 +274,7 @@ class PageResolver:
         samples = {name: _SAMPLES.get(type(c), "Lighthouse") for name, c in pattern.parameters.items()}
         try:
             async with asyncio.timeout(SAMPLE_TIME_LIMIT):
-                page_request = await self._resolve_on([route], pattern.build(pattern.parse(samples)))
+                page_request = await self._resolve_on([route], pattern.build(pattern.parse(samples)), is_sample=True)
         except BadSchema:
             raise
         except Exception as error:

@@ -17,6 +17,7 @@ from ..core.errors import BadURL
 from ..core.paths import ENCODED_SLASH
 from ..formats.links import Linker
 from ..formats.page import Page
+from .access_rule import AccessRule
 from .page_function import PageFunction
 from .patterns import PagePattern
 
@@ -75,6 +76,7 @@ class PageRoute(PatternRoute):
         endpoint: Takes a request and this route, and returns a response.
         links: The pattern of the pages that ``[[Title]]`` leads to. None: nowhere.
         prefetch: True if the page may be generated before it is clicked.
+        allow: Decides who may read the page. None: everyone.
     """
 
     def __init__(
@@ -85,18 +87,25 @@ class PageRoute(PatternRoute):
         links: PagePattern | None,
         *,
         prefetch: bool = True,
+        allow: AccessRule | None = None,
     ) -> None:
         super().__init__(pattern, function.name, endpoint, "GET")
         self.endpoint: PageEndpoint = endpoint
         self.function = function
         self.links = links
         self.prefetch = prefetch
+        self.allow = allow
+
+    @property
+    def depends_on_visitor(self) -> bool:
+        """True if the page may be different for another visitor, or refused."""
+        return self.allow is not None or self.function.wants_request or self.function.wants_visit
 
     def with_prefix(self, prefix: str) -> PageRoute:
         """Return the same page below a prefix."""
         pattern = self.pattern.with_prefix(prefix)
         function = PageFunction(self.function.function, pattern, self.name)
-        return PageRoute(pattern, function, self.endpoint, self.links, prefetch=self.prefetch)
+        return PageRoute(pattern, function, self.endpoint, self.links, prefetch=self.prefetch, allow=self.allow)
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Respond to a request, without the wrapper in which Starlette handles the exceptions of its endpoints."""

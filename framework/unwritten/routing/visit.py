@@ -26,9 +26,8 @@ class Visit:
         link_text: The text of the link there.
         sentence: The sentence around the link there.
         query: The query parameters. Of a repeated one the last value counts.
-        visitor: A pseudonym of the visitor's browser. "" until the browser has sent a form to an action that takes a
-            visit. Use it in actions, to know who sends a form. A page is the same for all visitors: return a response
-            for what depends on the visitor.
+        visitor: A pseudonym of the visitor's browser. "" until the browser has started a page, or sent a form to an
+            action that takes a visit. A template may show what depends on it; a prompt may not.
     """
 
     key: str

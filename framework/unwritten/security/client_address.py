@@ -8,7 +8,19 @@ import ipaddress
 from starlette.types import Scope
 
 FORWARDING_HEADERS = frozenset(
-    {b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-real-ip"}
+    {
+        b"cf-connecting-ip",
+        b"fastly-client-ip",
+        b"fly-client-ip",
+        b"forwarded",
+        b"true-client-ip",
+        b"via",
+        b"x-client-ip",
+        b"x-forwarded-for",
+        b"x-forwarded-host",
+        b"x-forwarded-proto",
+        b"x-real-ip",
+    }
 )
 """Headers that show that a proxy has forwarded a request."""
 
@@ -73,7 +85,10 @@ def is_in_process(scope: Scope) -> bool:
 
 
 def is_local_client(scope: Scope) -> bool:
-    """True if a request certainly comes from this machine and was not forwarded by a proxy."""
+    """True if a request may come from this machine: from a loopback address, without a header that a proxy adds.
+
+    A proxy that adds none looks the same, so nothing may be allowed for this reason alone.
+    """
     if any(name in FORWARDING_HEADERS for name, _ in scope["headers"]):
         return False
     server, client = scope.get("server"), scope.get("client")

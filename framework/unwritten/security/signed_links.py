@@ -35,7 +35,7 @@ class SignedLinks:
     """Signs the URLs of unwritten pages, and verifies signatures.
 
     The setting ``signed_links`` decides whether generating a page requires a signature: on, off, or auto, which
-    requires one where other machines can reach the app.
+    requires one of everyone but the owner of a private app.
     """
 
     def __init__(self, setting: str, exposure: Exposure, signer: Signer) -> None:
@@ -45,8 +45,12 @@ class SignedLinks:
 
     @property
     def required(self) -> bool:
-        """True if generating a page requires a signed link."""
+        """True if links are signed, because someone needs a signature to generate a page."""
         return self._exposure.is_public and self._setting != "off"
+
+    def requires(self, scope: Scope) -> bool:
+        """True if a client needs a signed link to generate a page."""
+        return self.required and not self._exposure.exempts(scope)
 
     def sign(self, url: str, source: LinkSource = "link") -> str:
         """Return the URL of an unwritten page, with a signature if one is required to generate it."""

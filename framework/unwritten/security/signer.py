@@ -14,7 +14,7 @@ import time
 from typing import Literal, TypeAlias
 
 import itsdangerous
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 
 FormCheck: TypeAlias = Literal["good", "stale", "forged"]
@@ -82,7 +82,10 @@ def _form_text(hour: int, action: str, page: str) -> str:
 
 
 class VisitorCookie:
-    """Recognizes a visitor's browser by a signed cookie. It is set by the first form whose action takes a ``Visit``.
+    """Recognizes a visitor's browser by a signed cookie.
+
+    It is set when the visitor starts the generation of a page, which only that visitor can stop, and by the first form
+    whose action takes a ``Visit``.
 
     The cookie holds a random number and its signature. Authors see a digest of the number, so a person who can read
     a table cannot take over a visitor's identity. It contains no personal data.
@@ -95,7 +98,7 @@ class VisitorCookie:
         self._signer = signer
         self.name = f"unwritten_{signer.digest('name', '')[:8]}"
 
-    def read(self, request: Request) -> str:
+    def read(self, request: HTTPConnection) -> str:
         """Return the visitor's identifier, or "" if the cookie is missing or invalid."""
         match = _COOKIE.fullmatch(request.cookies.get(self.name, ""))
         if match is None or not hmac.compare_digest(match[2], self._signer.digest("cookie", match[1])):

@@ -76,8 +76,8 @@ def search_pages(database: Database, text: str, limit: int) -> list[tuple[Any, .
     return [(key, title, _snippet(text, words), *rest) for key, title, text, *rest in rows]
 
 
-def find_mentions(database: Database, names: Sequence[str], without: str, limit: int) -> list[int]:
-    """Return the rows of pages whose text contains one of these names, in singular or plural, the best match first.
+def find_mentions(database: Database, names: Sequence[str], without: str, limit: int) -> list[tuple[int, str]]:
+    """Return rows and keys of pages whose text has one of these names, in singular or plural, the best match first.
 
     Args:
         database: The database.
@@ -91,7 +91,7 @@ def find_mentions(database: Database, names: Sequence[str], without: str, limit:
     if database.dialect == "sqlite":
         terms = (f'"{" ".join(words)}" OR "{" ".join(words)}s"' for words in phrases)
         rows = database.read(
-            """SELECT p.id FROM search JOIN pages p ON p.id = search.rowid
+            """SELECT p.id, p.key FROM search JOIN pages p ON p.id = search.rowid
                WHERE search MATCH ? AND p.key <> ? ORDER BY bm25(search, 2.0, 1.0), p.id LIMIT ?""",
             ("{text} : (" + " OR ".join(terms) + ")", without, limit),
         )
@@ -100,11 +100,11 @@ def find_mentions(database: Database, names: Sequence[str], without: str, limit:
         folded += [[*words[:-1], f"{words[-1]}s"] for words in folded]
         terms = (" <-> ".join(f"'{word}':B" for word in words) for words in folded)
         rows = database.read(
-            """SELECT p.id FROM search s JOIN pages p ON p.id = s.rowid CROSS JOIN CAST(? AS tsquery) AS query
+            """SELECT p.id, p.key FROM search s JOIN pages p ON p.id = s.rowid CROSS JOIN CAST(? AS tsquery) AS query
                WHERE s.words @@ query AND p.key <> ? ORDER BY ts_rank(s.words, query, 1) DESC, p.id LIMIT ?""",
             (" | ".join(f"({term})" for term in terms), without, limit),
         )
-    return [page for (page,) in rows]
+    return [(page, key) for page, key in rows]
 
 
 # -- words for PostgreSQL -----------------------------------------------------------------------------------------

@@ -28,11 +28,14 @@ class ReadTracker:
 
     Attributes:
         tables: The tables that it has read.
+        transaction: The transaction in which it is called. It sees the writes of that.
     """
 
     def __init__(self, function: str) -> None:
         self.function = function
         self.tables: set[str] = set()
+        access = _access.get()
+        self.transaction = access if isinstance(access, Transaction) else None
 
     def __enter__(self) -> ReadTracker:
         self._token = _access.set(self)
@@ -162,6 +165,8 @@ def read_rows(database: Database, table: str, sql: str, parameters: Collection[o
         return access.execute(lambda connection: connection.execute(sql, tuple(parameters)).fetchall())
     if isinstance(access, ReadTracker):
         access.tables.add(table)
+        if access.transaction is not None:
+            return access.transaction.execute(lambda connection: connection.execute(sql, tuple(parameters)).fetchall())
     return database.read(sql, parameters)
 
 

@@ -172,6 +172,7 @@ class Visitor:
                     await job.finished.wait()
                 path = site.mount.url(job.key)
                 if job.state != "written":
+                    job.message = job.detail or job.message  # a test sees the error itself
                     return VisitedPage(self, path, page.status, page.headers, site.job_renderer.shell(job).html)
                 # The response to a form may show an unfinished page too. It is opened at its own path.
                 status, headers, content = await self._request("GET", path, b"", referer)

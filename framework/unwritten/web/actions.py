@@ -1,17 +1,19 @@
 """Actions: from the POST request of a form to its response.
 
-1. The browser's headers and the form's token must show that the form comes from a page of this app.
+1. The browser's headers and the form's token must show that the form comes from a page of this app, and the visitor may
+   read that page.
 2. Fields are converted to the types of the function's parameters. Errors are shown beside the fields.
 3. A form that was submitted before with the same content gets the same response.
 4. The function runs in one transaction, which also stores the response.
-5. Open pages are updated, and new canvases are generated.
-6. The response redirects to the page of the form or to another page, or it is the function's own.
+5. The response redirects to the page of the form or to another page, or it is the function's own.
+6. Open pages are updated, and new canvases are generated. What fails now is logged and does not change the response.
 """
 
 from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import hashlib
 import json
 import logging
@@ -25,13 +27,13 @@ from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ..core.errors import BadApp, StoreError, StoreFull, StoreLocked, StoreReadOnly, TimedOut
+from ..core.errors import BadApp, BadURL, StoreError, StoreFull, StoreLocked, StoreReadOnly, TimedOut
 from ..core.mount import MountPoint
 from ..core.paths import page_key, page_path
 from ..rendering.renderer import Renderer
+from ..routing.access import PageAccess
 from ..routing.form_fields import FormPairs, FormState
-from ..routing.redirects import PageRedirect
-from ..routing.resolver import PageResolver
+from ..routing.redirects import CanonicalRedirect, PageRedirect
 from ..routing.routes import PageRequest
 from ..routing.visit import Visit, VisitReader
 from ..security.signer import FormCheck, Signer, VisitorCookie
@@ -39,7 +41,7 @@ from ..storage.database import Connection, Database, insert_row
 from ..storage.transactions import function_transaction
 from .action_routes import PAGE, TOKEN, ActionRoute, FormTags
 from .form_data import MAX_FIELD_SIZE, read_form
-from .live_updates import LiveUpdates
+from .live_updates import LiveUpdates, canvases_of
 from .page_handler import PageHandler
 
 log = logging.getLogger("unwritten")
@@ -88,7 +90,7 @@ class ActionHandler:
         visitor_cookie: VisitorCookie,
         visits: VisitReader,
         database: Database,
-        resolver: PageResolver,
+        access: PageAccess,
         renderer: Renderer,
         handler: PageHandler,
         updates: LiveUpdates,
@@ -100,7 +102,7 @@ class ActionHandler:
         self._visitor_cookie = visitor_cookie
         self._visits = visits
         self._database = database
-        self._resolver = resolver
+        self._access = access
         self._renderer = renderer
         self._handler = handler
         self._updates = updates
@@ -129,10 +131,17 @@ class ActionHandler:
         check = self._signer.verify_form(token, path, page)
         if check != "good":
             return self._refuse_token(check, path, page_key(page) or "", pairs)
+        submission = _Submission.create(path, form_id, pairs)
+        previous = self._previous_response(submission)
+        if previous is not None:
+            return previous
+        found = await self._find_page(page, request) if page else None
+        if isinstance(found, Response):
+            return found
+        page_request = found
         fields = route.function.form.parse(pairs)
         if isinstance(fields, FormState):
-            return await self._respond_invalid(request, path, page, pairs, fields)
-        submission = _Submission.create(path, form_id, pairs)
+            return await self._respond_invalid(page_request, path, page, pairs, fields)
         async with self._write_lock:
             previous = self._previous_response(submission)
             if previous is not None:
@@ -143,15 +152,32 @@ class ActionHandler:
                 visit = replace(visit, visitor=visitor)
             try:
                 response, names, written = await self._run(
-                    route, {**arguments, **fields}, visit, request, page, submission
+                    route, {**arguments, **fields}, visit, request, page, page_request, submission
                 )
             except ValidationError as error:  # of a model that the function made from its fields
                 form = route.function.form.explain(pairs, error)
-                return await self._respond_invalid(request, path, page, pairs, form)
+                return await self._respond_invalid(page_request, path, page, pairs, form)
             if cookie:
                 self._visitor_cookie.set_on(response, cookie, request)
         await self._updates.on_action(page, written, names, request)
-        return self._handler.sign_redirect(response, request)
+        try:
+            return self._handler.sign_redirect(response, request)
+        except StoreError as error:  # the action is committed
+            log.warning("%s: the redirect after an action is not signed: %s", path, error)
+            return response
+
+    async def _find_page(self, page: str, request: Request) -> PageRequest | Response:
+        """Return the page of a form, or the response by which its page function refuses the visitor.
+
+        Raises:
+            BadURL, Denied: If the visitor may not read the page.
+        """
+        found = await self._access.resolve_key(page, request.scope)
+        if isinstance(found, CanonicalRedirect):
+            found = await self._access.resolve_key(found.key, request.scope)
+        if found is None:
+            raise BadURL(f"The page of this form, {page}, does not exist, so nothing was done.", 404)
+        return found
 
     async def _run(
         self,
@@ -160,6 +186,7 @@ class ActionHandler:
         visit: Visit,
         request: Request,
         page: str,
+        page_request: PageRequest | None,
         submission: _Submission,
     ) -> tuple[Response, Sequence[str], set[str]]:
         """Call the function in a transaction. Return its response, the regions to update, and the changed tables."""
@@ -169,6 +196,8 @@ class ActionHandler:
                 result = await function.run(arguments, visit, request)
                 names = result.names if isinstance(result, Redraw) else ()
                 response = self._response(result, route, page or "/")
+                if names and page:
+                    await self._check_names(names, page, page_request, request)
                 if submission.form_id:
                     await asyncio.to_thread(
                         transaction.execute, lambda connection: _store_response(connection, submission, response)
@@ -176,6 +205,22 @@ class ActionHandler:
         except TimedOut as error:
             raise TimedOut(f"{error} All its changes were rolled back.") from None
         return response, names, transaction.written
+
+    async def _check_names(
+        self, names: Sequence[str], page: str, page_request: PageRequest | None, request: Request
+    ) -> None:
+        """Check that the page has the regions that an action redraws, before its writes are committed.
+
+        Raises:
+            BadApp: If it has not, neither before the action nor after it.
+        """
+        if page_request is not None:
+            with contextlib.suppress(BadApp):
+                canvases_of(page_request.page, names)
+                return
+        after = await self._access.resolve_key(page, request.scope)
+        if isinstance(after, PageRequest):
+            canvases_of(after.page, names)
 
     def _response(self, result: object, route: ActionRoute, page: str) -> Response:
         """Return the response for the result of an action's function."""
@@ -226,16 +271,15 @@ class ActionHandler:
             (text for kind, text in _REASONS.items() if isinstance(error, kind)), "The database does not respond now."
         )
         message = f"{reason} Your input is below: send it again in a moment. It is not saved twice."
-        response = self._resubmit_page(503, path, page if is_page_key(page) else "", pairs, message, form_id=form_id)
+        response = self._resubmit_page(503, path, page_key(page) or "", pairs, message, form_id=form_id)
         response.headers["retry-after"] = "10"
         return response
 
     async def _respond_invalid(
-        self, request: Request, path: str, page: str, pairs: FormPairs, form: FormState
+        self, page_request: PageRequest | None, path: str, page: str, pairs: FormPairs, form: FormState
     ) -> Response:
         """Respond with the form's page, with what was typed and the errors."""
-        page_request = await self._resolver.resolve_key(page, request.scope) if page else None
-        if isinstance(page_request, PageRequest):
+        if page_request is not None:
             return await self._handler.page_with_form(page_request, form)
         message = form.message or "Some fields are not valid."
         return self._resubmit_page(422, path, page, pairs, message, dict([*form.errors]))

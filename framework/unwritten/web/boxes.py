@@ -9,6 +9,7 @@ The only way out is the messages that ``box-host.js`` accepts.
 from __future__ import annotations
 
 import json
+import logging
 import re
 import time
 from collections.abc import Mapping
@@ -19,8 +20,11 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from unwritten_engine import EngineError
+
 from ..core.assets import asset_dir
-from ..core.errors import BadURL, UnwrittenError
+from ..core.errors import BadURL, Denied, UnwrittenError
+from ..core.incidents import report_to_visitor
 from ..core.paths import page_key
 from ..core.text import is_text
 from ..formats.app import extract_document, text_hash
@@ -30,6 +34,8 @@ from ..security.headers import is_cross_origin
 from ..security.rate_limits import ClientWindows
 from ..storage.database import Connection, Database, insert_row
 from .site import GetSite, Site
+
+log = logging.getLogger("unwritten")
 
 FORMAT = "app"
 
@@ -166,6 +172,7 @@ def box_routes(get_site: GetSite) -> list[BaseRoute]:
         page, region = _page_and_region(request.query_params)
         if request.headers.get("sec-fetch-dest") == "document":  # opened in a tab, without the page around it
             return PageRedirect(site.mount, (await site.handler.find_page(page, request)).key)
+        await _check_access(site, page, region, request)
         text = find_text(site, page, region, request.query_params.get("text"))
         if text is None:
             return HTMLResponse("<!doctype html><p>This app does not exist any more.", 404, _HEADERS)
@@ -176,9 +183,11 @@ def box_routes(get_site: GetSite) -> list[BaseRoute]:
             site = await get_site()
             if request.method == "POST":
                 return await _save(saves, site, request)
-            return _load(site, request)
-        except UnwrittenError as error:  # box-host.js expects JSON
-            return JSONResponse({"message": str(error)}, getattr(error, "status", 503), _JSON_HEADERS)
+            return await _load(site, request)
+        except (UnwrittenError, EngineError) as error:  # box-host.js expects JSON
+            message = report_to_visitor(log, request.url.path, error)
+            status = 403 if isinstance(error, Denied) else getattr(error, "status", 503)
+            return JSONResponse({"message": message}, status, _JSON_HEADERS)
 
     return [
         Route("/box", show, name="box"),
@@ -186,8 +195,9 @@ def box_routes(get_site: GetSite) -> list[BaseRoute]:
     ]
 
 
-def _load(site: Site, request: Request) -> Response:
+async def _load(site: Site, request: Request) -> Response:
     page, region = _page_and_region(request.query_params)
+    await _check_access(site, page, region, request)
     _check_exists(site, page, region)
     return JSONResponse({"state": saved_state(site.store.database, page, region)}, headers=_JSON_HEADERS)
 
@@ -201,6 +211,7 @@ async def _save(saves: ClientWindows, site: Site, request: Request) -> Response:
     window.add(now)
     values = await _read_json(request)
     page, region = _page_and_region(values)
+    await _check_access(site, page, region, request)
     _check_exists(site, page, region)
     await save_state(site.store.database, page, region, values["state"])
     return JSONResponse({}, headers=_JSON_HEADERS)
@@ -234,9 +245,23 @@ def _page_and_region(values: Mapping[str, str]) -> tuple[str, str]:
     return page, region
 
 
+async def _check_access(site: Site, page: str, region: str, request: Request) -> None:
+    """Check that the visitor may read the page of a box.
+
+    Raises:
+        BadURL: If the visitor may not, with the same message as if there were no box.
+    """
+    if not await site.access.may_read(page, request.scope):
+        raise _not_found(page, region)
+
+
 def _check_exists(site: Site, page: str, region: str) -> None:
     if find_text(site, page, region) is None:
-        raise BadURL(f"The page {page} has no app {region!r}.", 404)
+        raise _not_found(page, region)
+
+
+def _not_found(page: str, region: str) -> BadURL:
+    return BadURL(f"The page {page} has no app {region!r}.", 404)
 
 
 def _too_large() -> BadURL:

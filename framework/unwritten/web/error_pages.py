@@ -27,6 +27,7 @@ from ..core.errors import (
     TimedOut,
     UnwrittenError,
 )
+from ..core.incidents import report_to_visitor
 from ..core.tracebacks import error_reports, format_report, is_logged, log_error
 from ..security.headers import accepts_html
 from .site import GetSite
@@ -54,9 +55,16 @@ _TITLES: Mapping[int, str] = {
 class ErrorPages:
     """Turns exceptions into error pages, or into plain text for clients that do not accept HTML."""
 
-    def __init__(self, name: str, get_site: GetSite, is_developer: Callable[[Scope], bool]) -> None:
+    def __init__(
+        self,
+        name: str,
+        get_site: GetSite,
+        is_developer: Callable[[Scope], bool],
+        is_owner: Callable[[Scope], bool],
+    ) -> None:
         self._name = name
         self._get_site = get_site
+        self._is_owner = is_owner
         self._is_developer = is_developer
         # Starlette passes unexpected exceptions on to the server, which logs them a second time.
         logging.getLogger("uvicorn.error").addFilter(_is_unlogged)
@@ -89,8 +97,10 @@ class ErrorPages:
         if isinstance(error, StoreReadOnly):
             return await self._respond(request, 503, str(error), title="This server only reads its database")
         if isinstance(error, (StoreError, EngineError, PageFailed)):
-            log.error("%s: %s", request.url.path, error)
-            return await self._respond(request, 503, str(error), {"retry-after": "10"})
+            message = report_to_visitor(log, request.url.path, error)
+            if self._is_owner(request.scope):
+                message = str(error)
+            return await self._respond(request, 503, message, {"retry-after": "10"})
         return await self.server_error(request, error)
 
     async def server_error(self, request: Request, error: Exception) -> Response:

@@ -15,6 +15,9 @@ To the browser:
 * ``refused``: the browser's message was not valid.
 * ``refresh``: templates or static files have changed.
 
+A visitor receives only what a GET of the page would show; see ``routing.access``. That is checked when a page is
+watched, followed or shown, when a new job of it starts, and once a minute.
+
 Nothing is queued. When the socket is free, the latest frame of every changed region is sent, so a slow browser skips
 frames and never falls behind. Following a page starts no work: only a GET request or an action does, and pages
 behind links in view may be prefetched.
@@ -23,19 +26,21 @@ behind links in view may be prefetched.
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from ..core.errors import StoreError
+from ..core.incidents import report_to_visitor
 from ..core.paths import page_key
 from ..core.tracebacks import log_error
+from ..formats.page import Page
 from ..generation.page_job import PageJob, Subscriber
 from ..generation.prefetcher import Viewer
 from ..security.client_address import client_id
@@ -72,9 +77,13 @@ SEND_TIMEOUT = 30.0
 CLOSE_TIMEOUT = 1.0
 """Seconds after which a browser that does not receive is disconnected when its socket is closed."""
 
+RECHECK_SECONDS = 60.0
+"""Seconds after which the right to read what a tab shows is checked again, because sessions expire."""
+
 _POLICY_VIOLATION, _INTERNAL_ERROR, _TRY_AGAIN_LATER = 1008, 1011, 1013
 
 _SHARED = "Other visitors are reading this page, so it is not stopped."
+_NOT_STARTER = "Only the visitor who has opened this page first can stop it."
 
 
 @dataclass
@@ -84,12 +93,14 @@ class _JobSubscription:
     Attributes:
         job: The job.
         seen: The number of the last frame of each region.
+        page: What the page function returned for the tab's visitor. None: it is the same for all visitors.
         num_updates: The job's ``num_updates`` at the last sending.
         status: The page's state and message at the last sending.
     """
 
     job: PageJob
     seen: dict[str, int]
+    page: Page | None = None
     num_updates: int = -1
     status: tuple[str, str] = ("", "")
 
@@ -114,7 +125,10 @@ class LiveSocket:
         self._jobs: dict[str, _JobSubscription] = {}
         self._pages: dict[str, tuple[PageSubscription, dict[str, int]]] = {}
         self._outbox: list[dict[str, Any]] = []
-        self._handlers: dict[str, Callable[[str, Mapping[str, Any]], None]] = {
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._recheck_task: asyncio.Task[None] | None = None
+        self._viewed = ""
+        self._handlers: dict[str, Callable[[str, Mapping[str, Any]], Awaitable[None]]] = {
             "watch": self._watch,
             "leave": self._leave,
             "stop": self._stop,
@@ -132,7 +146,7 @@ class LiveSocket:
             await self._websocket.close(_POLICY_VIOLATION)  # before accept: the browser sees 403
             return
         await self._websocket.accept()
-        limit = self._site.budgets.limit("visitor_sockets")
+        limit = self._site.budgets.limit("visitor_sockets", self._websocket.scope)
         if limit and self._site.sockets.count(self.client_id) >= limit:
             self._site.metrics.refused["sockets"] += 1
             await self._close(_POLICY_VIOLATION, "too many sockets")  # the browser works without one
@@ -149,10 +163,13 @@ class LiveSocket:
         finally:
             # Without an await: if this task is being cancelled, nothing after an await may run.
             self._site.sockets.remove(self)
+            for task in (self._recheck_task, *self._tasks):
+                if task is not None:
+                    task.cancel()
             for key in list(self._jobs):
-                self._leave(key)
+                self._drop_job(key)
             for key in list(self._pages):
-                self._unfollow(key)
+                self._drop_page(key)
             if self._viewer is not None and self._site.prefetcher is not None:
                 self._site.prefetcher.on_close(self._viewer)
             sender.cancel()
@@ -179,19 +196,19 @@ class LiveSocket:
                 await self._close(_POLICY_VIOLATION, "too many messages")
                 return
             try:
-                self._dispatch(message.get("text"))
+                await self._dispatch(message.get("text"))
             except _InvalidMessage as error:
                 invalid += 1
                 self._outbox.append(refused_message(str(error)))
             except StoreError as error:
-                self._outbox.append(refused_message(str(error)))
+                self._outbox.append(refused_message(report_to_visitor(log, "A live socket", error)))
             self._subscriber.changed.set()
             if invalid > MAX_INVALID_MESSAGES:
                 await asyncio.sleep(self._interval)  # so that the last reply is sent first
                 await self._close(_POLICY_VIOLATION, "invalid messages")
                 return
 
-    def _dispatch(self, text: str | None) -> None:
+    async def _dispatch(self, text: str | None) -> None:
         if text is None or len(text) > MAX_MESSAGE_LENGTH:
             raise _InvalidMessage(f"A message is a JSON text of up to {MAX_MESSAGE_LENGTH} characters.")
         try:
@@ -207,10 +224,15 @@ class LiveSocket:
         if handler is None:
             *others, last = self._handlers
             raise _InvalidMessage(f"The type of a message is {', '.join(others)} or {last}.")
-        handler(key, message)
+        await handler(key, message)
 
-    def _watch(self, key: str, message: Mapping[str, Any]) -> None:
+    async def _watch(self, key: str, message: Mapping[str, Any]) -> None:
         seen = _seen_numbers(message)
+        is_readable, page = await self._check(key)
+        if not is_readable:
+            self._drop_job(key)
+            self._outbox.append(settled_message(key, "unwritten"))
+            return
         job = self._site.jobs.recent(key)
         if job is None:
             stored = bool(self._site.store.exists([key]))
@@ -218,28 +240,39 @@ class LiveSocket:
             return
         if key not in self._jobs and len(self._jobs) >= MAX_PAGES:
             raise _InvalidMessage(f"One tab may watch up to {MAX_PAGES} pages at the same time.")
-        self._leave(key)
+        self._drop_job(key)
         # Higher frame numbers than the job's are those of another job.
         if any(seen.get(name, 0) > region_job.number for name, region_job in job.regions.items()):
             seen = {}
             self._outbox.append(restart_message(key, job.regions))
         self._site.jobs.promote(job)
         job.subscribe(self._subscriber)
-        self._jobs[key] = _JobSubscription(job, seen)
+        self._jobs[key] = _JobSubscription(job, seen, page)
 
-    def _leave(self, key: str, message: Mapping[str, Any] = MappingProxyType({})) -> None:
+    async def _leave(self, key: str, message: Mapping[str, Any]) -> None:
+        self._drop_job(key)
+
+    def _drop_job(self, key: str) -> None:
         subscription = self._jobs.pop(key, None)
         if subscription:
             self._site.jobs.unsubscribe(subscription.job, self._subscriber)
 
-    def _stop(self, key: str, message: Mapping[str, Any]) -> None:
+    async def _stop(self, key: str, message: Mapping[str, Any]) -> None:
         subscription = self._jobs.get(key)
         if subscription is None:
             raise _InvalidMessage("Only a page that is watched can be stopped.")
-        if subscription.job.num_subscribers > 1:
-            self._outbox.append(page_message(self._site.renderer, subscription.job, _SHARED))
+        job = subscription.job
+        if job.num_subscribers > 1:
+            self._outbox.append(page_message(self._site.renderer, job, _SHARED))
+        elif not self._may_stop(job):
+            self._outbox.append(page_message(self._site.renderer, job, _NOT_STARTER))
         else:
-            self._site.jobs.stop(subscription.job)
+            self._site.jobs.stop(job)
+
+    def _may_stop(self, job: PageJob) -> bool:
+        """True if this tab's visitor has started a job, or owns the app."""
+        visitor = self._site.visitor_cookie.read(self._websocket)
+        return bool(visitor and visitor == job.visitor) or self._site.exposure.owner.owns(self._websocket.scope)
 
     def _new_viewer(self) -> Viewer | None:
         """Return the viewer for the prefetcher, or None if nothing should be prefetched for this tab."""
@@ -247,38 +280,103 @@ class LiveSocket:
             return None
         return Viewer(self._websocket.scope, self.send_soon)
 
-    def _view(self, key: str, message: Mapping[str, Any]) -> None:
+    async def _view(self, key: str, message: Mapping[str, Any]) -> None:
         links, hover, press = (message.get(name) for name in ("links", "hover", "press"))
         if not isinstance(links, list) or len(links) > MAX_LINKS or not all(isinstance(link, str) for link in links):
             raise _InvalidMessage(f"The links in view are a list of up to {MAX_LINKS} keys.")
         if not all(link is None or isinstance(link, str) for link in (hover, press)):
             raise _InvalidMessage("The link that is hovered or pressed is a key or null.")
         if self._viewer is not None and self._site.prefetcher is not None:
+            if key != self._viewed and not (await self._check(key))[0]:
+                return
+            self._viewed = key
             self._site.prefetcher.on_view(self._viewer, key, links, str(hover or ""), str(press or ""))
 
-    def _hide(self, key: str, message: Mapping[str, Any]) -> None:
+    async def _hide(self, key: str, message: Mapping[str, Any]) -> None:
+        self._drop_view(key)
+
+    def _drop_view(self, key: str) -> None:
+        if key == self._viewed:
+            self._viewed = ""
         if self._viewer is not None and self._site.prefetcher is not None:
             self._site.prefetcher.on_hide(self._viewer, key)
 
-    def _follow(self, key: str, message: Mapping[str, Any]) -> None:
+    async def _follow(self, key: str, message: Mapping[str, Any]) -> None:
         if key not in self._pages and len(self._pages) >= MAX_PAGES:
             raise _InvalidMessage(f"One tab may follow up to {MAX_PAGES} pages at the same time.")
-        self._unfollow(key)
-        subscription = PageSubscription(self._subscriber, self._follow_job, self._websocket.scope)
+        self._drop_page(key)
+        if not (await self._check(key))[0]:
+            self._deny(key)
+            return
+        subscription = PageSubscription(
+            self._subscriber, self._on_job, functools.partial(self._deny, key), self._websocket.scope
+        )
         self._pages[key] = subscription, _seen_numbers(message)
         self._site.updates.subscribe(key, subscription)
 
-    def _unfollow(self, key: str, message: Mapping[str, Any] = MappingProxyType({})) -> None:
+    async def _unfollow(self, key: str, message: Mapping[str, Any]) -> None:
+        self._drop_page(key)
+
+    def _drop_page(self, key: str) -> None:
         page = self._pages.pop(key, None)
         if page:
             self._site.updates.unsubscribe(key, page[0])
 
-    def _follow_job(self, job: PageJob) -> None:
-        """Follow a new job of a page that the tab shows. The tab has its current frames already."""
-        self._leave(job.key)
+    def _on_job(self, job: PageJob) -> None:
+        """Follow a new job of a page that the tab shows, if its visitor may still read the page."""
+        seen = {name: region_job.number for name, region_job in job.regions.items()}  # the tab has these frames
+        if self._site.access.is_open(job.key):
+            self._follow_job(job, seen, None)
+            return
+
+        async def follow_if_readable() -> None:
+            is_readable, page = await self._check(job.key)
+            if not is_readable:
+                self._deny(job.key)
+            elif job.key in self._pages:
+                self._follow_job(job, seen, page)
+
+        task = asyncio.create_task(follow_if_readable(), name=f"checking access to {job.key}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _follow_job(self, job: PageJob, seen: dict[str, int], page: Page | None) -> None:
+        self._drop_job(job.key)
         job.subscribe(self._subscriber)
-        seen = {name: region_job.number for name, region_job in job.regions.items()}
-        self._jobs[job.key] = _JobSubscription(job, seen)
+        self._jobs[job.key] = _JobSubscription(job, seen, page)
+        self._subscriber.changed.set()
+
+    # -- access -------------------------------------------------------------------------------------------
+
+    async def _check(self, key: str) -> tuple[bool, Page | None]:
+        """Return whether the tab's visitor may read a page, and what the page function returned for that visitor.
+
+        The page is None if it is the same for all visitors.
+        """
+        access = self._site.access
+        if access.is_open(key):
+            return True, None
+        page_request = await access.find(key, self._websocket.scope)
+        if page_request is None:
+            return False, None
+        if self._recheck_task is None:
+            self._recheck_task = asyncio.create_task(self._recheck(), name="rechecking access")
+        return True, page_request.page
+
+    async def _recheck(self) -> None:
+        """Check again and again whether the visitor may still read what the tab shows."""
+        while True:
+            await asyncio.sleep(RECHECK_SECONDS)
+            for key in {*self._jobs, *self._pages, self._viewed} - {""}:
+                if not await self._site.access.may_read(key, self._websocket.scope):
+                    self._deny(key)
+
+    def _deny(self, key: str) -> None:
+        """Stop sending a page that the visitor may not read. The browser loads it again, and sees why."""
+        self._drop_job(key)
+        self._drop_page(key)
+        self._drop_view(key)
+        self.send_soon(settled_message(key, "unwritten"))
 
     # -- to the browser -----------------------------------------------------------------------------------
 
@@ -319,8 +417,8 @@ class LiveSocket:
         """Return everything that the tab has not received yet, as JSON."""
         messages = [encode(message) for message in self._outbox]
         self._outbox.clear()
-        for key, (_, seen) in self._pages.items():  # before the frames of canvases inside them
-            for name, (number, text) in self._site.updates.region_messages(key).items():
+        for key, (followed, seen) in self._pages.items():  # before the frames of canvases inside them
+            for name, (number, text) in followed.regions.items():
                 shown = seen.get(name, 0)
                 if number < shown:  # a number of another server, or of a clock that was ahead
                     messages.append(encode(restart_message(key, [name])))
@@ -332,18 +430,26 @@ class LiveSocket:
             if subscription.num_updates == job.num_updates:
                 continue
             subscription.num_updates = job.num_updates
+            followed_page = self._pages[key][0].page if key in self._pages else None
+            page = followed_page or subscription.page  # the former is the newer one
             for name, region_job in job.regions.items():
                 if region_job.number > subscription.seen.get(name, 0):
-                    messages.append(self._site.job_renderer.frame_message(job, name))
+                    messages.append(self._site.job_renderer.frame_message(job, name, page))
                     subscription.seen[name] = region_job.number
-            status = (job.state, self._queue_text(job) or job.message)
+            status = (job.state, self._queue_text(job) or self._message(job))
             if status != subscription.status:
                 subscription.status = status
                 messages.append(encode(page_message(self._site.renderer, job, status[1])))
             # Not as soon as the page is stored: hooks run before the job leaves the queue.
             if self._site.jobs.get(key) is not job:
-                self._leave(key)
+                self._drop_job(key)
         return messages
+
+    def _message(self, job: PageJob) -> str:
+        """Return a job's message. Only the owner sees the text of an error."""
+        if job.detail and self._site.exposure.owner.owns(self._websocket.scope):
+            return job.detail
+        return job.message
 
     def _queue_text(self, job: PageJob) -> str:
         """Return a sentence about the job's place in the queue, or "" if it does not wait."""

@@ -2,7 +2,7 @@
 
 A tab subscribes to a page with state regions for as long as it shows it. When a table is written, every subscribed
 page that has read it is resolved again: its page function is called, changed regions are sent to all subscribers, and
-new canvases are generated.
+new canvases are generated. A page that may depend on the visitor is resolved for each visitor.
 """
 
 from __future__ import annotations
@@ -10,15 +10,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import Scope
 
 from unwritten_engine.errors import suggestion
 
-from ..core.errors import BadApp, Busy, Denied, OverBudget, UnwrittenError
+from ..core.errors import BadApp, BadURL, Busy, Denied, OverBudget, StoreError, TimedOut, UnwrittenError
 from ..core.tracebacks import log_error
 from ..formats.page import Page
 from ..generation.job_queue import JobQueue
@@ -27,7 +28,7 @@ from ..generation.page_job import JobObserver, PageJob, Subscriber
 from ..rendering.blocks import StateRegion
 from ..rendering.regions import PageView
 from ..rendering.renderer import Renderer
-from ..routing.resolver import PageResolver
+from ..routing.access import PageAccess, identity
 from ..routing.routes import PageRequest
 from ..storage.pages import PageStore
 from ..storage.records import Change
@@ -57,25 +58,18 @@ class PageSubscription:
     Attributes:
         subscriber: Notified when there is something new.
         on_start: Called when a new job of the page starts, so that its frames are followed.
+        on_denied: Called when the tab's visitor may not read the page any more. It ends the subscription.
         scope: The connection of the tab.
+        page: What the page function returned for the tab's visitor. None: it is the same for all visitors.
+        regions: The number and the message of each state region, for the tab's visitor. Empty until it is resolved.
     """
 
     subscriber: Subscriber
     on_start: Callable[[PageJob], None]
+    on_denied: Callable[[], None]
     scope: Scope
-
-
-@dataclass
-class _SubscribedPage:
-    """The current state of a subscribed page.
-
-    Attributes:
-        regions: The number and the message of each state region.
-        tables: The tables that its page function has read.
-    """
-
-    regions: Mapping[str, tuple[int, str]]
-    tables: frozenset[str]
+    page: Page | None = None
+    regions: Mapping[str, tuple[int, str]] = field(default_factory=dict)
 
 
 class LiveUpdates(JobObserver):
@@ -84,7 +78,7 @@ class LiveUpdates(JobObserver):
     def __init__(
         self,
         *,
-        resolver: PageResolver,
+        access: PageAccess,
         renderer: Renderer,
         store: PageStore,
         jobs: JobQueue,
@@ -92,7 +86,7 @@ class LiveUpdates(JobObserver):
         job_renderer: JobRenderer,
         cache: PageCache,
     ) -> None:
-        self._resolver = resolver
+        self._access = access
         self._renderer = renderer
         self._store = store
         self._jobs = jobs
@@ -100,7 +94,7 @@ class LiveUpdates(JobObserver):
         self._job_renderer = job_renderer
         self._cache = cache
         self._subscriptions: dict[str, set[PageSubscription]] = {}
-        self._current: dict[str, _SubscribedPage] = {}
+        self._tables: dict[str, frozenset[str]] = {}  # those that the page function of a subscribed page has read
         self._stale: dict[str, bool] = {}
         self._updating: dict[str, asyncio.Task[None]] = {}
         self._slow: set[str] = set()
@@ -121,27 +115,21 @@ class LiveUpdates(JobObserver):
         subscriptions.discard(subscription)
         if not subscriptions:
             self._subscriptions.pop(key, None)
-            self._current.pop(key, None)
+            self._tables.pop(key, None)
             self._slow.discard(key)
-
-    def region_messages(self, key: str) -> Mapping[str, tuple[int, str]]:
-        """Return the number and the message of each state region of a subscribed page. Empty until it is resolved."""
-        page = self._current.get(key)
-        return page.regions if page else {}
 
     # -- events -------------------------------------------------------------------------------------------
 
     async def on_action(self, key: str, tables: Collection[str], redraw: Collection[str], request: Request) -> None:
         """Update pages after an action. On return, the generation of new canvases on its own page has started.
 
+        The action is committed, so what fails here is logged, and the response to the form stays as it is.
+
         Args:
             key: The page with the action's form.
             tables: The tables that it has written.
             redraw: Regions of that page to render again or regenerate.
             request: The action's request. Its client is charged.
-
-        Raises:
-            BadApp: If the page has no region of that name, or cannot be rendered.
         """
         try:
             await self._update_page(key, allow_new=True, redraw=redraw, request=request)
@@ -150,6 +138,10 @@ class LiveUpdates(JobObserver):
         except Busy as error:
             log.warning("%s: new canvases are generated later: %s", key, error)
             self._starter.mark_pending(key, redraw)
+        except UnwrittenError as error:
+            log.error("%s: the page is not updated after an action: %s", key, error)
+        except Exception as error:
+            log_error(log, f"{key}: the page is not updated after an action", error)
         self._refresh({*self._pages_reading(tables), key} & self._subscriptions.keys(), changed=True)
 
     def on_table_write(self, table: str) -> None:
@@ -168,7 +160,7 @@ class LiveUpdates(JobObserver):
 
     def _pages_reading(self, tables: Collection[str]) -> list[str]:
         """Return the subscribed pages that have read one of these tables."""
-        return [key for key, page in self._current.items() if page.tables & {*tables}]
+        return [key for key, read in self._tables.items() if read & {*tables}]
 
     # -- refreshing ---------------------------------------------------------------------------------------
 
@@ -220,33 +212,65 @@ class LiveUpdates(JobObserver):
             self._starter.pending_regions.pop(key, None)
 
     async def _update_regions(self, key: str) -> None:
-        """Render the state regions of a subscribed page, and notify its subscribers."""
-        if key not in self._subscriptions:
-            return
-        page_request = await self._resolver.resolve_key(key, self._subscriber_scope(key))
-        if isinstance(page_request, PageRequest) and key in self._subscriptions:
-            regions = await self._state_regions(page_request)
-            messages = {
-                name: (region.number, state_region_message(key, name, region)) for name, region in regions.items()
+        """Render the state regions of a subscribed page for its subscribers, and notify them.
+
+        A page that is not open is resolved for each visitor: its function may return other values, or refuse.
+        """
+        is_open = self._access.is_open(key)
+        groups: dict[bytes, list[PageSubscription]] = {}
+        for subscription in self._subscriptions.get(key, ()):
+            groups.setdefault(b"" if is_open else identity(subscription.scope), []).append(subscription)
+        tables: frozenset[str] = frozenset()
+        for subscriptions in groups.values():
+            page_request = await self._resolve(key, subscriptions)
+            if page_request is not None:
+                await self._update_subscriptions(page_request, subscriptions, is_open=is_open)
+                tables |= page_request.tables
+        if key in self._subscriptions:
+            self._tables[key] = tables
+
+    async def _resolve(self, key: str, subscriptions: Sequence[PageSubscription]) -> PageRequest | None:
+        """Resolve a page for the tabs of one visitor. End their subscriptions if the visitor may not read it."""
+        try:
+            page_request = await self._access.resolve_key(key, subscriptions[0].scope)
+        except (StoreError, TimedOut) as error:
+            log.warning("%s: open tabs are not updated: %s", key, error)
+            return None
+        except (Denied, BadURL, HTTPException):
+            page_request = None
+        except Exception as error:
+            log_error(log, f"{key}: open tabs are not updated", error)
+            return None
+        if isinstance(page_request, PageRequest):
+            return page_request
+        for subscription in subscriptions:
+            subscription.on_denied()
+        return None
+
+    async def _update_subscriptions(
+        self, page_request: PageRequest, subscriptions: Sequence[PageSubscription], *, is_open: bool
+    ) -> None:
+        key = page_request.key
+        regions = await self._state_regions(page_request)
+        messages = {name: state_region_message(key, name, region) for name, region in regions.items()}
+        for subscription in subscriptions:
+            subscription.page = None if is_open else page_request.page
+            known = {text: number for number, text in subscription.regions.values()}
+            subscription.regions = {
+                name: (known.get(text, regions[name].number), text) for name, text in messages.items()
             }
-            self._current[key] = _SubscribedPage(messages, page_request.tables)
-            for subscription in self._subscriptions.get(key, ()):
-                subscription.subscriber.changed.set()
+            subscription.subscriber.changed.set()
 
     async def _state_regions(self, page_request: PageRequest) -> Mapping[str, StateRegion]:
         """Return the state regions of a page, as they are now."""
         job = self._jobs.get(page_request.key)
         if job is not None:
-            return self._job_renderer.shell(job).state_regions
+            return self._job_renderer.shell(job, page_request.page).state_regions
         rendered = await self._cache.rendered(page_request, is_visit=False)
         if rendered is not None:
             return rendered.state_regions
         view = PageView(key=page_request.key, title=page_request.title)
         return self._renderer.shell(view, page_request.page, {}).state_regions
-
-    def _subscriber_scope(self, key: str) -> Scope | None:
-        """Return the connection of one subscriber of a page, whose session and user its page function sees."""
-        return next((subscription.scope for subscription in self._subscriptions.get(key, ())), None)
 
     # -- new canvases -------------------------------------------------------------------------------------
 
@@ -259,18 +283,19 @@ class LiveUpdates(JobObserver):
             key: The page.
             allow_new: True if missing canvases may be generated even if the page has never been generated.
             redraw: Regions to regenerate.
-            request: The request that caused the update. Its client is charged. None: that of a subscriber.
+            request: The request that caused the update. Its client is charged. None: that of a subscriber who may
+                read the page.
 
         Raises:
             Busy, OverBudget, Denied, BadApp: See ``JobStarter.start``.
         """
-        page_request = await self._resolver.resolve_key(key, request.scope if request else self._subscriber_scope(key))
-        if not isinstance(page_request, PageRequest):
+        page_request = await self._resolve_for_update(key, request)
+        if page_request is None:
             return
-        canvases = _canvases_of(page_request.page, redraw)
+        canvases = canvases_of(page_request.page, redraw)
         job = self._jobs.get(page_request.key)
         if job is not None:
-            self._starter.update(job, page_request)
+            await self._starter.update(job, page_request)
             if canvases:
                 self._starter.mark_pending(page_request.key, canvases)
         elif canvases:
@@ -282,6 +307,21 @@ class LiveUpdates(JobObserver):
         ):
             await self._starter.start(page_request, searched=True)
 
+    async def _resolve_for_update(self, key: str, request: Request | None) -> PageRequest | None:
+        """Resolve a page for the visitor who caused an update, or else for the first subscriber who may read it."""
+        if request is not None:
+            found = await self._access.resolve_key(key, request.scope)
+            return found if isinstance(found, PageRequest) else None
+        scopes = {identity(subscription.scope): subscription.scope for subscription in self._subscriptions.get(key, ())}
+        if not scopes or self._access.is_open(key):
+            found = await self._access.resolve_key(key, next(iter(scopes.values()), None))
+            return found if isinstance(found, PageRequest) else None
+        for scope in scopes.values():
+            page_request = await self._access.find(key, scope)
+            if page_request is not None:
+                return page_request
+        return None
+
     async def _regenerate(self, page_request: PageRequest, names: set[str]) -> None:
         """Regenerate canvases, and generate missing ones, as the next version of the page."""
         stored = self._store.get(page_request.key)
@@ -289,7 +329,8 @@ class LiveUpdates(JobObserver):
             await self._starter.start(page_request, searched=True)
             return
         finished = {name: canvas for name, canvas in stored.canvases.items() if name not in names}
-        region_jobs = await self._starter.region_jobs(page_request, finished)
+        facts = await self._starter.recall(page_request)
+        region_jobs = await self._starter.region_jobs(page_request, finished, facts)
         regions = tuple(name for name, region_job in region_jobs.items() if region_job.state != "written")
         change = Change("rewritten", base=stored.version, regions=regions)
         await self._starter.start(page_request, searched=True, region_jobs=region_jobs, change=change, previous=stored)
@@ -307,7 +348,7 @@ class LiveUpdates(JobObserver):
         self._updating.clear()  # a task that never ran could not remove itself
 
 
-def _canvases_of(page: Page, names: Collection[str]) -> set[str]:
+def canvases_of(page: Page, names: Collection[str]) -> set[str]:
     """Return the canvases that these region names stand for: one, or all of a group. State regions have none.
 
     Raises:

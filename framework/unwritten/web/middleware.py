@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ..core.errors import BadURL
 from ..core.mount import MountPoint
 from ..core.settings import Settings
+from ..routing.access import ACCESS_CHECK
+from ..routing.reader import Reader, current_reader
 from ..security.client_address import FORWARDING_HEADERS
 from ..security.exposure import Exposure
 from ..security.hosts import AllowedHosts
+from ..security.owner import OWNER_MARK
 from ..security.signed_links import SIGNATURE_MARK, take_signature
 from .transport import remember_transport
 
@@ -40,6 +45,9 @@ class ConnectionMiddleware:
         if scope["type"] not in {"http", "websocket"}:
             await self._app(scope, receive, send)
             return
+        if ACCESS_CHECK in scope:  # made by the framework itself, on behalf of a connection that was checked
+            await self._app(scope, receive, send)
+            return
         connection = _direct_connection(scope)
         if connection is None or connection not in self._checked:
             try:
@@ -48,17 +56,26 @@ class ConnectionMiddleware:
                 self._exposure.refused_hosts += 1
                 await _refuse(error, scope, receive, send)
                 return
-            self._exposure.observe(scope)
             if connection is not None:
                 if len(self._checked) >= _MAX_CHECKED:
                     self._checked.clear()
                 self._checked.add(connection)
+        if scope["type"] == "http" and OWNER_MARK in scope["query_string"]:
+            scope, response = self._exposure.owner.sign_in(scope)
+            if response is not None:
+                await response(scope, receive, send)
+                return
+        self._exposure.observe(scope)
         if scope.get("root_path", "") != self._mount.root_path:
             self._mount.update(scope.get("root_path", ""))
         remember_transport(scope, receive)
         if scope["type"] == "http" and SIGNATURE_MARK in scope["query_string"]:
             scope = take_signature(scope)
-        await self._app(scope, receive, send)
+        token = current_reader.set(Reader(scope, asyncio.get_running_loop()))
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            current_reader.reset(token)
 
 
 def _direct_connection(scope: Scope) -> tuple[object, ...] | None:

@@ -14,8 +14,8 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from unwritten_engine import EngineError
 
 from ..core.errors import UnwrittenError
+from ..core.settings import OWNER_VARIABLE
 from ..generation.metrics import Histogram
-from ..security.client_address import is_local_client
 from ..security.headers import NO_STORE
 from .site import GetSite, Site
 
@@ -74,11 +74,12 @@ async def _is_writable(site: Site) -> bool:
 
 
 async def metrics_endpoint(get_site: GetSite, request: Request) -> Response:
-    """Respond to ``/metrics`` in Prometheus' text format: to this machine, or to all clients with ``--metrics``."""
+    """Respond to ``/metrics`` in Prometheus' text format: to the owner, or to all clients with ``--metrics``."""
     site = await get_site()
-    if not (site.settings.metrics or is_local_client(request.scope)):
+    if not (site.settings.metrics or site.exposure.owner.owns(request.scope)):
         message = (
-            "Metrics are served to this machine only. Start the app with --metrics to serve them to all clients.\n"
+            f"Metrics are served to the owner only: send the header 'Authorization: Bearer TOKEN' with the token of "
+            f"{OWNER_VARIABLE}, or start the app with --metrics to serve them to all clients.\n"
         )
         return PlainTextResponse(message, 403, NO_STORE)
     if importlib.util.find_spec("prometheus_client") is None:

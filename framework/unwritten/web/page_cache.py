@@ -222,7 +222,7 @@ class PageCache:
         return page_response(html, headers={"cache-control": "no-cache"}, frame_src=page_request.frame_src)
 
     async def _region_jobs(self, page_request: PageRequest, stored: StoredPage) -> dict[str, RegionJob]:
-        return await self._starter.region_jobs(page_request, stored.canvases, recall=False)
+        return await self._starter.region_jobs(page_request, stored.canvases)
 
     def _render(self, view: PageView, page: Page, region_jobs: Mapping[str, RegionJob]) -> Shell:
         return self._renderer.shell(view, page, {name: job.region() for name, job in region_jobs.items()})

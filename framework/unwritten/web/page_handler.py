@@ -23,6 +23,7 @@ from ..generation.page_job import PageJob
 from ..generation.prefetcher import Prefetcher
 from ..rendering.document import page_response
 from ..rendering.renderer import Renderer
+from ..routing.access import ACCESS_CHECK, AccessCheck, PageAccess
 from ..routing.form_fields import FormState
 from ..routing.page_function import PLAIN, VERSION
 from ..routing.redirects import CanonicalRedirect, PageRedirect
@@ -37,6 +38,7 @@ from ..security.headers import (
     saves_data,
 )
 from ..security.signed_links import SCOPE_KEY, LinkSource, SignedLinks, explain_refusal, url_of
+from ..security.signer import VisitorCookie
 from ..storage.pages import PageStore
 from .job_renderer import JobRenderer
 from .page_cache import PageCache, stored_view
@@ -53,6 +55,8 @@ class PageHandler:
         *,
         mount: MountPoint,
         resolver: PageResolver,
+        access: PageAccess,
+        visitor_cookie: VisitorCookie,
         signed_links: SignedLinks,
         store: PageStore,
         cache: PageCache,
@@ -65,6 +69,8 @@ class PageHandler:
     ) -> None:
         self._mount = mount
         self._resolver = resolver
+        self._access = access
+        self._visitor_cookie = visitor_cookie
         self._signed_links = signed_links
         self._store = store
         self._cache = cache
@@ -82,6 +88,9 @@ class PageHandler:
             BadURL, Busy, Denied, PageFailed, BadApp, StoreError: Handled by the app's error pages.
         """
         page_request = await self._resolver.resolve(request, route)
+        check: AccessCheck | None = request.scope.get(ACCESS_CHECK)
+        if check is not None:
+            return check.response(page_request)
         signature: str | None = request.scope.get(SCOPE_KEY)
         source = self._source_of(signature, page_request, request) if signature is not None else None
         if source and isinstance(page_request, CanonicalRedirect):
@@ -100,7 +109,7 @@ class PageHandler:
             if rendered is not None:
                 self._metrics.stored_pages_served += 1
                 return rendered.response(request.scope, page_request.frame_src)
-            if self._signed_links.required and source is None and not _is_declared(route, key):
+            if source is None and not _is_declared(route, key) and self._signed_links.requires(request.scope):
                 if page_request.tables:
                     return await self._incomplete(page_request, _INCOMPLETE)
                 return self._refuse(key, page_request.title, signature, accepts_html(request))
@@ -109,21 +118,30 @@ class PageHandler:
 
         if trace := current_trace.get():
             trace.record_page(key, "being generated" if job else "not generated before")
+        cookie, visitor = "", self._visitor_cookie.read(request)
         try:
             if not is_prefetch(request.headers):
-                job = await self._starter.join(page_request, searched=source == "search")
+                if job is None and not visitor:
+                    cookie, visitor = self._visitor_cookie.new()
+                job = await self._starter.join(page_request, searched=source == "search", visitor=visitor)
             elif job is None:
                 job = await self._prefetch(page_request)
         except (Busy, Denied, StoreReadOnly) as error:
             if not page_request.tables or is_prefetch(request.headers):
                 raise
             return await self._incomplete(page_request, str(error))
+        page = None if self._access.is_open(key) else page_request.page
+        response: Response
         if signature is not None:
-            return self._redirect_to_clean(key, request)
-        if accepts_stream(request):
-            return StreamingPage(self._jobs, self._job_renderer, self._renderer, job, page_request.frame_src)
-        html = self._job_renderer.current_shell(job).html
-        return page_response(html, headers=NO_STORE, frame_src=page_request.frame_src)
+            response = self._redirect_to_clean(key, request)
+        elif accepts_stream(request):
+            response = StreamingPage(self._jobs, self._job_renderer, self._renderer, job, page, page_request.frame_src)
+        else:
+            html = self._job_renderer.current_shell(job, page).html
+            response = page_response(html, headers=NO_STORE, frame_src=page_request.frame_src)
+        if cookie and job.visitor == visitor:  # this visitor has started the page, and may stop it
+            self._visitor_cookie.set_on(response, cookie, request)
+        return response
 
     def _source_of(self, signature: str, page_request: PageRequest | Response, request: Request) -> LinkSource | None:
         """Return where a signature was issued. None if it is not valid for the page, in any spelling of its URL."""
@@ -151,8 +169,7 @@ class PageHandler:
     ) -> Response:
         """Respond with the existing parts of a page. Missing canvases are not generated now."""
         stored = self._store.get(page_request.key)
-        canvases = stored.canvases if stored else {}
-        region_jobs = await self._starter.region_jobs(page_request, canvases, recall=False)
+        region_jobs = await self._starter.region_jobs(page_request, stored.canvases if stored else {})
         view = stored_view(page_request.key, page_request.title, stored)
         if any(region_job.state != "written" for region_job in region_jobs.values()):
             view = replace(view, state="stopped", message=message, provenance=None)
@@ -179,22 +196,28 @@ class PageHandler:
             Busy, OverBudget, Denied: See ``JobStarter.start``.
         """
         page_request = await self.find_page(key, request)
+        response = PageRedirect(self._mount, page_request.key)
         if (
             self._jobs.get(page_request.key) is None
             and await self._cache.rendered(page_request, is_visit=False) is None
         ):
-            await self._starter.start(page_request, searched=True)
-        return PageRedirect(self._mount, page_request.key)
+            cookie, visitor = "", self._visitor_cookie.read(request)
+            if not visitor:
+                cookie, visitor = self._visitor_cookie.new()
+                self._visitor_cookie.set_on(response, cookie, request)
+            await self._starter.start(page_request, searched=True, visitor=visitor)
+        return response
 
     async def find_page(self, key: str, request: Request) -> PageRequest:
         """Resolve the page that one of the framework's forms is about.
 
         Raises:
-            BadURL: If there is no such page, or it has no canvases.
+            BadURL: If there is no such page, it has no canvases, or the visitor may not read it.
+            Denied: If the page's access rule denies it.
         """
-        page_request = await self._resolver.resolve_key(key, request.scope)
+        page_request = await self._access.resolve_key(key, request.scope)
         if isinstance(page_request, CanonicalRedirect):
-            page_request = await self._resolver.resolve_key(page_request.key, request.scope)
+            page_request = await self._access.resolve_key(page_request.key, request.scope)
         if not isinstance(page_request, PageRequest) or not page_request.page.canvases:
             raise BadURL(f"The page {key} does not exist, or is not a generated page.", 404)
         return page_request
@@ -225,7 +248,7 @@ class PageHandler:
         job = self._jobs.get(page_request.key)
         if job is None:
             return await self._incomplete(page_request, "", 422, form)
-        self._starter.update(job, page_request)
+        await self._starter.update(job, page_request)
         shell = self._renderer.shell(job.view(), page_request.page, job.region_views(), form=form)
         return page_response(shell.html, 422, NO_STORE, page_request.frame_src)
 

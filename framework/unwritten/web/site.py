@@ -18,11 +18,12 @@ from ..generation.metrics import Metrics
 from ..generation.prefetcher import Prefetcher
 from ..generation.prompt_builder import PromptBuilder
 from ..rendering.renderer import Renderer
+from ..routing.access import PageAccess
 from ..routing.resolver import PageResolver
 from ..routing.routes import PageRoute
 from ..security.exposure import Exposure
 from ..security.signed_links import SignedLinks
-from ..security.signer import Signer
+from ..security.signer import Signer, VisitorCookie
 from ..storage.pages import PageStore
 from ..storage.tables import Tables
 from ..storage.values import ValueStore
@@ -65,6 +66,8 @@ class Site:
     metrics: Metrics
     schemas: SchemaChecker
     resolver: PageResolver
+    access: PageAccess
+    visitor_cookie: VisitorCookie
     prompt_builder: PromptBuilder
     renderer: Renderer
     jobs: JobQueue

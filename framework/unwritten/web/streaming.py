@@ -16,6 +16,7 @@ from starlette.responses import StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 
 from ..core.errors import UnwrittenError
+from ..formats.page import Page
 from ..generation.job_queue import JobQueue
 from ..generation.page_job import PageJob, Subscriber
 from ..generation.region_job import RegionJob
@@ -50,11 +51,18 @@ class StreamingPage(StreamingResponse):
         job_renderer: Renders the regions.
         renderer: Renders the colophon.
         job: The page.
+        page: What the page function returned for this visitor. None: it is the same for all visitors.
         frame_src: What the page may embed; see ``secure_headers``.
     """
 
     def __init__(
-        self, jobs: JobQueue, job_renderer: JobRenderer, renderer: Renderer, job: PageJob, frame_src: str = ""
+        self,
+        jobs: JobQueue,
+        job_renderer: JobRenderer,
+        renderer: Renderer,
+        job: PageJob,
+        page: Page | None = None,
+        frame_src: str = "",
     ) -> None:
         nonce = new_nonce()
         headers = {
@@ -62,7 +70,9 @@ class StreamingPage(StreamingResponse):
             **NO_STORE,
             "x-accel-buffering": "no",
         }
-        super().__init__(_stream(jobs, job_renderer, renderer, job, nonce), media_type="text/html", headers=headers)
+        super().__init__(
+            _stream(jobs, job_renderer, renderer, job, page, nonce), media_type="text/html", headers=headers
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Stream the page. A client that does not read is disconnected, so that it is no subscriber any more."""
@@ -79,26 +89,31 @@ class StreamingPage(StreamingResponse):
 
 
 async def _stream(
-    jobs: JobQueue, job_renderer: JobRenderer, renderer: Renderer, job: PageJob, nonce: str
+    jobs: JobQueue, job_renderer: JobRenderer, renderer: Renderer, job: PageJob, page: Page | None, nonce: str
 ) -> AsyncIterator[str]:
     subscriber = Subscriber()
     job.subscribe(subscriber)
     try:
-        shell = job_renderer.shell(job, placeholders=True)
+        shell = job_renderer.shell(job, page, placeholders=True)
         for part in shell.parts():
             if isinstance(part, str):
                 yield insert_nonce(part, nonce)
             elif part.name == COLOPHON:
                 yield insert_nonce(await _colophon(renderer, job, subscriber), nonce)
             else:
-                async for html in _region(job_renderer, job, shell, part, subscriber):
+                async for html in _region(job_renderer, job, page, shell, part, subscriber):
                     yield insert_nonce(html, nonce)
     finally:
         jobs.unsubscribe(job, subscriber)
 
 
 async def _region(
-    job_renderer: JobRenderer, job: PageJob, shell: Shell, placeholder: Placeholder, subscriber: Subscriber
+    job_renderer: JobRenderer,
+    job: PageJob,
+    page: Page | None,
+    shell: Shell,
+    placeholder: Placeholder,
+    subscriber: Subscriber,
 ) -> AsyncIterator[str]:
     region_job = job.regions[placeholder.name]
     wrapper = _block_wrapper(job, shell, region_job)
@@ -115,7 +130,7 @@ async def _region(
         if region_job.state in _UNFINISHED and not job.finished.is_set():
             await subscriber.changed.wait()
     if not wrapper:
-        yield job_renderer.block(job, region_job.name)
+        yield job_renderer.block(job, region_job.name, page)
     else:
         # As plain strings: adding one to Markup would escape it, and what the block puts after its text is HTML.
         yield (str(region_job.formatted().html)[sent:] if region_job.frame.text else "") + wrapper[1]

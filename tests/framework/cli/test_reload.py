@@ -12,15 +12,20 @@ from pathlib import Path
 
 import pytest
 from tests.support.html_checks import page_faults
+from tests.support.servers import AS_OWNER, OWNER_TOKEN
 
 from unwritten.cli.reload import ErrorServer, WatchedFiles, standby_page
+from unwritten.security.owner import Owner
+
+OWNER = Owner(8000, OWNER_TOKEN)
 
 pytestmark = pytest.mark.timeout(30)
 
 
 def ask(port: int) -> tuple[int, str]:
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5) as answer:
+        request = urllib.request.Request(f"http://127.0.0.1:{port}/", headers=AS_OWNER)
+        with urllib.request.urlopen(request, timeout=5) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         with error:
@@ -39,7 +44,7 @@ def test_the_page_shows_the_authors_line_with_its_style() -> None:
 def test_the_error_server_responds_until_it_is_closed_and_leaves_the_socket_open() -> None:
     with socket.create_server(("127.0.0.1", 0)) as sock:
         port = sock.getsockname()[1]
-        standby = ErrorServer(sock, "<p>Why not</p>")
+        standby = ErrorServer(sock, "<p>Why not</p>", OWNER)
         assert ask(port) == ask(port) == (503, "<p>Why not</p>")
         with socket.create_connection(("127.0.0.1", port)):
             pass  # a client that disconnects
@@ -51,10 +56,10 @@ def test_the_error_server_responds_until_it_is_closed_and_leaves_the_socket_open
             assert waiting.recv(10) == b"", "the next server accepts it"
 
 
-def test_browsers_on_other_machines_see_no_details() -> None:
+def test_visitors_see_no_details() -> None:
     with socket.create_server(("127.0.0.1", 0)) as sock:
-        standby = ErrorServer(sock, "<p>Why not</p>")
-        elsewhere = standby._response("10.0.0.7")
+        standby = ErrorServer(sock, "<p>Why not</p>", OWNER)
+        elsewhere = standby._response(b"GET / HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n")
         standby.close()
     assert elsewhere.startswith(b"HTTP/1.1 503 ") and elsewhere.endswith(
         b"\r\n\r\nThis app cannot start at the moment.\n"

@@ -1,5 +1,6 @@
 """``unwritten run``: addresses, output, and restarts after a change."""
 
+import os
 import re
 import signal
 import socket
@@ -14,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.support.servers import AS_OWNER, OWNER_TOKEN
 from tests.support.terminal import APP, message, unwritten, write
 
 from unwritten.cli.loading import load_app
@@ -99,6 +101,7 @@ def running(*arguments: str) -> Iterator[Running]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        env={**os.environ, "UNWRITTEN_OWNER_TOKEN": OWNER_TOKEN},
     )
     server = Running(process)
     try:
@@ -113,7 +116,7 @@ def running(*arguments: str) -> Iterator[Running]:
 
 
 def fetch(url: str) -> str:
-    with urllib.request.urlopen(url, timeout=15) as response:
+    with urllib.request.urlopen(urllib.request.Request(url, headers=AS_OWNER), timeout=15) as response:
         return str(response.read().decode())
 
 

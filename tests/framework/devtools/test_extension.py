@@ -29,20 +29,22 @@ def scope(client: str = "127.0.0.1", server: str = "127.0.0.1", **headers: str) 
     return {"type": "http", "client": (client, 1), "server": (server, 8000), "headers": pairs}
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1:8000", "localhost", "a.localhost:1", "[::1]:8000"])
-def test_browsers_on_this_machine_see_the_tools_under_run(host: str) -> None:
+def test_the_owner_sees_the_tools_under_run() -> None:
     app = App("Tea")
-    assert not app.devtools.is_visible(scope(host=host))
+    asked = scope(authorization=f"Bearer {app.owner.token}")
+    assert not app.devtools.is_visible(asked)
     app.devtools.local = True
-    assert app.devtools.is_visible(scope(host=host)) and app.devtools.is_visible(scope("::1", "::1", host=host))
+    assert app.devtools.is_visible(asked)
 
 
 @pytest.mark.parametrize(
     "asked",
     [
+        scope(),
+        scope(authorization="Bearer another token of the owner"),
+        scope(cookie="unwritten_owner_8000=" + "0" * 64),
         scope("10.0.0.7"),
         scope(host="example.org"),
-        scope(host=""),
         scope(x_forwarded_for="10.0.0.7"),
         scope(forwarded="for=10.0.0.7"),
         scope(via="1.1 proxy"),
@@ -50,7 +52,7 @@ def test_browsers_on_this_machine_see_the_tools_under_run(host: str) -> None:
     ],
     ids=str,
 )
-def test_proxied_connections_and_other_hosts_do_not_see_the_tools(asked: Scope) -> None:
+def test_connections_without_the_token_do_not_see_the_tools(asked: Scope) -> None:
     app = App("Tea")
     app.devtools.local = True
     assert not app.devtools.is_visible(asked)
@@ -61,10 +63,12 @@ def test_visitors_do_not_see_the_tools(tmp_path: Path) -> None:
         write(client, "/wiki/Tea")
         assert TOOLS not in client.get("/wiki/Tea").text
         refused = client.get(PANEL)
-        assert refused.status_code == 404 and "start the app with --debug" in refused.text
+        assert refused.status_code == 404 and "open the URL that the server printed" in refused.text
         refused = client.get("/wiki/Tea?_trace=1")
         assert refused.status_code == 404
-        assert refused.text == "?_trace=1 only works for developers: start the app with --debug.\n"
+        assert (
+            refused.text == "?_trace=1 only works for the owner: open the URL that the server printed at its start.\n"
+        )
         assert client.get("/wiki/Tea?not_trace=1").status_code == 200
 
 

@@ -129,9 +129,13 @@ def test_an_old_version_is_restored_as_far_as_it_still_fits(tmp_path: Path) -> N
         ({"edits": "off"}, False),
     ],
 )
-def test_edits_are_allowed_by_setting_and_client(given: dict[str, Any], allowed: bool) -> None:
+def test_edits_are_allowed_to_the_owner_by_setting(given: dict[str, Any], allowed: bool) -> None:
     settings = Settings(**given)
-    assert may_edit(settings, Exposure(settings)) is allowed
+    exposure = Exposure(settings)
+    stranger = {"client": ("127.0.0.1", 1), "server": ("127.0.0.1", 8000), "headers": []}
+    owner = {**stranger, "headers": [(b"authorization", b"Bearer " + exposure.owner.token.encode())]}
+    assert may_edit(settings, exposure, owner) is allowed
+    assert may_edit(settings, exposure, stranger) is (given.get("edits") == "on")
 
 
 def test_links_of_an_edited_text_replace_the_old_ones(tmp_path: Path) -> None:

@@ -161,7 +161,7 @@ def test_an_unexpected_error_of_the_engine_is_reported_without_its_details(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     engine = scripted(["A", ZeroDivisionError("secret")])
-    with browser(make_wiki(tmp_path, engine)) as client:
+    with browser(make_wiki(tmp_path, engine, signed_links="off"), client=("192.0.2.7", 1)) as client:
         heard = write(client, KEY)
     assert heard[-1]["state"] == "failed"
     assert "secret" not in heard[-1]["message"] and "log" in heard[-1]["message"]

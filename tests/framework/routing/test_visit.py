@@ -31,8 +31,9 @@ def test_a_visit_has_the_clicked_link(tmp_path: Path) -> None:
     app, visits = make_recording_app(tmp_path)
     with browser(app) as client:
         write(client, "/wiki/Lighthouse")
+        client.cookies.clear()
         client.get("/wiki/Lamp", headers={"referer": "http://testserver/wiki/Lighthouse"})
-    visit = visits[-1]
+    visit = next(visit for visit in visits if visit.key == "/wiki/Lamp")
     assert visit == Visit(
         key="/wiki/Lamp",
         came_from="/wiki/Lighthouse",
@@ -63,6 +64,7 @@ def test_a_visit_without_a_page_of_this_app_has_only_its_key(tmp_path: Path) -> 
             {"referer": "http://testserver//evil.example/x"},
             {"referer": "http://testserver/_unwritten/edit?page=/"},
         ):
+            client.cookies.clear()
             client.get("/wiki/Lamp?a=1&a=2", headers=headers)
             assert visits[-1] == Visit(key="/wiki/Lamp", query={"a": "2"})
 

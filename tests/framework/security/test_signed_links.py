@@ -129,17 +129,16 @@ def test_signatures_are_required_where_other_machines_can_reach_the_app(
     assert signed_links(**{"signed_links": "auto", **settings}).required is required
 
 
-def test_a_request_from_another_machine_requires_them_from_then_on(tmp_path: Path) -> None:
-    """The settings do not contain the url of a server that another program started."""
+def test_a_request_without_the_owners_token_requires_them_from_then_on(tmp_path: Path) -> None:
+    """A proxy on this machine looks like the owner, except for the token."""
     app = make_wiki(tmp_path, scripted(TEXT))
-    with TestClient(
-        app, base_url="http://127.0.0.1", headers={"accept": "text/html"}, client=("127.0.0.1", 1)
-    ) as client:
+    headers = {"accept": "text/html", "authorization": f"Bearer {app.owner.token}"}
+    with TestClient(app, base_url="http://127.0.0.1", headers=headers, client=("127.0.0.1", 1)) as client:
         write(client, "/wiki/Tower")
         assert links(client.get("/wiki/Tower").text) == ["/wiki/Lamp", "/wiki/Deep%20Sea"]
-        client.get("/wiki/Tower", headers={"x-forwarded-for": "192.0.2.7"})
+        assert client.get("/wiki/Sea", headers={"authorization": ""}).status_code == 404
         assert all("?_s=" in link for link in links(client.get("/wiki/Tower").text))
-        assert client.get("/wiki/Sea").status_code == 404
+        assert client.get("/wiki/Sea").status_code == 200  # the owner still needs none
 
 
 # -- following links -------------------------------------------------------------------------------------------

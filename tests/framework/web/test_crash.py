@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.apps import tables
-from tests.support.servers import free_port, wait_for
+from tests.support.servers import AS_OWNER, OWNER_TOKEN, free_port, wait_for
 
 from unwritten.storage.pages import PageStore
 
@@ -50,11 +50,12 @@ TWO = "{% block lead %}{{ lead }}{% endblock %}{% block body %}{{ body }}{% endb
 
 def serve(home: Path, port: int) -> subprocess.Popen[bytes]:
     command = [sys.executable, str(home / "server.py"), str(home / "pages.db"), str(home), str(port)]
-    return subprocess.Popen(command, start_new_session=True)
+    return subprocess.Popen(command, start_new_session=True, env={**os.environ, "UNWRITTEN_OWNER_TOKEN": OWNER_TOKEN})
 
 
 def click(port: int, number: int) -> str:
-    request = urllib.request.Request(f"http://127.0.0.1:{port}/wiki/Page_{number}", headers={"accept": "text/html"})
+    headers = {"accept": "text/html", **AS_OWNER}  # whose pages are not limited
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/wiki/Page_{number}", headers=headers)
     with urllib.request.urlopen(request, timeout=5) as answer:
         return str(answer.read().decode())
 

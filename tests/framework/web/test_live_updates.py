@@ -97,8 +97,7 @@ def test_other_pages_that_show_the_same_table_are_updated(tmp_path: Path) -> Non
             shown(ws, "found", "posts")
         send(client, "/thread/1", PATH, text="Hello")
         assert shown(ws, "found", "1 posts")["page"] == "/newest"
-        assert app.site.updates._current["/newest"].tables == {"post"}
-        assert app.site.updates._current["/other"].tables == frozenset()
+        assert app.site.updates._tables == {"/newest": {"post"}, "/other": frozenset()}
 
 
 def test_subscribing_starts_no_job_and_unsubscribing_forgets_the_page(tmp_path: Path) -> None:
@@ -112,7 +111,7 @@ def test_subscribing_starts_no_job_and_unsubscribing_forgets_the_page(tmp_path: 
             look(ws, "/nowhere")
             ws.send_json({"type": "unfollow", "page": "/nowhere"})
             wait_for(lambda: "/nowhere" not in app.site.updates._subscriptions)
-        wait_for(lambda: not app.site.updates._subscriptions and not app.site.updates._current)
+        wait_for(lambda: not app.site.updates._subscriptions and not app.site.updates._tables)
     assert engine.requests == []
 
 

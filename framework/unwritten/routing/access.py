@@ -1,0 +1,309 @@
+"""Access to pages: one decision, by the same middleware, routes and functions that answer a GET of the page.
+
+Pages are shown in more places than their URL: open tabs follow them over the live socket, and there are their history,
+edit forms, boxes, search hits and the memory of later prompts. In all of these, the right to read a page is decided by
+an internal GET request for it, with the cookies and headers of the visitor. It runs through all middleware. Instead of
+responding with the page, the page handler records that the request has reached it, and what the page function returned.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from cachetools import TTLCache
+from starlette.responses import Response
+from starlette.routing import Match, Router
+from starlette.types import ASGIApp, Message, Scope
+
+from ..core.errors import BadApp, BadURL
+from ..core.mount import MountPoint
+from ..core.paths import FRAMEWORK_PREFIX, page_key
+from .reader import Reader, current_reader, reading
+from .resolver import PageResolver
+from .routes import PageRequest, PageRoute
+
+ACCESS_CHECK = "unwritten.access_check"
+"""The key of an ASGI scope that marks an internal request. Its value is an ``AccessCheck``. No client can set it."""
+
+_GRANTED = 204
+"""The status of the response to an internal request that has reached its page."""
+
+_LIST_SECONDS = 5.0
+"""Seconds for which a decision for a visitor is reused in lists of pages."""
+
+_PUBLIC_SECONDS = 60.0
+"""Seconds for which a decision for all visitors is reused, in lists of pages and in prompts."""
+
+_MAX_DECISIONS = 8192
+
+_MAX_CHECKED = 500
+"""Maximum number of pages of one list that are checked. The others are left out."""
+
+_NO_ADDRESS = ("192.0.2.1", 0)
+"""The client's address of a request that no visitor has made. No machine has it."""
+
+
+@dataclass(eq=False)
+class AccessCheck:
+    """An internal request for a page.
+
+    Attributes:
+        result: What the resolver returned for it. None if the request has not reached the page.
+    """
+
+    result: PageRequest | Response | None = None
+
+    def response(self, result: PageRequest | Response) -> Response:
+        """Record what the page's URL leads to, and return the response that shows that the request has reached it."""
+        self.result = result
+        return Response(status_code=_GRANTED)
+
+
+class KeyResolver(Protocol):
+    """Resolves the keys of pages on behalf of visitors."""
+
+    async def resolve_key(
+        self, key: str, origin: Scope | None = None, *, referer: str | None = None
+    ) -> PageRequest | Response | None:
+        """See ``PageResolver.resolve_key``."""
+
+
+class PageAccess:
+    """Decides who may read the pages of one app.
+
+    Args:
+        resolver: Resolves pages where no middleware can object.
+        pages: The routes of all pages, the fallback last.
+        router: The app's router.
+        mount: The prefix under which the app is served.
+        dispatch: Handles a request as the outermost app does.
+        has_middleware: True if there is middleware that may refuse a request.
+    """
+
+    def __init__(
+        self,
+        *,
+        resolver: PageResolver,
+        pages: Sequence[PageRoute],
+        router: Router,
+        mount: MountPoint,
+        dispatch: ASGIApp,
+        has_middleware: Callable[[], bool],
+    ) -> None:
+        self._resolver = resolver
+        self._pages = pages
+        self._router = router
+        self._mount = mount
+        self._dispatch = dispatch
+        self._has_middleware = has_middleware
+        self._decisions: TTLCache[tuple[bytes, str], bool] = TTLCache(_MAX_DECISIONS, _LIST_SECONDS)
+        self._public_decisions: TTLCache[tuple[bytes, str], bool] = TTLCache(_MAX_DECISIONS, _PUBLIC_SECONDS)
+
+    # -- one page -----------------------------------------------------------------------------------------
+
+    def is_open(self, key: str) -> bool:
+        """True if a page is the same for all visitors, and each of them may read it.
+
+        That is so if no middleware can refuse a request, and the page function takes neither the request nor the visit.
+        """
+        return not self._has_middleware() and self._is_impersonal(self._route_of(key))
+
+    async def resolve_key(
+        self, key: str, origin: Scope | None = None, *, referer: str | None = None
+    ) -> PageRequest | Response | None:
+        """Resolve a key as a GET of the page by this visitor would.
+
+        Args:
+            key: The page's key.
+            origin: A connection of the visitor, HTTP or WebSocket. None: a visitor about whom nothing is known.
+            referer: The key of the page that leads to this one.
+
+        Returns:
+            The page request, or the response that the page function returned. None if the URL leads to no page.
+
+        Raises:
+            BadURL: If the visitor may not read the page; its status is that of the response to a GET.
+            Exception: What the page function or the access rule of the page raises.
+        """
+        normalized = page_key(key)
+        if normalized is None:
+            return None
+        key = normalized
+        if not self._has_middleware():
+            route = self._route_of(key)
+            return None if route is None else await self._resolver.resolve_key(key, origin, referer=referer)
+        check = AccessCheck()
+        status = await self._send(self._scope(key, origin or anonymous(None), referer, check))
+        if status == _GRANTED and check.result is not None:
+            return check.result
+        if status == 404:
+            return None
+        raise BadURL("You may not read this page.", status if 400 <= status < 500 else 403)
+
+    async def find(self, key: str, origin: Scope | None) -> PageRequest | None:
+        """Return the page request of a page that a visitor may read, and None for any other key."""
+        try:
+            page_request = await self.resolve_key(key, origin)
+        except Exception:  # middleware and page functions refuse by any exception
+            return None
+        return page_request if isinstance(page_request, PageRequest) and page_request.key == key else None
+
+    async def may_read(self, key: str, origin: Scope | None) -> bool:
+        """True if a visitor may read a page. Nothing is remembered: sessions expire."""
+        return self.is_open(key) or await self.find(key, origin) is not None
+
+    # -- lists --------------------------------------------------------------------------------------------
+
+    async def is_public(self, key: str, origin: Scope | None = None) -> bool:
+        """True if a visitor without cookies may read a page, so that it may appear in what all visitors see.
+
+        The decision may be a minute old.
+
+        Args:
+            key: The page's key.
+            origin: A connection, whose host name is used.
+        """
+        return await self._is_listed(key, anonymous(origin))
+
+    async def readable(self, keys: Iterable[str], origin: Scope | None) -> set[str]:
+        """Return those of these keys whose pages a visitor may read. At most the first 500 are checked.
+
+        Decisions may be five seconds old.
+        """
+        found: set[str] = set()
+        checked = 0
+        for key in dict.fromkeys(keys):
+            if self.is_open(key):
+                found.add(key)
+            elif checked < _MAX_CHECKED:
+                checked += 1
+                if await self._is_listed(key, origin or anonymous(None)):
+                    found.add(key)
+        return found
+
+    async def _is_listed(self, key: str, origin: Scope) -> bool:
+        if self.is_open(key):
+            return True
+        known = self._known(origin)
+        decision = identity(origin), key
+        if decision not in known:
+            with reading(Reader(origin, is_deciding=True)):
+                known[decision] = await self.find(key, origin) is not None
+        return known.get(decision, False)
+
+    def _known(self, origin: Scope) -> TTLCache[tuple[bytes, str], bool]:
+        return self._public_decisions if origin.get("client") == _NO_ADDRESS else self._decisions
+
+    @property
+    def is_restricted(self) -> bool:
+        """True if not all pages are open; see ``is_open``."""
+        return self._has_middleware() or any(route.depends_on_visitor for route in self._pages)
+
+    def readable_now(self, keys: Sequence[str]) -> set[str]:
+        """Return those of these keys whose pages may be listed by the running function; see ``current_reader``.
+
+        Raises:
+            BadApp: In an async function or a template, where the check cannot be awaited.
+        """
+        reader = current_reader.get()
+        if reader is None or not self.is_restricted:
+            return set(keys)
+        if reader.is_deciding:  # what the function returns is not shown
+            return set()
+        origin = anonymous(reader.scope) if reader.is_shared else reader.scope
+        decisions, reader_id = self._known(origin), identity(origin)
+        known = {key: decisions.get((reader_id, key)) for key in keys if not self.is_open(key)}
+        if None not in known.values():
+            return {key for key in keys if known.get(key, True)}
+        if reader.loop is None or _is_in_loop():
+            raise BadApp(
+                "This list of pages is limited to those that its reader may read, and an async function or a template "
+                "cannot wait for that check. Make it in a function without async and pass it to the template, or "
+                "write: await app.readable(app.site.store.recent(10), request)"
+            )
+        return asyncio.run_coroutine_threadsafe(self.readable(keys, origin), reader.loop).result()
+
+    # -- internal requests --------------------------------------------------------------------------------
+
+    def _route_of(self, key: str) -> PageRoute | None:
+        """Return the page that a GET of this key leads to, or None if it leads elsewhere."""
+        if page_key(key) is None:
+            return None
+        scope = self._resolver.scope_for(key)
+        for route in self._router.routes:
+            if route.matches(scope)[0] is Match.FULL:
+                return route if isinstance(route, PageRoute) else None
+        if key.startswith(FRAMEWORK_PREFIX):
+            return None
+        return next((page for page in self._pages if page.matches(scope)[0] is Match.FULL), None)
+
+    @staticmethod
+    def _is_impersonal(route: PageRoute | None) -> bool:
+        return route is not None and not route.depends_on_visitor
+
+    def _scope(self, key: str, origin: Scope, referer: str | None, check: AccessCheck) -> dict[str, Any]:
+        scope = self._resolver.scope_for(key, origin, referer)
+        for name in ("app", "app_root_path", "auth", "router", "session", "user", "path_params"):
+            scope.pop(name, None)  # the middleware decides again
+        return {
+            "asgi": {"version": "3.0", "spec_version": "2.4"},
+            "http_version": "1.1",
+            "client": _NO_ADDRESS,
+            **scope,
+            "state": dict(scope.get("state") or {}),
+            ACCESS_CHECK: check,
+        }
+
+    async def _send(self, scope: Scope) -> int:
+        """Handle an internal request. Return the status of the response, or 500 if there is none."""
+        status, was_received = 500, False
+
+        async def receive() -> Message:
+            nonlocal was_received
+            if was_received:
+                await asyncio.Event().wait()  # this client never disconnects
+            was_received = True
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        async def send(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+
+        try:
+            await self._dispatch(scope, receive, send)
+        except Exception:  # the error handler has logged it, and Starlette raises it again
+            return 500
+        return status
+
+
+def _is_in_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def identity(scope: Scope) -> bytes:
+    """Return a digest of what identifies a visitor. Connections with the same one may read the same pages."""
+    names = {b"cookie", b"authorization", b"host", b"user-agent", b"accept-language"}
+    parts = sorted(pair for pair in scope.get("headers", ()) if pair[0] in names)
+    client = scope.get("client")
+    return hashlib.blake2b(repr((client[0] if client else "", parts)).encode(), digest_size=16).digest()
+
+
+def anonymous(origin: Scope | None) -> dict[str, Any]:
+    """Return a connection of a visitor about whom nothing is known, to the server that another one was made to."""
+    host = next((value for name, value in (origin or {}).get("headers", ()) if name == b"host"), b"localhost")
+    return {
+        "type": "http",
+        "scheme": (origin or {}).get("scheme", "http"),
+        "server": (origin or {}).get("server"),
+        "client": _NO_ADDRESS,
+        "headers": [(b"host", host), (b"accept", b"text/html")],
+    }

@@ -1,0 +1,159 @@
+"""What one visitor's session holds is not sent to another, and actions check before they commit."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+import itsdangerous
+import pytest
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.sessions import SessionMiddleware
+from starlette.requests import Request
+from starlette.testclient import TestClient
+from tests.support.apps import BROWSER, LIVE, make_app, templates, until, watch
+from tests.support.forum import action_url
+from tests.support.servers import wait_for
+
+from unwritten import App, Canvas, Page, Redraw
+from unwritten.storage.tables import Table
+from unwritten_engine import scripted
+
+pytestmark = pytest.mark.timeout(30)
+
+KEY = "key of the sessions"
+
+NOTES = """{% extends "layout.html" %}{% block main %}
+{% block note %}{{ user }} sees {{ note }}{% endblock %}{% block body %}For {{ user }}: {{ body }}{% endblock %}
+<form {{ action("save") }}><input name="text"><button>Save</button></form>{% endblock %}"""
+
+
+class Note(BaseModel):
+    id: int | None = None
+    text: str
+
+
+def cookie(user: str) -> dict[str, str]:
+    data = base64.b64encode(json.dumps({"user": user}).encode())
+    return {"cookie": "session=" + itsdangerous.TimestampSigner(KEY).sign(data).decode()}
+
+
+ANN, BOB = cookie("Ann Smith"), cookie("Bob Jones")
+
+
+def make_notes(home: Path, script: Any = "Words.", **given: Any) -> tuple[App, Table[Note]]:
+    """Return an app whose page shows the name of the visitor, and a note that all visitors share."""
+    middleware = [Middleware(SessionMiddleware, secret_key=KEY)]
+    folder = templates(home, notes=NOTES)
+    app = make_app(home, scripted(script), middleware=middleware, folder=folder, **given)
+    notes = app.table(Note)
+
+    @app.page("/notes")
+    def page(request: Request) -> Page:
+        if "user" not in request.session:
+            raise HTTPException(401)
+        note = [note.text for note in notes.select()][-1:]
+        if note == ["hide"]:
+            raise HTTPException(404)
+        return Page("notes.html", user=request.session["user"], note=note, body=Canvas("A note."))
+
+    @app.action("/save")
+    def save(text: str) -> Redraw | None:
+        notes.insert(Note(text=text))
+        return Redraw("nowhere") if text == "nowhere" else None
+
+    return app, notes
+
+
+def test_each_open_tab_gets_its_own_visitors_values(tmp_path: Path) -> None:
+    app, notes = make_notes(tmp_path, ["A", 0.3, "A note", 0.3, "A note."])
+    with TestClient(app, headers=BROWSER) as client:
+        assert "Ann Smith sees" in client.get("/notes", headers=ANN).text
+        with (
+            client.websocket_connect(LIVE, headers=ANN) as ann,
+            client.websocket_connect(LIVE, headers=BOB) as bob,
+            client.websocket_connect(LIVE) as stranger,
+        ):
+            for ws in (ann, bob, stranger):
+                ws.send_json({"type": "follow", "page": "/notes", "seen": {}})
+                watch(ws, "/notes")
+            assert "Bob Jones sees" in client.get("/notes", headers=BOB).text
+            heard = {"Ann Smith": until(ann, type="page", state="written"), "Bob Jones": []}
+            heard["Bob Jones"] = until(bob, type="page", state="written")
+            notes.insert(Note(text="new"))
+            for ws, name in ((ann, "Ann Smith"), (bob, "Bob Jones")):
+                while "new" not in (message := ws.receive_json()).get("html", ""):
+                    heard[name].append(message)
+                heard[name].append(message)
+            denied = until(stranger, type="page", state="unwritten")
+    for name, other in (("Ann Smith", "Bob Jones"), ("Bob Jones", "Ann Smith")):
+        text = json.dumps(heard[name])
+        assert f"{name} sees" in text and f"For {name}" in text and other not in text
+    assert "html" not in json.dumps(denied)
+
+
+def test_streams_and_stored_pages_have_their_own_visitors_values(tmp_path: Path) -> None:
+    app, _ = make_notes(tmp_path)
+    with TestClient(app, headers=BROWSER) as client:
+        for headers, name, other in ((ANN, "Ann Smith", "Bob Jones"), (BOB, "Bob Jones", "Ann Smith")) * 2:
+            for path in ("/notes", "/notes?plain=1"):
+                page = client.get(path, headers=headers).text
+                assert f"{name} sees" in page and other not in page
+
+
+def test_a_prompt_with_a_value_of_the_visitor_is_an_error_in_development(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for debug in (True, False):
+        middleware = [Middleware(SessionMiddleware, secret_key=KEY)]
+        app = make_app(tmp_path, scripted("Words."), middleware=middleware, debug=debug)
+
+        @app.page("/hello/{title}")
+        def hello(request: Request, title: str) -> Canvas:
+            return Canvas(f"A greeting for {request.session['user']} about {title}.")
+
+        with TestClient(app, headers={**BROWSER, **ANN}, raise_server_exceptions=False) as client:
+            answer = client.get("/hello/Tea")
+            assert answer.status_code == (500 if debug else 200)
+            assert client.get("/hello/Ann_Smith").status_code == 200, "the title has the same words"
+        assert "request.session['user']" in caplog.text and "'body'" in caplog.text
+        caplog.clear()
+
+
+def test_an_action_checks_the_page_first(tmp_path: Path) -> None:
+    app, notes = make_notes(tmp_path)
+    with TestClient(app, headers=BROWSER, follow_redirects=False) as client:
+        client.get("/notes", headers=ANN)
+        wait_for(lambda: app.site.jobs.get("/notes") is None)
+        url = action_url(client.get("/notes", headers=ANN).text, "/save")
+        assert client.post(url, data={"text": "a"}).status_code == 401
+        assert notes.count() == 0
+        assert client.post(url, data={"text": "b"}, headers=ANN).status_code == 303
+        assert [note.text for note in notes] == ["b"]
+
+
+def test_an_action_that_is_committed_is_answered_although_its_page_fails(tmp_path: Path) -> None:
+    app, notes = make_notes(tmp_path)
+    with TestClient(app, headers={**BROWSER, **ANN}, follow_redirects=False) as client:
+        client.get("/notes")
+        wait_for(lambda: app.site.jobs.get("/notes") is None)
+        url = action_url(client.get("/notes").text, "/save")
+        answer = client.post(url, data={"text": "hide"})
+        assert (answer.status_code, answer.headers["location"]) == (303, "/notes")
+        assert [note.text for note in notes] == ["hide"]
+        again = client.post(url, data={"text": "hide"})
+        assert again.status_code == 303 and notes.count() == 1, "the same form gets the same response"
+
+
+def test_an_action_that_redraws_an_unknown_region_is_rolled_back(tmp_path: Path) -> None:
+    app, notes = make_notes(tmp_path)
+    with TestClient(app, headers={**BROWSER, **ANN}, raise_server_exceptions=False) as client:
+        client.get("/notes")
+        wait_for(lambda: app.site.jobs.get("/notes") is None)
+        url = action_url(client.get("/notes").text, "/save")
+        assert client.post(url, data={"text": "nowhere"}).status_code == 500
+        assert notes.count() == 0
