@@ -55,6 +55,7 @@ def open_engine(spec: str | Path = "auto", *, progress: Progress | None = None, 
             * ``diffusion``: DiffusionGemma in this process; ``diffusion:REFERENCE`` for another checkpoint, a folder or
               ``OWNER/REPO``;
             * any other ``http(s)://`` address: an OpenAI-compatible server, such as ``http://localhost:8000/v1``;
+            * a ``ws(s)://`` address: an engine server, which ``unwritten engine`` starts;
             * ``visual:PATH``: a llama.cpp command that runs DiffusionGemma, with ``model=FILE.gguf``;
             * a path to a ``.tape`` file, or ``tape:PATH``: recorded frames.
         progress: called with the share done and the current step. Before a download it gets the size and the folder.
@@ -189,6 +190,12 @@ def _open_diffusion(spec: str, progress: Progress, *, model: str | None = None, 
     return engine
 
 
+def _open_remote(address: str, progress: Progress, **options: Any) -> Engine:
+    from .remote.client import open_remote
+
+    return open_remote(address, progress=progress, **options)
+
+
 def _open_visual(spec: str, progress: Progress, **options: Any) -> Engine:
     from .visual.engine import open_visual
 
@@ -231,6 +238,7 @@ ENGINE_KINDS: Final[tuple[_EngineKind, ...]] = (
         _open_address,
     ),
     _EngineKind("http://", "'http://HOST:PORT/v1'", _is_http, _open_server, models=True),
+    _EngineKind("ws://", "'ws://HOST:PORT'", lambda spec: spec.startswith(("ws://", "wss://")), _open_remote),
     _EngineKind("visual:", "'visual:PATH'", lambda spec: spec.startswith("visual:"), _open_visual, models=True),
     _EngineKind(".tape", "a path to a .tape", lambda spec: spec.endswith(".tape") and "://" not in spec, _open_tape),
     _EngineKind(
