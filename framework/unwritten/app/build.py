@@ -28,6 +28,7 @@ from ..generation.job_starter import JobStarter, SchemaChecker
 from ..generation.metrics import Metrics
 from ..generation.prefetcher import Prefetcher, is_prefetch_enabled
 from ..generation.prompt_builder import PromptBuilder
+from ..generation.unfinished_pages import UnfinishedPages
 from ..rendering.document import SCRIPTS
 from ..rendering.renderer import Renderer
 from ..rendering.templates import Templates
@@ -40,6 +41,7 @@ from ..security.signed_links import SignedLinks
 from ..security.signer import Signer, VisitorCookie
 from ..storage.pages import PageStore
 from ..storage.tables import Tables
+from ..storage.unfinished import UnfinishedPageStore
 from ..storage.values import ValueStore
 from ..storage.world import WorldStore
 from ..web.action_routes import FormTags
@@ -248,7 +250,8 @@ def _connect(declared: Declarations, store: PageStore, engine: Engine) -> Site:
         updates=updates,
         write_lock=write_lock,
     )
-    jobs.observe(budgets, metrics, *([prefetcher] if prefetcher else []), updates)
+    unfinished = UnfinishedPages(UnfinishedPageStore(store.database), store, jobs)
+    jobs.observe(budgets, metrics, *([prefetcher] if prefetcher else []), updates, unfinished)
     declared.tables.observe(updates.on_table_write)
     world.update(declared.name, declared.world, declared.links, engine.about)
     site = Site(
@@ -275,6 +278,7 @@ def _connect(declared: Declarations, store: PageStore, engine: Engine) -> Site:
         jobs=jobs,
         starter=starter,
         prefetcher=prefetcher,
+        unfinished=unfinished,
         job_renderer=job_renderer,
         cache=cache,
         handler=handler,

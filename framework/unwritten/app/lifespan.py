@@ -87,17 +87,19 @@ class Lifespan:
     @contextlib.asynccontextmanager
     async def __call__(self, app: Starlette) -> AsyncIterator[Any]:
         """Run as Starlette's lifespan."""
-        warming: asyncio.Task[None] | None = None
+        tasks: list[asyncio.Task[None]] = []
         try:
             await self.check()
-            warming = asyncio.create_task(self._warm(), name="warming the engine")
+            tasks.append(asyncio.create_task(self._warm(), name="warming the engine"))
             async with contextlib.AsyncExitStack() as stack:
                 state = await stack.enter_async_context(self._author(app)) if self._author is not None else None
+                # Page functions may use what the author's lifespan has opened.
+                tasks.append(asyncio.create_task(self.site.resume(), name="continuing unfinished pages"))
                 yield state
         finally:
-            if warming is not None:
-                warming.cancel()
-                await asyncio.gather(warming, return_exceptions=True)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
             await self.close()
 
     async def _warm(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import os
@@ -9,6 +10,7 @@ import shutil
 import socket
 import sys
 import textwrap
+import time
 import webbrowser
 from types import FrameType, TracebackType
 
@@ -24,10 +26,16 @@ from ..core.errors import BadSetting
 from .reload import ParentProcess
 
 SHUTDOWN_SECONDS = 3
-"""Seconds for which a stopping server waits for open connections."""
+"""Seconds for which a stopping server waits for open connections, after the pages are finished."""
+
+FIRST_REQUEST_SECONDS = 1.0
+"""Seconds for which a stopping server waits for the first request of a connection that it has just accepted."""
 
 MAX_MESSAGE_BYTES = 64 * 1024
 """The largest WebSocket message of a browser. Browsers send page keys and frame numbers."""
+
+
+log = logging.getLogger("unwritten")
 
 
 # -- addresses --------------------------------------------------------------------------------------------------------
@@ -230,6 +238,42 @@ class _Server(uvicorn.Server):
             print_url(self._url, self._app.settings.host, self._app.site.signed_links.required)
         if self._open_browser:
             webbrowser.open(self._url)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop accepting connections, finish running pages, and then close the open connections."""
+        for listener in [*self.servers, *(sockets or [])]:
+            listener.close()
+        site = self._app.running_site
+        if site is not None and not self._has_parent:  # a restart after a change of files does not wait
+            draining = asyncio.create_task(site.drain(), name="finishing pages")
+            accepted_until = time.monotonic() + FIRST_REQUEST_SECONDS
+            while self._close_idle_connections(accepted_until) or not draining.done():
+                await asyncio.sleep(0.1)  # also for live sockets, which send their last messages meanwhile
+            if error := draining.exception():
+                log.error("The pages that are being generated could not be finished", exc_info=error)
+        await super().shutdown(sockets)
+
+    def _close_idle_connections(self, accepted_until: float) -> bool:
+        """Close the connections of plain HTTP that have no request, and let the others close after their response.
+
+        Live sockets stay open: their pages are being finished.
+
+        Args:
+            accepted_until: Until then, connections without a first request stay open. Their client cannot know that
+                the server stops, and its request may be on the way.
+
+        Returns:
+            True if there are such connections.
+        """
+        is_waiting = False
+        for connection in list(self.server_state.connections):
+            if isinstance(connection, self.config.ws_protocol_class or ()) or connection.transport.is_closing():
+                continue
+            if getattr(connection, "cycle", None) is None and time.monotonic() < accepted_until:
+                is_waiting = True
+            else:
+                connection.shutdown()
+        return is_waiting
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         # A model may need seconds to stop in the middle of a long prompt. A second Ctrl-C does not wait for it: pages

@@ -24,7 +24,7 @@ Switch: TypeAlias = Literal["auto", "on", "off"]
 PREFIX = "UNWRITTEN_"
 """What the names of environment variables begin with."""
 
-SECRETS = frozenset({"UNWRITTEN_API_KEY"})
+SECRETS = frozenset({"UNWRITTEN_API_KEY", "UNWRITTEN_ENGINE_TOKEN"})
 """Environment variables that the engine reads. They are not settings, and are never displayed."""
 
 
@@ -81,6 +81,11 @@ class Settings(BaseModel):
         default=64, ge=0, description="Pages that may wait to be generated; beyond that, visitors get 503."
     )
     time_limit: float = Field(default=180.0, ge=1, description="Seconds until the generation of a page is cancelled.")
+    drain_seconds: float = Field(
+        default=20.0,
+        ge=0,
+        description="Seconds for which a stopping server finishes pages. The rest is continued after the next start.",
+    )
     prefetch: Switch = Field(
         default="auto",
         description="Generate likely next pages before they are clicked: on, off, or auto: on unless the engine "

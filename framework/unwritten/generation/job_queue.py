@@ -63,6 +63,7 @@ class JobQueue:
         num_submitted: How many jobs were submitted.
         grace_period: Seconds for which a job continues after its last visitor has left.
         seconds_per_page: A moving average of the seconds that jobs took.
+        draining: True if the server is stopping. No further job is accepted.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class JobQueue:
         self.num_submitted = 0
         self.grace_period = GRACE_PERIOD
         self.seconds_per_page = 8.0
+        self.draining = False
         self._engine = clean_engine(engine)
         self._store = store
         self._settings = settings
@@ -116,6 +118,11 @@ class JobQueue:
         """Return the finished regions of the last attempt at a page, if that failed or was cancelled."""
         return self._partial_results.get(key, {})
 
+    def remember_partial_results(self, key: str, canvases: Mapping[str, StoredCanvas]) -> None:
+        """Let the next attempt at a page use finished regions that were saved by an earlier server."""
+        if canvases:
+            self._partial_results[key] = canvases
+
     @property
     def load(self) -> tuple[int, int]:
         """The numbers of running and waiting jobs."""
@@ -144,6 +151,8 @@ class JobQueue:
         Raises:
             Busy: If the queue is full.
         """
+        if self.draining:
+            raise Busy("The server is restarting. Try again in a moment.", 5)
         running, waiting = self.load
         if len(self._by_key) - running - waiting >= _MAX_UNSTORED:
             raise Busy("Too many finished pages wait to be saved. The server's log says why the database fails.", 60)
@@ -322,6 +331,31 @@ class JobQueue:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception():
             log.error("The task %r failed", task.get_name(), exc_info=task.exception())
+
+    async def drain(self, seconds: float) -> None:
+        """Finish the running clicks, and accept no further jobs. Prefetches and waiting jobs are cancelled at once.
+
+        Args:
+            seconds: How long the clicks may take. Then they are cancelled.
+        """
+        self.draining = True
+        for job in list(self._by_key.values()):
+            if job.priority is Priority.PREFETCH or job in self._waiting:
+                self._cancel(job, "shutdown")
+        if not await self._wait_until_finished(seconds):
+            for job in self.unfinished():
+                self._cancel(job, "shutdown")
+            await self._wait_until_finished(LOCK_TIMEOUT)
+
+    async def _wait_until_finished(self, seconds: float) -> bool:
+        """Wait until all jobs have ended. Return False if they have not within some seconds."""
+        try:
+            async with asyncio.timeout(seconds):
+                while jobs := self.unfinished():
+                    await jobs[0].finished.wait()
+        except TimeoutError:
+            return False
+        return True
 
     async def close(self) -> None:
         """Cancel all jobs. Finished pages that are not stored yet get one last attempt."""

@@ -32,7 +32,7 @@ TextCheck: TypeAlias = Callable[[str, str, str], Awaitable[None]]
 """Called with a page's key, a region's name and its finished text. Raises ``Denied`` to reject the text."""
 
 INTERNAL_ERROR = "Something went wrong on the server. Its log has the details."
-SHUTDOWN = "The server was stopped before the page was finished."
+SHUTDOWN = "The server is restarting. Reload this page in a moment to continue."
 
 _CANCEL_MESSAGES: Mapping[CancelReason, str] = {
     "stopped": "",
@@ -278,7 +278,7 @@ class PageJob:
             return
         self.cancel_reason = reason
         if self._task is None:
-            self.finish("stopped", "")
+            self.finish("stopped", _CANCEL_MESSAGES[reason])
         else:
             self._cancel_task()
 

@@ -17,6 +17,7 @@ from ..generation.job_starter import JobStarter, SchemaChecker
 from ..generation.metrics import Metrics
 from ..generation.prefetcher import Prefetcher
 from ..generation.prompt_builder import PromptBuilder
+from ..generation.unfinished_pages import UnfinishedPages
 from ..rendering.renderer import Renderer
 from ..routing.resolver import PageResolver
 from ..routing.routes import PageRoute
@@ -70,6 +71,7 @@ class Site:
     jobs: JobQueue
     starter: JobStarter
     prefetcher: Prefetcher | None
+    unfinished: UnfinishedPages
     job_renderer: JobRenderer
     cache: PageCache
     handler: PageHandler
@@ -85,12 +87,28 @@ class Site:
         self.renderer.refresh()
         self.sockets.broadcast({"type": "refresh"})
 
+    @property
+    def draining(self) -> bool:
+        """True if the server is stopping: it finishes running pages and starts no others."""
+        return self.jobs.draining
+
+    async def drain(self) -> None:
+        """Finish running pages within ``drain_seconds``, and start no others. Call it before ``close``."""
+        if self.prefetcher is not None:
+            self.prefetcher.close()
+        await self.jobs.drain(self.settings.drain_seconds)
+
+    async def resume(self) -> None:
+        """Continue the pages that were unfinished when the last server stopped."""
+        await self.unfinished.resume(self.starter, self.resolver)
+
     async def close(self) -> None:
         """Stop all work and close the store. Finished pages that are not stored yet get one last attempt."""
         if self.prefetcher is not None:
             self.prefetcher.close()
         await self.updates.close()
         await self.jobs.close()
+        await self.unfinished.save()
         for extension in self.extensions:
             await extension.close()
         self.tables.close()
