@@ -30,6 +30,7 @@ class _EngineKind:
         claims: True if a spec selects this kind.
         open: opens the engine; takes the spec, progress and options.
         models: whether it accepts the option ``model``.
+        remote: whether it uses a model in another process, which several processes can share.
     """
 
     name: str
@@ -37,6 +38,7 @@ class _EngineKind:
     claims: Callable[[str], bool]
     open: Callable[..., Engine]
     models: bool = False
+    remote: bool = False
 
 
 def open_engine(spec: str | Path = "auto", *, progress: Progress | None = None, **options: Any) -> CleanEngine:
@@ -80,6 +82,11 @@ def open_engine(spec: str | Path = "auto", *, progress: Progress | None = None, 
                 )
             return clean_engine(kind.open(text, progress, **options))
     raise _unknown(text)
+
+
+def is_remote(spec: str) -> bool:
+    """True if an engine's model runs on a server, so that several processes can use the same one."""
+    return next((kind.remote for kind in ENGINE_KINDS if kind.claims(spec.strip())), False)
 
 
 def _unknown(text: str) -> UnknownEngine:
@@ -237,8 +244,10 @@ ENGINE_KINDS: Final[tuple[_EngineKind, ...]] = (
         lambda spec: _is_http(spec) and re.split("[?#]", spec)[0].endswith(".gguf"),
         _open_address,
     ),
-    _EngineKind("http://", "'http://HOST:PORT/v1'", _is_http, _open_server, models=True),
-    _EngineKind("ws://", "'ws://HOST:PORT'", lambda spec: spec.startswith(("ws://", "wss://")), _open_remote),
+    _EngineKind("http://", "'http://HOST:PORT/v1'", _is_http, _open_server, models=True, remote=True),
+    _EngineKind(
+        "ws://", "'ws://HOST:PORT'", lambda spec: spec.startswith(("ws://", "wss://")), _open_remote, remote=True
+    ),
     _EngineKind("visual:", "'visual:PATH'", lambda spec: spec.startswith("visual:"), _open_visual, models=True),
     _EngineKind(".tape", "a path to a .tape", lambda spec: spec.endswith(".tape") and "://" not in spec, _open_tape),
     _EngineKind(

@@ -23,7 +23,6 @@ from websockets.asyncio.client import connect as connect_async
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 from websockets.sync.client import ClientConnection as SyncConnection
 from websockets.sync.client import connect as connect_sync
-from websockets.typing import Subprotocol
 
 from ..engine import About, Progress
 from ..errors import BadOption, EngineClosed, EngineError, GenerationFailed, UnknownEngine
@@ -49,8 +48,11 @@ OPTIONS: Final = (
 )
 """Options of the engine, for ``open_engine``."""
 
-CHECK_TIMEOUT: Final = 1.0
-"""Seconds that ``check`` may block. Without an answer the request counts as possible."""
+CHECK_TIMEOUT: Final = 0.2
+"""Seconds that ``check`` may block the event loop. Without an answer the request counts as possible."""
+
+START_CHECK_TIMEOUT: Final = 5.0
+"""The same before the first request, when an app checks all its schemas and nothing else runs."""
 
 _AWAY_SECONDS: Final = 5.0
 """Seconds for which ``check`` does not connect again after a failure."""
@@ -107,7 +109,7 @@ class _Address:
             raise UnknownEngine(f"{url!r} is not the address of an engine server. Example: ws://127.0.0.1:8090")
         self.url = url
         self.arguments: dict[str, Any] = {
-            "subprotocols": [Subprotocol(SUBPROTOCOL)],
+            "subprotocols": [SUBPROTOCOL],
             "additional_headers": {"Authorization": f"Bearer {token}"} if token else {},
             "compression": None,
             "max_size": MAX_FRAME_BYTES,
@@ -124,7 +126,7 @@ class _Address:
         """Return the error for a failed connection: ``_Away`` if another attempt may succeed."""
         if isinstance(error, InvalidStatus) and error.response.status_code == 401:
             return BadOption(
-                f"The engine server {self.url} refuses the token. Set {TOKEN_VARIABLE} to the value that the server has."
+                f"The engine server {self.url} refuses the token. Set {TOKEN_VARIABLE} to the server's value."
             )
         if isinstance(error, InvalidStatus) and error.response.status_code >= 500:
             return _Away(f"it answers with status {error.response.status_code}")  # a proxy in front of a stopped server
@@ -200,7 +202,8 @@ class RemoteEngine:
         """See ``Engine.check``. It blocks until the server has answered, at most ``CHECK_TIMEOUT``."""
         if self._closed:
             return
-        answer = self._checker.ask({"type": "check", "request": encode_request(request)})
+        timeout = START_CHECK_TIMEOUT if self._connection is None else CHECK_TIMEOUT
+        answer = self._checker.ask({"type": "check", "request": encode_request(request)}, timeout)
         if answer is not None and answer.get("type") == "error":
             raise decode_error(answer)
 
@@ -457,8 +460,8 @@ class _Checker:
         """
         return self._connect(self._server.arguments["open_timeout"])
 
-    def ask(self, message: Mapping[str, Any]) -> dict[str, Any] | None:
-        """Return the server's answer; None if it gives none in time."""
+    def ask(self, message: Mapping[str, Any], timeout: float) -> dict[str, Any] | None:
+        """Return the server's answer; None if it gives none within ``timeout`` seconds."""
         with self._lock:
             if time.monotonic() - self._failed_at < _AWAY_SECONDS:
                 return None
@@ -466,10 +469,10 @@ class _Checker:
                 connected = self._connection is not None
                 try:
                     if self._connection is None:
-                        self._connect(CHECK_TIMEOUT)
+                        self._connect(timeout)
                     assert self._connection is not None
                     self._connection.send(encode({**message, "id": 0}))
-                    while (answer := decode(self._connection.recv(CHECK_TIMEOUT)))["type"] == "about":
+                    while (answer := decode(self._connection.recv(timeout)))["type"] == "about":
                         continue
                     return answer
                 except (_Away, EngineError, OSError, TimeoutError, ConnectionClosed, InvalidMessage):
@@ -496,8 +499,8 @@ class _Checker:
         arguments = {**self._server.arguments, "open_timeout": timeout, "close_timeout": 1.0}
         try:
             # Entered, and left by close(): newer versions of websockets warn about a connection that is not.
-            self._connection = connect_sync(self._server.url, **arguments).__enter__()
-            return self._server.describe(self._connection.recv(timeout))
+            connection = self._connection = connect_sync(self._server.url, **arguments).__enter__()
+            return self._server.describe(connection.recv(timeout))
         except (OSError, TimeoutError, InvalidHandshake, InvalidURI, InvalidMessage, ConnectionClosed) as error:
             self._drop()
             raise self._server.explain(error) from None

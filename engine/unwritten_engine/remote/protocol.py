@@ -22,6 +22,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Final, TypeVar
 
+from websockets.typing import Subprotocol
+
 from .. import errors
 from ..cleaning import common_prefix
 from ..engine import Abilities, About
@@ -30,7 +32,7 @@ from ..frames import Draft, Example, Frame, Priority, Prompt, Request, Span, Usa
 
 T = TypeVar("T")
 
-SUBPROTOCOL: Final = "unwritten.engine.1"
+SUBPROTOCOL: Final = Subprotocol("unwritten.engine.1")
 """Name of the WebSocket subprotocol. Its number changes with the messages."""
 
 TOKEN_VARIABLE: Final = "UNWRITTEN_ENGINE_TOKEN"  # noqa: S105 - a name, not a token

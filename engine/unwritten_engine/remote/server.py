@@ -23,7 +23,6 @@ from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request as HandshakeRequest
 from websockets.http11 import Response as HandshakeResponse
-from websockets.typing import Subprotocol
 
 from ..cleaning import CleanEngine
 from ..engine import Engine
@@ -80,7 +79,7 @@ class EngineServer:
             self._handle,
             sock=sock,
             origins=[None],  # browsers send an origin: pages of other sites must not reach a server on this machine
-            subprotocols=[Subprotocol(SUBPROTOCOL)],
+            subprotocols=[SUBPROTOCOL],
             process_request=self._authorize,
             compression=None,
             close_timeout=2,
@@ -114,9 +113,6 @@ class EngineServer:
         return connection.respond(HTTPStatus.UNAUTHORIZED, f"The token is missing or wrong: set {TOKEN_VARIABLE}.\n")
 
     async def _handle(self, websocket: ServerConnection) -> None:
-        if websocket.subprotocol is None:
-            await websocket.close(_POLICY_VIOLATION, f"clients speak {SUBPROTOCOL}")
-            return
         client = _Client(self, websocket)
         self._clients.add(client)
         try:

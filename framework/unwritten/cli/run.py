@@ -7,11 +7,14 @@ import socket
 import textwrap
 
 import click
+from click.core import ParameterSource
 
 from .flags import given_settings, load_demo, settings_options, to_arguments
 from .loading import all_demos, load_app
 from .reload import parent_process, serve_with_reload, watched_folders
 from .server import bind, serve
+from .supervised import supervisor_link
+from .workers import serve_with_workers
 
 
 @click.command("run")
@@ -23,16 +26,27 @@ from .server import bind, serve
     help="Follow changes of the files that the app reads: update open pages when templates and static files change, "
     "restart when others do, the model included. Show developer tools to browsers on this machine.  [default: reload]",
 )
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 256),
+    help="Serve with this many processes, which share one engine, and need --broker. Nothing is reloaded.",
+)
 @click.option("--open", "open_browser", is_flag=True, help="Open it in the browser.")
 @settings_options()
-def run(target: str, reloads: bool, open_browser: bool, **options: object) -> None:
+@click.pass_context
+def run(
+    ctx: click.Context, target: str, reloads: bool, workers: int | None, open_browser: bool, **options: object
+) -> None:
     """Serve APP: a file such as app.py, or module:variable.
 
     \b
     unwritten run app.py
     unwritten run app.py:site --port 8001 --open
+    unwritten run app.py --workers 4 --broker redis://127.0.0.1
     """
     settings = given_settings(options)
+    if workers is not None and reloads and ctx.get_parameter_source("reloads") is ParameterSource.COMMANDLINE:
+        raise click.UsageError("Give --reload or --workers, not both. Workers are restarted by SIGHUP.")
     parent = parent_process()
     if parent is not None:
         with parent.reporting_errors():
@@ -44,8 +58,15 @@ def run(target: str, reloads: bool, open_browser: bool, **options: object) -> No
         return
     app = load_app(target)
     app.configure(settings)
+    supervisor = supervisor_link()
+    if supervisor is not None:
+        serve(app, socket.socket(fileno=supervisor.listener), supervisor=supervisor)
+        return
+    if workers is not None and workers > 1:
+        serve_with_workers(target, app, settings, workers, open_browser=open_browser)
+        return
     sock = bind(app.settings.host, app.settings.port)
-    if not reloads:
+    if not reloads or workers is not None:
         serve(app, sock, open_browser=open_browser)
         return
     # This process keeps the listening socket, so that browsers wait during a restart. A child process serves.

@@ -15,6 +15,7 @@ import pytest
 from tests.support.engine_servers import EngineServerThread
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
+from websockets.typing import Origin
 
 from unwritten_engine import Draft, Engine, Example, Frame, Priority, Prompt, Request, open_engine, scripted
 from unwritten_engine.cleaning import CleanEngine
@@ -211,7 +212,7 @@ async def test_closing_the_iterator_stops_the_work() -> None:
 async def test_the_requests_of_a_client_that_disappears_are_cancelled() -> None:
     engine = scripted(["A light", HANG])
     async with served(engine) as server:
-        with connect(server.url, subprotocols=[SUBPROTOCOL]) as websocket:  # type: ignore[list-item]
+        with connect(server.url, subprotocols=[SUBPROTOCOL]) as websocket:
             websocket.recv()
             for number in range(3):
                 websocket.send(encode({"type": "generate", "id": number, "request": encode_request(ASK)}))
@@ -238,7 +239,7 @@ async def test_a_client_that_does_not_read_delays_nobody_and_skips_frames() -> N
     long = " word" * 20_000
     engine = scripted([str(number) + long for number in range(200)], delay=0.001)
     async with served(engine) as server:
-        with connect(server.url, subprotocols=[SUBPROTOCOL]) as slow:  # type: ignore[list-item]
+        with connect(server.url, subprotocols=[SUBPROTOCOL]) as slow:
             slow.recv()
             for number in range(5):  # 100 MB of frames, more than the buffers of the connection hold
                 slow.send(encode({"type": "generate", "id": number, "request": encode_request(ASK)}))
@@ -340,7 +341,7 @@ async def test_a_token_is_required_if_the_server_has_one(monkeypatch: pytest.Mon
 async def test_pages_of_other_sites_cannot_connect() -> None:
     async with served(scripted("Text.")) as server:
         with pytest.raises(InvalidStatus, match="403"):
-            connect(server.url, subprotocols=[SUBPROTOCOL], origin="https://evil.example")  # type: ignore[list-item, arg-type]
+            connect(server.url, subprotocols=[SUBPROTOCOL], origin=Origin("https://evil.example"))
         with pytest.raises(InvalidStatus, match="400"):
             connect(server.url)
 
@@ -351,7 +352,7 @@ async def test_pages_of_other_sites_cannot_connect() -> None:
 async def test_a_client_with_invalid_messages_is_disconnected(message: str) -> None:
     engine = scripted("Text.")
     async with served(engine) as server:
-        with connect(server.url, subprotocols=[SUBPROTOCOL]) as websocket:  # type: ignore[list-item]
+        with connect(server.url, subprotocols=[SUBPROTOCOL]) as websocket:
             websocket.recv()
             websocket.send(message)
             with pytest.raises(ConnectionClosed):
