@@ -8,6 +8,7 @@ from typing import Protocol, TypeAlias
 
 from unwritten_engine import Engine
 
+from ..broker.base import Broker
 from ..core.mount import MountPoint
 from ..core.settings import Settings
 from ..generation.budgets import Budgets
@@ -57,6 +58,7 @@ class Site:
     signer: Signer
     signed_links: SignedLinks
     store: PageStore
+    broker: Broker
     values: ValueStore
     world: WorldStore
     tables: Tables
@@ -93,6 +95,7 @@ class Site:
         await self.jobs.close()
         for extension in self.extensions:
             await extension.close()
+        await self.broker.close()
         self.tables.close()
         self.store.close()
         if self.owns_engine:
