@@ -16,6 +16,8 @@ from starlette.routing import Router as StarletteRouter
 
 from unwritten_engine import Engine, Progress, open_engine
 
+from ..broker.base import Broker
+from ..broker.open import open_broker
 from ..core.assets import VersionedStaticFiles
 from ..core.engine_options import engine_options
 from ..core.errors import BadSetting
@@ -93,6 +95,7 @@ def build(declared: Declarations, progress: Progress | None = None) -> Site:
 
     Raises:
         StoreError, EngineError: If the store or the engine cannot be opened.
+        BrokerError: If the broker cannot be used.
         BadSetting: If the engine's options cannot be parsed, or an open engine is given options.
     """
     settings = declared.settings
@@ -107,6 +110,8 @@ def build(declared: Declarations, progress: Progress | None = None) -> Site:
         opened.callback(store.close)
         opened.callback(declared.tables.close)
         declared.tables.open(store.database)
+        world = WorldStore(store.database)
+        broker = open_broker(settings.broker, world.secret)
         for extension in declared.extensions:
             opened.callback(_close, extension.close)
             extension.prepare(settings, progress)
@@ -114,7 +119,7 @@ def build(declared: Declarations, progress: Progress | None = None) -> Site:
         if engine is None:
             engine = open_engine(settings.engine, progress=progress, **options)
             opened.callback(_close, engine.close)
-        site = _connect(declared, store, engine)
+        site = _connect(declared, store, world, broker, engine)
         opened.pop_all()
     return site
 
@@ -132,12 +137,11 @@ def _close(close: Callable[[], Awaitable[None]]) -> None:
         log.exception("A component could not be closed after the app failed to start.")
 
 
-def _connect(declared: Declarations, store: PageStore, engine: Engine) -> Site:
+def _connect(declared: Declarations, store: PageStore, world: WorldStore, broker: Broker, engine: Engine) -> Site:
     """Create the components that need nothing to be opened, and connect all of them."""
     settings, mount, exposure = declared.settings, declared.mount, declared.exposure
 
     # Storage and security.
-    world = WorldStore(store.database)
     values = ValueStore(store.database)
     signer = Signer(world.secret)
     visitor_cookie = VisitorCookie(signer)
@@ -182,7 +186,7 @@ def _connect(declared: Declarations, store: PageStore, engine: Engine) -> Site:
     # Generation.
     write_lock = asyncio.Lock()
     metrics = Metrics()
-    budgets = Budgets(settings, exposure)
+    budgets = Budgets(settings, exposure, broker.windows)
     schemas = SchemaChecker(engine, values)
     policies = declared.policies
     jobs = JobQueue(
@@ -191,6 +195,7 @@ def _connect(declared: Declarations, store: PageStore, engine: Engine) -> Site:
         settings,
         check_text=policies.allow_text if policies.text_policy is not None else None,
         on_written=OnWrittenRunner(store.database, write_lock, declared.tables.notify, declared.written_hooks).run,
+        broker=broker,
     )
     prompt_builder = PromptBuilder(declared.world, Memory(store, settings, engine.about.context), visits)
     starter = JobStarter(
@@ -236,6 +241,7 @@ def _connect(declared: Declarations, store: PageStore, engine: Engine) -> Site:
         starter=starter,
         job_renderer=job_renderer,
         cache=cache,
+        broker=broker,
     )
     actions = ActionHandler(
         mount=mount,
@@ -252,6 +258,7 @@ def _connect(declared: Declarations, store: PageStore, engine: Engine) -> Site:
     )
     unfinished = UnfinishedPages(UnfinishedPageStore(store.database), store, jobs)
     jobs.observe(budgets, metrics, *([prefetcher] if prefetcher else []), updates, unfinished)
+    broker.listen(jobs, budgets, *([prefetcher] if prefetcher else []), updates)
     declared.tables.observe(updates.on_table_write)
     world.update(declared.name, declared.world, declared.links, engine.about)
     site = Site(
@@ -265,6 +272,7 @@ def _connect(declared: Declarations, store: PageStore, engine: Engine) -> Site:
         signer=signer,
         signed_links=signed_links,
         store=store,
+        broker=broker,
         values=values,
         world=world,
         tables=declared.tables,
@@ -284,7 +292,7 @@ def _connect(declared: Declarations, store: PageStore, engine: Engine) -> Site:
         handler=handler,
         updates=updates,
         actions=actions,
-        sockets=LiveSockets(),
+        sockets=LiveSockets(broker),
         template_globals=functions,
         extensions=declared.extensions,
     )

@@ -62,6 +62,7 @@ class Lifespan:
         if self.running_site is None:
             async with self._building:
                 await asyncio.to_thread(self.prepare)
+        await self.site.broker.start()
         return self.site
 
     async def check(self) -> None:

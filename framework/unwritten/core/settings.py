@@ -59,6 +59,11 @@ class Settings(BaseModel):
     database: str = Field(
         default="", description="SQLite file for pages and tables. Empty: NAME-OF-THE-APP.db in this folder."
     )
+    broker: str = Field(
+        default="",
+        description="Redis or Valkey that connects several processes of one app: redis://HOST:PORT, rediss:// or "
+        "unix://. Empty: one process.",
+    )
     host: str = Field(default="127.0.0.1", description="Address to listen on; 0.0.0.0 accepts other machines.")
     port: int = Field(default=8000, ge=0, description="Port to listen on; 0 for any free port.")
     root_path: str = Field(

@@ -6,13 +6,16 @@ the page's schemas, the author's policies allow it, the queue has room, and the 
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
+from weakref import WeakValueDictionary
 
 from unwritten_engine import About, Engine, EngineError, Priority, Prompt, Request
 
+from ..broker.base import Lease
 from ..core.errors import BadSchema, PageFailed
 from ..formats.page import Canvas, Page
 from ..formats.schema import json_schema_of
@@ -28,6 +31,7 @@ from .metrics import Metrics
 from .page_job import PageJob
 from .prompt_builder import PromptBuilder
 from .region_job import RegionJob
+from .shared_jobs import adopt, finished_canvases
 
 _PREFETCH_SHARE = 0.5
 """The share of a client's budgets that prefetches may use."""
@@ -65,6 +69,8 @@ class JobStarter:
         self._metrics = metrics
         self._validate = validate  # raises if the page cannot be rendered
         self.pending_regions: dict[str, set[str]] = {}
+        # One request at a time decides what happens to a page.
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def join(self, page_request: PageRequest, *, searched: bool) -> PageJob:
         """Return the job of a page that a visitor waits for. Start it, if the page is not being generated.
@@ -104,49 +110,131 @@ class JobStarter:
             change: What changes on a stored page, and how.
             previous: That page. It stays if the change fails.
 
+        Returns:
+            The job. It is another one than was asked for if the page is being generated already, by this process or
+            another one: then ``region_jobs``, ``change`` and ``previous`` are not used. It is finished if the page was
+            stored a moment ago.
+
         Raises:
             Busy: If the queue is full.
+            BrokerAway: If another process may be generating the page, and cannot be asked.
             OverBudget: If the client's budget is spent.
             Denied: If the author's policy denies it.
             BadSchema: If the engine does not support a schema of the page.
             BadTemplate: If the page cannot be rendered.
         """
-        client = client_id(page_request.request.scope)
         self._schemas.check(page_request.route.path, page_request.page)
         if self._policies.prompt_policy is not None:
             prompts = _unfinished_prompts(region_jobs) if region_jobs else self._prompt_builder.prompts(page_request)
+            client = client_id(page_request.request.scope)
             check = PromptCheck(page_request.key, page_request.title, client, prompts)
             with self._metrics.refusals():
                 await self._policies.allow_prompt(check)
+        async with self._locks.setdefault(page_request.key, asyncio.Lock()):
             running = self._jobs.get(page_request.key)
-            if running is not None:  # another request has started it while the policy was checked
+            if running is not None:  # another request has started it meanwhile
                 return running
+            with self._metrics.refusals():
+                lease = await self._jobs.claim(page_request.key)
+            if lease is None:
+                return self._follow(page_request, priority)
+            try:
+                if region_jobs is None:
+                    return await self._start_new(page_request, lease, searched, priority)
+                await self._charge(page_request, searched, priority)
+                job = self._job(page_request, region_jobs, priority, change, previous)
+                self._validate(job)
+                self._jobs.submit(job, lease)
+                return job
+            except BaseException:
+                self._jobs.release(lease)
+                raise
+
+    async def _start_new(self, page_request: PageRequest, lease: Lease, searched: bool, priority: Priority) -> PageJob:
+        """Start generating what is missing of a page. If nothing is missing, return a job that is finished."""
+        job = self.finished_job(page_request)
+        if job is not None:  # it was stored a moment ago
+            self._validate(job)
+            self._jobs.release(lease)
+            self._jobs.add_finished(job)
+            return job
+        stored = self._store.get(page_request.key)
+        await self._charge(page_request, searched, priority)
+        finished = {
+            **finished_canvases(lease.partial_results),
+            **self._jobs.partial_results(page_request.key),
+            **(stored.canvases if stored else {}),
+        }
+        job = self._job(page_request, self.region_jobs(page_request, finished), priority)
+        job.set_base(stored)
+        self._validate(job)
+        self._jobs.submit(job, lease)
+        return job
+
+    def finished_job(self, page_request: PageRequest) -> PageJob | None:
+        """Return a job that has ended, with a page whose canvases are all stored. None if one is missing."""
+        stored = self._store.get(page_request.key)
+        if stored is None or not page_request.page.canvases.keys() <= stored.canvases.keys():
+            return None
+        region_jobs = self.region_jobs(page_request, stored.canvases, recall=False)
+        job = self._job(page_request, region_jobs, Priority.CLICK)
+        if not adopt(job, stored):
+            return None
+        job.finish("written", "")
+        return job
+
+    def _follow(self, page_request: PageRequest, priority: Priority) -> PageJob:
+        """Show what another process generates. It is free, like joining a job of this process."""
+        stored = self._store.get(page_request.key)
+        job = self._job(page_request, self.region_jobs(page_request, stored.canvases if stored else {}), priority)
+        if all(region_job.state == "written" for region_job in job.regions.values()):
+            job.previous = stored  # the other process changes the page
+        self._validate(job)
+        self._jobs.follow(job)
+        return job
+
+    async def _charge(self, page_request: PageRequest, searched: bool, priority: Priority) -> None:
+        """Check that the queue has room, and charge the client.
+
+        Raises:
+            Busy, OverBudget: If it has none, or a budget is spent.
+        """
         with self._metrics.refusals():
             self._jobs.check_capacity(priority)
             share = 1.0 if priority is Priority.CLICK else _PREFETCH_SHARE
-            self._budgets.spend(client, searched=searched, share=share)
-        is_amendment = False
-        if region_jobs is None:
-            stored = self._store.get(page_request.key)
-            finished = {**self._jobs.partial_results(page_request.key), **(stored.canvases if stored else {})}
-            region_jobs = self.region_jobs(page_request, finished)
-            carried = [region_jobs[name] for name in (stored.canvases if stored else ()) if name in region_jobs]
-            is_amendment = bool(carried) and all(region_job.state == "written" for region_job in carried)
-        job = PageJob(
+            await self._budgets.spend(client_id(page_request.request.scope), searched=searched, share=share)
+
+    def _job(
+        self,
+        page_request: PageRequest,
+        region_jobs: dict[str, RegionJob],
+        priority: Priority,
+        change: Change = WRITTEN,
+        previous: StoredPage | None = None,
+    ) -> PageJob:
+        return PageJob(
             page_request.key,
             page_request.page,
             page_request.title,
             region_jobs,
             page_request.linker,
             priority,
-            client,
+            client_id(page_request.request.scope),
             change=change,
             previous=previous,
         )
-        job.is_amendment = is_amendment
-        self._validate(job)
-        self._jobs.submit(job)
-        return job
+
+    async def follow(self, page_request: PageRequest) -> PageJob | None:
+        """Return the job of a page that this or another process generates, and show its frames. None if there is none.
+
+        Raises:
+            BadSchema, BadTemplate, StoreError: If the page cannot be shown.
+        """
+        async with self._locks.setdefault(page_request.key, asyncio.Lock()):
+            job = self._jobs.get(page_request.key)
+            if job is None and self._jobs.is_elsewhere(page_request.key):
+                job = self._follow(page_request, Priority.PREFETCH)
+            return job
 
     def update(self, job: PageJob, page_request: PageRequest) -> None:
         """Update a running job to what the page function returns now.

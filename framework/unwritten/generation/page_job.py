@@ -33,10 +33,11 @@ TextCheck: TypeAlias = Callable[[str, str, str], Awaitable[None]]
 
 INTERNAL_ERROR = "Something went wrong on the server. Its log has the details."
 SHUTDOWN = "The server is restarting. Reload this page in a moment to continue."
+ABANDONED = "The page was left before it was finished."
 
 _CANCEL_MESSAGES: Mapping[CancelReason, str] = {
     "stopped": "",
-    "abandoned": "The page was left before it was finished.",
+    "abandoned": ABANDONED,
     "shutdown": SHUTDOWN,
 }
 
@@ -62,7 +63,10 @@ class JobObserver:
     """
 
     def on_start(self, job: PageJob) -> None:
-        """Called when a job was submitted. It runs or waits in the queue."""
+        """Called when a job was submitted: it runs, waits in the queue, or follows another process.
+
+        Called again if this process takes over a job that it has followed.
+        """
 
     def on_promote(self, job: PageJob) -> None:
         """Called when a visitor opens a page that is being prefetched. The job counts as a click from now on."""
@@ -95,6 +99,11 @@ class PageJob:
         regions: The region jobs by name.
         link_rank: The rank of the link that is prefetched; see ``prefetcher.LinkRank``. The lowest runs first.
         is_amendment: True if the job only adds regions to a stored page.
+        base_version: The version that the job replaces; 0 if the page must not exist. None: any.
+        follows: True while another process generates the page, and this one shows its frames.
+        position: While it follows, how many waiting jobs start before this one.
+        other_readers: The number of subscribers in other processes.
+        publisher: Notified of changes like a subscriber, but not counted. None: nothing is published.
         observers: Notified of every frame.
         check_text: Called with every finished text before it is shown. None: drafts are shown at once.
         state: queued, writing, written, stopped or failed.
@@ -131,6 +140,11 @@ class PageJob:
         self.previous = previous
         self.link_rank = 0
         self.is_amendment = False
+        self.base_version: int | None = None
+        self.follows = False
+        self.position = 0
+        self.other_readers = 0
+        self.publisher: Subscriber | None = None
         self.observers: Sequence[JobObserver] = ()
         self.check_text: TextCheck | None = None
         self.state: PageState = "queued"
@@ -157,7 +171,12 @@ class PageJob:
 
     @property
     def num_subscribers(self) -> int:
-        """The number of subscribers."""
+        """The number of subscribers, in all processes."""
+        return len(self._subscribers) + self.other_readers
+
+    @property
+    def num_own_subscribers(self) -> int:
+        """The number of subscribers in this process."""
         return len(self._subscribers)
 
     def subscribe(self, subscriber: Subscriber) -> None:
@@ -172,8 +191,16 @@ class PageJob:
 
     def start_grace_period(self, grace: float, on_expired: Callable[[PageJob], None]) -> None:
         """Call ``on_expired`` in ``grace`` seconds if the job runs and has no subscriber until then."""
-        if not self._subscribers and not self._grace_timer and not self.finished.is_set():
+        if not self.num_subscribers and not self._grace_timer and not self.finished.is_set():
             self._grace_timer = asyncio.get_running_loop().call_later(grace, on_expired, self)
+
+    def set_other_readers(self, number: int, grace: float, on_expired: Callable[[PageJob], None]) -> None:
+        """Record the number of subscribers in other processes. If the last one has left, start the grace period."""
+        had_others, self.other_readers = self.other_readers > 0, number
+        if number:
+            self._cancel_grace_timer()
+        elif had_others:
+            self.start_grace_period(grace, on_expired)
 
     def _cancel_grace_timer(self) -> None:
         if self._grace_timer:
@@ -185,6 +212,8 @@ class PageJob:
         self.num_updates += 1
         for subscriber in self._subscribers:
             subscriber.changed.set()
+        if self.publisher is not None:
+            self.publisher.changed.set()
 
     def publish(self, event: Callable[[JobObserver], None]) -> None:
         """Call a method of every observer."""
@@ -233,6 +262,25 @@ class PageJob:
         self._started_at = time.monotonic()
         self._task = create_task(self)
         self.notify()
+
+    def begin_following(self) -> None:
+        """Show what another process generates from now on. Call it while the job does not run."""
+        self.follows = True
+        self.publisher = None
+        self._task = None
+        self._task_entered = self._preempted = self._complete = False
+        if not self.finished.is_set():
+            self.state = "writing"
+
+    def set_base(self, stored: StoredPage | None) -> None:
+        """Decide what the job's regions become: a new page, a new version, or an addition to the stored version.
+
+        Args:
+            stored: The page as it is stored now. Its regions that still fit are "written" in the job.
+        """
+        carried = [self.regions[name] for name in (stored.canvases if stored else ()) if name in self.regions]
+        self.is_amendment = bool(carried) and all(region_job.state == "written" for region_job in carried)
+        self.base_version = stored.version if stored else 0
 
     def add_regions(self, page: Page, more: Mapping[str, RegionJob]) -> bool:
         """Add regions to a running job, because the page's content has changed.
@@ -449,7 +497,7 @@ class PageJob:
         """Return the finished page for the store."""
         assert self._provenance is not None
         page = page_to_store(self.key, self.title, self.regions, self.linker, self._provenance, self.change)
-        return replace(page, amends=self.is_amendment)
+        return replace(page, amends=self.is_amendment, replaces=self.base_version)
 
     def partial_results(self) -> dict[str, StoredCanvas]:
         """Return the finished regions, for the next attempt. Nothing if the job changes a stored page."""
@@ -469,6 +517,10 @@ class PageJob:
             if current is not None and name not in self._changed_regions() and name in current.canvases:
                 with contextlib.suppress(PageFailed):
                     region_job.roll_back(current.canvases[name])
+        if self.change.base is None:  # the page is new, and another process has stored other regions of it
+            self.is_amendment = self.is_amendment or (current is not None and self.base_version == 0)
+            self.base_version = current.version if current else 0
+            return
         self.previous = current
         self.change = replace(self.change, base=current.version if current else None)
 

@@ -195,6 +195,7 @@ class PageWrite:
         links: Its links, in order.
         change: What it changes. If it has a base, the current version must be that one.
         amends: True to add the canvases to the current version, False to make a new one.
+        replaces: The number that the current version must have for a new one; 0 if the page must not exist. None: any.
     """
 
     key: str
@@ -206,3 +207,4 @@ class PageWrite:
     links: tuple[Link, ...]
     change: Change = WRITTEN
     amends: bool = False
+    replaces: int | None = None

@@ -32,11 +32,12 @@ from typing import Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
-from ..core.errors import StoreError
+from ..core.errors import StoreError, UnwrittenError
 from ..core.paths import is_page_key
 from ..core.tracebacks import log_error
 from ..generation.page_job import PageJob, Subscriber
 from ..generation.prefetcher import Viewer
+from ..routing.routes import PageRequest
 from ..security.client_address import client_id
 from ..security.headers import is_cross_origin, saves_data
 from ..security.rate_limits import SlidingWindow
@@ -119,6 +120,7 @@ class LiveSocket:
             "unfollow": self._unfollow,
         }
         self._viewer = self._new_viewer()
+        self._following: dict[str, asyncio.Task[None]] = {}  # pages of other processes that are being looked up
 
     async def run(self) -> None:
         """Serve the socket until it closes."""
@@ -127,11 +129,10 @@ class LiveSocket:
             return
         await self._websocket.accept()
         limit = self._site.budgets.limit("visitor_sockets")
-        if limit and self._site.sockets.count(self.client_id) >= limit:
+        if not await self._site.sockets.admit(self, limit):
             self._site.metrics.refused["sockets"] += 1
             await self._websocket.close(_POLICY_VIOLATION, "too many sockets")  # the browser works without one
             return
-        self._site.sockets.add(self)
         sender = asyncio.create_task(self._send(), name="live sender")
         try:
             await self._receive()
@@ -142,7 +143,7 @@ class LiveSocket:
         finally:
             # Without an await: if this task is being cancelled, nothing after an await may run.
             self._site.sockets.remove(self)
-            for key in list(self._jobs):
+            for key in [*self._jobs, *self._following]:
                 self._leave(key)
             for key in list(self._pages):
                 self._unfollow(key)
@@ -201,11 +202,39 @@ class LiveSocket:
         handler(key, message)
 
     def _watch(self, key: str, message: Mapping[str, Any]) -> None:
+        if self._site.jobs.is_elsewhere(key):
+            self._leave(key)
+            self._following[key] = asyncio.create_task(self._watch_elsewhere(key, message), name=f"following {key}")
+        else:
+            self._watch_here(key, message)
+
+    async def _watch_elsewhere(self, key: str, message: Mapping[str, Any]) -> None:
+        """Watch a page that another process generates. Its page function is called, as for a request."""
+        try:
+            page_request = await self._site.resolver.resolve_key(key, self._websocket.scope)
+            if isinstance(page_request, PageRequest):
+                await self._site.starter.follow(page_request)
+            self._following.pop(key, None)
+            self._watch_here(key, message)
+        except (UnwrittenError, _InvalidMessage) as error:
+            self._outbox.append(refused_message(str(error)))
+        except Exception as error:
+            log_error(log, f"{key}: a tab cannot follow the page", error)
+        finally:
+            self._following.pop(key, None)
+            self._subscriber.changed.set()
+
+    def _watch_here(self, key: str, message: Mapping[str, Any]) -> None:
         seen = _seen_numbers(message)
         job = self._site.jobs.recent(key)
         if job is None:
-            stored = bool(self._site.store.exists([key]))
-            self._outbox.append(settled_message(key, "written" if stored else "unwritten"))
+            outcome = self._site.broker.outcome(key)
+            if self._site.store.exists([key]):
+                self._outbox.append(settled_message(key, "written"))
+            elif outcome is not None and outcome["state"] in {"failed", "stopped"}:
+                self._outbox.append(settled_message(key, outcome["state"], outcome["message"]))
+            else:
+                self._outbox.append(settled_message(key, "unwritten"))
             return
         if key not in self._jobs and len(self._jobs) >= MAX_PAGES:
             raise _InvalidMessage(f"One tab may watch up to {MAX_PAGES} pages at the same time.")
@@ -218,6 +247,9 @@ class LiveSocket:
         self._jobs[key] = _JobSubscription(job, seen)
 
     def _leave(self, key: str, message: Mapping[str, Any] = MappingProxyType({})) -> None:
+        following = self._following.pop(key, None)
+        if following is not None and following is not asyncio.current_task():
+            following.cancel()
         subscription = self._jobs.pop(key, None)
         if subscription:
             self._site.jobs.unsubscribe(subscription.job, self._subscriber)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from starlette.requests import Request
@@ -17,6 +17,7 @@ from starlette.types import Scope
 
 from unwritten_engine.errors import suggestion
 
+from ..broker.base import Broker, BrokerListener
 from ..core.errors import BadApp, Busy, Denied, OverBudget, UnwrittenError
 from ..core.tracebacks import log_error
 from ..formats.page import Page
@@ -68,8 +69,8 @@ class _SubscribedPage:
     tables: frozenset[str]
 
 
-class LiveUpdates(JobObserver):
-    """Keeps open pages up to date with the app's tables."""
+class LiveUpdates(JobObserver, BrokerListener):
+    """Keeps open pages up to date with the app's tables, also with what other processes write."""
 
     def __init__(
         self,
@@ -81,6 +82,7 @@ class LiveUpdates(JobObserver):
         starter: JobStarter,
         job_renderer: JobRenderer,
         cache: PageCache,
+        broker: Broker,
     ) -> None:
         self._resolver = resolver
         self._renderer = renderer
@@ -89,6 +91,8 @@ class LiveUpdates(JobObserver):
         self._starter = starter
         self._job_renderer = job_renderer
         self._cache = cache
+        self._broker = broker
+        self._tasks: set[asyncio.Task[None]] = set()  # asyncio itself holds only weak references to tasks
         self._subscriptions: dict[str, set[PageSubscription]] = {}
         self._current: dict[str, _SubscribedPage] = {}
         self._stale: dict[str, bool] = {}
@@ -137,10 +141,12 @@ class LiveUpdates(JobObserver):
         except Busy as error:
             log.warning("%s: new canvases are generated later: %s", key, error)
             self._starter.mark_pending(key, redraw)
-        self._refresh({*self._pages_reading(tables), key} & self._subscriptions.keys(), changed=True)
+        self._broker.announce("data", tables=[*tables], pages=[key])
+        self.on_data_changed(tables, [key])
 
     def on_table_write(self, table: str) -> None:
         """Update pages after a write outside of actions. May be called from any thread."""
+        self._broker.announce("data", tables=[table], pages=[])
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(lambda: self._refresh(self._pages_reading([table]), changed=True))
 
@@ -152,6 +158,51 @@ class LiveUpdates(JobObserver):
     def on_end(self, job: PageJob) -> None:
         """Generate regions that had to wait for the end of a job or for room in the queue."""
         self._refresh([*self._starter.pending_regions], changed=True)
+
+    # -- events of other processes ------------------------------------------------------------------------
+
+    def on_data_changed(self, tables: Collection[str], pages: Collection[str]) -> None:
+        """Update pages after a write of any process."""
+        self._refresh({*self._pages_reading(tables), *pages} & self._subscriptions.keys(), changed=True)
+
+    def on_page_started(self, key: str) -> None:
+        """Let subscribers follow what another process generates of their page."""
+        self._show_soon(key, self._follow_elsewhere)
+
+    def on_page_ended(self, key: str, state: str) -> None:
+        """Show an edit of another process, and generate regions that had to wait for the end of a job there."""
+        if state == "edited":
+            self._show_soon(key, self._show_stored)
+        self._refresh([*self._starter.pending_regions], changed=True)
+
+    def _show_soon(self, key: str, show: Callable[[PageRequest], Awaitable[None]]) -> None:
+        if key in self._subscriptions:
+            task = asyncio.create_task(self._show(key, show), name=f"showing {key}")
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _show(self, key: str, show: Callable[[PageRequest], Awaitable[None]]) -> None:
+        try:
+            page_request = await self._resolver.resolve_key(key, self._subscriber_scope(key))
+            if isinstance(page_request, PageRequest) and key in self._subscriptions:
+                await show(page_request)
+        except UnwrittenError as error:
+            log.warning("%s: open tabs do not show what another process writes: %s", key, error)
+        except Exception as error:
+            log_error(log, f"{key}: open tabs do not show what another process writes", error)
+
+    async def _follow_elsewhere(self, page_request: PageRequest) -> None:
+        await self._starter.follow(page_request)
+
+    async def _show_stored(self, page_request: PageRequest) -> None:
+        """Show the stored version of a page, as if it had just been generated."""
+        job = self._starter.finished_job(page_request)
+        if job is not None:
+            self._job_renderer.prepare(job)
+            self.on_start(job)
+            for region_job in job.regions.values():
+                region_job.renumber()
+            job.notify()
 
     def _pages_reading(self, tables: Collection[str]) -> list[str]:
         """Return the subscribed pages that have read one of these tables."""
@@ -272,6 +323,9 @@ class LiveUpdates(JobObserver):
 
     async def close(self) -> None:
         """Stop updating."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)

@@ -91,7 +91,7 @@ class PageHandler:
             return self._cache.old_version(page_request, request.query_params[VERSION])
 
         job = self._jobs.get(key)
-        if job is None:
+        if job is None and not self._jobs.is_elsewhere(key):
             rendered = self._cache.rendered(page_request, is_visit=signature is None and request.method == "GET")
             if rendered is not None and signature is not None:
                 return self._redirect_to_clean(key, request)
@@ -176,7 +176,7 @@ class PageHandler:
             Busy, OverBudget, Denied: See ``JobStarter.start``.
         """
         page_request = await self.find_page(key, request)
-        if self._jobs.get(page_request.key) is None and self._cache.rendered(page_request, is_visit=False) is None:
+        if not self._jobs.is_active(page_request.key) and self._cache.rendered(page_request, is_visit=False) is None:
             await self._starter.start(page_request, searched=True)
         return RedirectResponse(self._mount.url(page_request.key), 303)
 
@@ -208,7 +208,7 @@ class PageHandler:
         if key is None or not key.startswith("/"):
             return response
         key += f"?{location.query}" if location.query else ""
-        if self._jobs.get(key) is None and not self._store.exists([key]):
+        if not self._jobs.is_active(key) and not self._store.exists([key]):
             response.headers["location"] = self._mount.url(self._signed_links.sign(key, "search"))
         return response
 

@@ -8,6 +8,7 @@ from typing import Protocol, TypeAlias
 
 from unwritten_engine import Engine
 
+from ..broker.base import Broker
 from ..core.mount import MountPoint
 from ..core.settings import Settings
 from ..generation.budgets import Budgets
@@ -58,6 +59,7 @@ class Site:
     signer: Signer
     signed_links: SignedLinks
     store: PageStore
+    broker: Broker
     values: ValueStore
     world: WorldStore
     tables: Tables
@@ -111,6 +113,7 @@ class Site:
         await self.unfinished.save()
         for extension in self.extensions:
             await extension.close()
+        await self.broker.close()
         self.tables.close()
         self.store.close()
         if self.owns_engine:
