@@ -53,7 +53,8 @@ def engine(host: str, port: int, **options: object) -> None:
     token = os.environ.get(TOKEN_VARIABLE, "").strip()
     if not token and not is_loopback(host) and host != "localhost":
         raise BadSetting(
-            f"Other machines can reach {host}, so a token is needed. Set the environment variable {TOKEN_VARIABLE} here "
+            f"Other machines can reach {host}, so a token is needed. Set the environment variable "
+            f"{TOKEN_VARIABLE} here "
             "and for the apps that use this server, for example to the output of: openssl rand -hex 32"
         )
     link = supervisor_link()

@@ -81,6 +81,11 @@ def serve_with_workers(
 
 
 def _check(app: App) -> None:
+    if not app.settings.broker:
+        raise BadSetting(
+            "Several workers need a broker, which gives each page to one of them. Start Redis or Valkey (Debian: "
+            "apt install redis-server), and add its address: --broker redis://127.0.0.1:6379"
+        )
     if app.provided_engine is not None:
         raise BadSetting(
             f"The app {app.name!r} brings its own open engine, which several processes cannot share. Name the engine "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Mapping
 
@@ -17,6 +18,9 @@ from .job_starter import JobStarter
 from .page_job import JobObserver, PageJob
 
 log = logging.getLogger("unwritten")
+
+RESUME_SECONDS = 2.0
+"""Seconds after which the processes of one app look again for pages that another one has left."""
 
 MAX_PAGES = 256
 """Maximum number of unfinished pages that are remembered."""
@@ -37,7 +41,7 @@ class UnfinishedPages(JobObserver):
 
     def on_end(self, job: PageJob) -> None:
         """Remember a job that the shutdown has stopped. Forget a page that was continued."""
-        was_interrupted = job.cancel_reason == "shutdown" and job.state == "stopped"
+        was_interrupted = job.cancel_reason == "shutdown" and job.state == "stopped" and not job.follows
         if was_interrupted and (job.priority is Priority.CLICK or job.key in self._pages):
             self._pages[job.key] = job.partial_results()
             while len(self._pages) > MAX_PAGES:
@@ -54,20 +58,32 @@ class UnfinishedPages(JobObserver):
         else:
             self._pages.clear()
 
-    async def resume(self, starter: JobStarter, resolver: PageResolver) -> None:
+    async def resume(self, starter: JobStarter, resolver: PageResolver, *, repeats: bool = False) -> None:
         """Continue the saved pages with low priority.
 
         Pages whose function sees the visitor wait until a visitor opens them.
+
+        Args:
+            starter: Starts the jobs.
+            resolver: Calls the page functions.
+            repeats: True to continue until the server stops, because other processes may stop before.
         """
-        try:
-            pages = await self._unfinished.take()
-        except StoreError as error:
-            log.warning("Unfinished pages cannot be continued: %s", error)
-            return
-        self._pages |= {key: canvases for key, canvases in pages.items() if not self._store.exists([key])}
-        for key, canvases in list(self._pages.items()):
+        while not self._jobs.draining:
+            try:
+                await self._resume(starter, resolver)
+            except StoreError as error:
+                log.warning("Unfinished pages cannot be continued: %s", error)
+            if not repeats:
+                return
+            await asyncio.sleep(RESUME_SECONDS)
+
+    async def _resume(self, starter: JobStarter, resolver: PageResolver) -> None:
+        pages = await self._unfinished.take()
+        pages = {key: canvases for key, canvases in pages.items() if not self._store.exists([key])}
+        self._pages |= pages
+        for key, canvases in pages.items():
             self._jobs.remember_partial_results(key, canvases)
-        for key in list(self._pages):
+        for key in pages:
             try:
                 page_request = await resolver.resolve_without_visitor(key)
                 if page_request is not None and page_request.page.canvases and self._jobs.get(key) is None:

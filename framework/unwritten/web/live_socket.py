@@ -68,7 +68,9 @@ MAX_FRAME_RATE = 25.0
 SEND_TIMEOUT = 30.0
 """Seconds after which a browser that does not receive is disconnected."""
 
-_POLICY_VIOLATION, _INTERNAL_ERROR, _TRY_AGAIN_LATER = 1008, 1011, 1013
+_POLICY_VIOLATION, _INTERNAL_ERROR, _SERVICE_RESTART, _TRY_AGAIN_LATER = 1008, 1011, 1012, 1013
+
+_RESTARTING = "The server is restarting. This page continues in a moment."
 
 _SHARED = "Other visitors are reading this page, so it is not stopped."
 
@@ -110,6 +112,7 @@ class LiveSocket:
         self._jobs: dict[str, _JobSubscription] = {}
         self._pages: dict[str, tuple[PageSubscription, dict[str, int]]] = {}
         self._outbox: list[dict[str, Any]] = []
+        self._reconnects = False
         self._handlers: dict[str, Callable[[str, Mapping[str, Any]], None]] = {
             "watch": self._watch,
             "leave": self._leave,
@@ -312,6 +315,9 @@ class LiveSocket:
                 for text in self._pending_messages():
                     async with asyncio.timeout(SEND_TIMEOUT):
                         await self._websocket.send_text(text)
+                if self._reconnects:
+                    await self._websocket.close(_SERVICE_RESTART, "the server is restarting")
+                    return
                 await asyncio.sleep(self._interval)
         except WebSocketDisconnect:
             return  # the tab is gone, which the receiving side notices too
@@ -341,6 +347,12 @@ class LiveSocket:
             if subscription.num_updates == job.num_updates:
                 continue
             subscription.num_updates = job.num_updates
+            if job.cancel_reason == "shutdown" and job.state == "stopped":
+                # For the browser the page is still unfinished, so that it connects again and follows the next server.
+                messages.append(encode({**page_message(self._site.renderer, job, _RESTARTING), "state": "queued"}))
+                self._reconnects = True
+                self._leave(key)
+                continue
             for name, region_job in job.regions.items():
                 if region_job.number > subscription.seen.get(name, 0):
                     messages.append(self._site.job_renderer.frame_message(job, name))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
@@ -98,11 +99,14 @@ class Site:
         """Finish running pages within ``drain_seconds``, and start no others. Call it before ``close``."""
         if self.prefetcher is not None:
             self.prefetcher.close()
-        await self.jobs.drain(self.settings.drain_seconds)
+        draining = asyncio.create_task(self.jobs.drain(self.settings.drain_seconds), name="finishing pages")
+        await asyncio.sleep(0)
+        await self.unfinished.save()  # other processes continue the pages that wait
+        await draining
 
     async def resume(self) -> None:
         """Continue the pages that were unfinished when the last server stopped."""
-        await self.unfinished.resume(self.starter, self.resolver)
+        await self.unfinished.resume(self.starter, self.resolver, repeats=self.broker.state != "none")
 
     async def close(self) -> None:
         """Stop all work and close the store. Finished pages that are not stored yet get one last attempt."""
