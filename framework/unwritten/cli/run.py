@@ -33,10 +33,7 @@ from .workers import serve_with_workers
 )
 @click.option("--open", "open_browser", is_flag=True, help="Open it in the browser.")
 @settings_options()
-@click.pass_context
-def run(
-    ctx: click.Context, target: str, reloads: bool, workers: int | None, open_browser: bool, **options: object
-) -> None:
+def run(target: str, reloads: bool, workers: int | None, open_browser: bool, **options: object) -> None:
     """Serve APP: a file such as app.py, or module:variable.
 
     \b
@@ -45,7 +42,7 @@ def run(
     unwritten run app.py --workers 4 --broker redis://127.0.0.1
     """
     settings = given_settings(options)
-    if workers is not None and reloads and ctx.get_parameter_source("reloads") is ParameterSource.COMMANDLINE:
+    if workers is not None and _was_typed("reloads") and reloads:
         raise click.UsageError("Give --reload or --workers, not both. Workers are restarted by SIGHUP.")
     parent = parent_process()
     if parent is not None:
@@ -72,6 +69,10 @@ def run(
     # This process keeps the listening socket, so that browsers wait during a restart. A child process serves.
     arguments = ["run", target, "--no-reload", *(["--open"] if open_browser else []), *to_arguments(settings)]
     serve_with_reload(arguments, sock, watched_folders(app, target))
+
+
+def _was_typed(option: str) -> bool:
+    return click.get_current_context().get_parameter_source(option) is ParameterSource.COMMANDLINE
 
 
 @click.command("demo")

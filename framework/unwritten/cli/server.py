@@ -27,6 +27,9 @@ from ..core.errors import BadSetting
 from .reload import ParentProcess
 from .supervised import SupervisorLink
 
+BACKLOG = 2048
+"""Connections that may wait to be accepted."""
+
 SHUTDOWN_SECONDS = 3
 """Seconds for which a stopping server waits for open connections, after the pages are finished."""
 
@@ -57,7 +60,7 @@ def bind(host: str, port: int) -> socket.socket:
         if hasattr(socket, "SO_REUSEPORT"):  # on Windows SO_REUSEADDR would let two servers share a port
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind((host, port))
-        sock.listen(2048)
+        sock.listen(BACKLOG)
     except (OSError, OverflowError) as error:
         sock.close()
         raise BadSetting(_explain(host, port, error)) from error
@@ -210,6 +213,8 @@ def serve(
         log_level="warning",
         ws_max_size=MAX_MESSAGE_BYTES,
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+        # asyncio accepts so many connections at once. A worker leaves the next one to the others.
+        backlog=BACKLOG if supervisor is None else 1,
         server_header=False,
         root_path=app.settings.root_path.rstrip("/"),
         proxy_headers=False,  # the setting trusted_proxies decides which of them count
@@ -255,6 +260,8 @@ class _Server(uvicorn.Server):
         if not self.started:
             return
         if self._supervisor is not None:
+            for sock in sockets or ():
+                sock.listen(BACKLOG)  # asyncio has set the length of the shared queue, too
             self._supervisor.report_started(signed_links=self._app.site.signed_links.required)
         elif self._has_restarted:
             click.echo(f"Ready again at {self._url}")

@@ -33,7 +33,7 @@ class SupervisorLink:
         os.write(self.report, json.dumps(facts).encode() + b"\n")
         os.close(self.report)
 
-    def follow(self, stop: Callable[[], None]) -> None:
+    def follow(self, stop: Callable[[], object]) -> None:
         """Call a function in a thread when this process must stop."""
 
         def wait() -> None:
