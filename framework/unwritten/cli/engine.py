@@ -58,10 +58,10 @@ def engine(host: str, port: int, **options: object) -> None:
             "and for the apps that use this server, for example to the output of: openssl rand -hex 32"
         )
     link = supervisor_link()
-    sock = bind(host, port) if link is None else socket.socket(fileno=link.listener)
-    with LoadingProgress() as progress:
-        opened = open_engine(settings.engine, progress=progress, **engine_options(settings))
-    asyncio.run(_serve(opened, sock, token, settings.drain_seconds, link))
+    with bind(host, port) if link is None else socket.socket(fileno=link.listener) as sock:
+        with LoadingProgress() as progress:
+            opened = open_engine(settings.engine, progress=progress, **engine_options(settings))
+        asyncio.run(_serve(opened, sock, token, settings.drain_seconds, link))
 
 
 async def _serve(

@@ -82,7 +82,7 @@ class JobQueue(BrokerListener):
         num_submitted: How many jobs were submitted.
         grace_period: Seconds for which a job continues after its last visitor has left.
         seconds_per_page: A moving average of the seconds that jobs took.
-        draining: True if the server is stopping. No further job is accepted.
+        draining: True if the server is stopping. Prefetches are refused.
     """
 
     def __init__(
@@ -186,7 +186,7 @@ class JobQueue(BrokerListener):
         Raises:
             Busy: If the queue is full.
         """
-        if self.draining:
+        if self.draining and priority is Priority.PREFETCH:
             raise Busy("The server is restarting. Try again in a moment.", 5)
         running, waiting = self.load
         if len(self._by_key) - running - waiting - len(self._followers) >= _MAX_UNSTORED:
@@ -577,7 +577,9 @@ class JobQueue(BrokerListener):
             log.error("The task %r failed", task.get_name(), exc_info=task.exception())
 
     async def drain(self, seconds: float) -> None:
-        """Finish the running clicks, and accept no further jobs. Prefetches and waiting jobs are cancelled at once.
+        """Finish the running clicks. Prefetches and waiting jobs are cancelled at once.
+
+        The server accepts no connections by now. A click on one that it has accepted before is still served.
 
         Args:
             seconds: How long the clicks may take. Then they are cancelled.

@@ -92,11 +92,11 @@ class Site:
 
     @property
     def draining(self) -> bool:
-        """True if the server is stopping: it finishes running pages and starts no others."""
+        """True if the server is stopping: it finishes running pages."""
         return self.jobs.draining
 
     async def drain(self) -> None:
-        """Finish running pages within ``drain_seconds``, and start no others. Call it before ``close``."""
+        """Finish running pages within ``drain_seconds``. Call it when no connections are accepted, before ``close``."""
         if self.prefetcher is not None:
             self.prefetcher.close()
         draining = asyncio.create_task(self.jobs.drain(self.settings.drain_seconds), name="finishing pages")

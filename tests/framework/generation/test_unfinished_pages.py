@@ -79,16 +79,15 @@ def test_waiting_visitors_are_told_and_prefetches_are_cancelled_at_once(tmp_path
     assert len(engine.requests) == 1
 
 
-def test_a_stopping_server_starts_no_page_and_says_when_to_come_back(tmp_path: Path) -> None:
-    app = make_wiki(tmp_path, scripted("Text."))
+def test_a_stopping_server_prefetches_nothing_and_serves_the_clicks_that_it_has_accepted(tmp_path: Path) -> None:
+    app = make_wiki(tmp_path, scripted("Text."), prefetch="on")
     with browser(app) as client:
         write(client, "/wiki/Stored")
-        assert client.get("/health").json()["status"] == "ok"
         drain(client, app)
-        answer = client.get(KEY)
-        assert answer.status_code == 503 and answer.headers["retry-after"] == "5"
-        assert "The server is restarting" in answer.text
+        answer = client.get("/wiki/Other", headers={"sec-purpose": "prefetch"})
+        assert answer.status_code == 503 and "The server is restarting" in answer.text
         assert client.get("/wiki/Stored").status_code == 200
+        assert "Text." in client.get(f"{KEY}?plain=1").text
 
 
 def test_health_says_that_the_server_is_stopping(tmp_path: Path) -> None:
