@@ -112,7 +112,7 @@ class RedisLease:
 
     async def _publish(self, source: JobSource) -> None:
         broker = self._broker
-        while True:
+        while broker.leases.get(self.key) is self:
             await source.changed.wait()
             source.changed.clear()
             status, regions = source.changes()
@@ -143,14 +143,15 @@ class RedisFeed:
         self._changed = asyncio.Event()
         self._status: Mapping[str, Any] = {}
         self._regions: dict[str, Any] = {}
+        self._has_frames = False
         self._events: list[Mapping[str, Any]] = []
 
     async def next(self) -> Mapping[str, Any]:
         """Wait for the next message."""
         while True:
-            if self._status or self._regions:
+            if self._has_frames:
                 message = {"type": "frames", "status": self._status, "regions": self._regions}
-                self._status, self._regions = {}, {}
+                self._status, self._regions, self._has_frames = {}, {}, False
                 return message
             if self._events:
                 return self._events.pop(0)
@@ -160,6 +161,7 @@ class RedisFeed:
     def add(self, message: Mapping[str, Any]) -> None:
         """Add a message. Newer frames replace older ones, and events are not repeated."""
         if message["type"] == "frames":
+            self._has_frames = True
             self._status = message.get("status") or self._status
             for name, region in message["regions"].items():
                 known = self._regions.get(name)
@@ -263,10 +265,11 @@ class RedisBroker:
         ending = [task for task in self._tasks if task in self._ending.values() or task.get_name().startswith("send")]
         if ending:
             await asyncio.wait(ending, timeout=COMMAND_TIMEOUT)
-        tasks = [*self._tasks, *([self._reader] if self._reader else [])]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        tasks = {*self._tasks, *([self._reader] if self._reader else [])}
+        while tasks:  # the client of Redis may swallow a cancellation
+            for task in tasks:
+                task.cancel()
+            _, tasks = await asyncio.wait(tasks, timeout=0.1)
         with contextlib.suppress(*ERRORS):
             await self._subscriber.aclose()
             await self._redis.aclose()
@@ -359,7 +362,7 @@ class RedisBroker:
     # -- heartbeat ----------------------------------------------------------------------------------------
 
     async def _beat(self) -> None:
-        while True:
+        while not self._closed:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(HEARTBEAT):
                     await self._wake.wait()
@@ -629,21 +632,25 @@ class RedisBroker:
 
     async def _read(self) -> None:
         """Receive messages. A broken connection is opened again, and what was missed is fetched."""
-        while True:
+        while self._reader is asyncio.current_task():
             pubsub = self._subscriber.pubsub()
             try:
-                own = [self.name("all"), self.name("process", self.process)]
-                await pubsub.subscribe(*own, *(self.name("page", key) for key in self._feeds))
+                await pubsub.subscribe(self.name("all"), self.name("process", self.process))
                 self._pubsub = pubsub
-                while True:
+                if self._feeds:
+                    await pubsub.subscribe(*(self.name("page", key) for key in self._feeds))
+                while self._reader is asyncio.current_task():
                     message = await pubsub.get_message(timeout=5.0)
                     if message is not None:
                         self._receive(message)
             except ERRORS as error:
                 log.debug("The broker's messages are interrupted: %s", error)
                 self._wake.set()
+            except Exception:  # the process must go on listening
+                log.exception("A message of the broker could not be read")
             finally:
-                self._pubsub = None
+                if self._pubsub is pubsub:
+                    self._pubsub = None
                 with contextlib.suppress(*ERRORS):
                     await pubsub.aclose()  # type: ignore[no-untyped-call]
             await asyncio.sleep(HEARTBEAT / 4)
