@@ -6,6 +6,7 @@ Keys, all of which begin with the identity of the world:
 * ``frames:PAGE``: the latest frame of each region, for processes that begin to follow later, and for the next attempt.
 * ``ended:PAGE``: the outcome, for processes that have missed its message.
 * ``readers:PAGE``: the number of subscribers in each process.
+* ``commands:PAGE``: what visitors of other processes want of the owner.
 * ``active``: the pages that have a lease. ``processes``: the last heartbeat of each process.
 * ``epoch``: a random value. If it is missing, the server has lost its data, and owners take their leases again.
 * ``sockets:CLIENT``, ``window:NAME:CLIENT``: limits.
@@ -56,6 +57,9 @@ COMMAND_TIMEOUT = 2.0
 
 _FRAMES_LIFETIME = 600.0
 """Seconds for which the finished regions of a failed page are remembered."""
+
+_COMMANDS_LIFETIME = 10_000
+"""Milliseconds for which commands wait for the owner of a page."""
 
 _OUTCOME_LIFETIME = 60.0
 """Seconds for which outcomes are remembered."""
@@ -211,6 +215,7 @@ class RedisBroker:
         self._reader: asyncio.Task[None] | None = None
         self._pubsub: Any = None  # None while its connection is broken
         self._wake = asyncio.Event()
+        self._listening = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._starting: asyncio.Task[None] | None = None
         self._closed = False
@@ -248,6 +253,9 @@ class RedisBroker:
         try:
             await self._heartbeat()
             self._recovered(first=True)
+            with contextlib.suppress(TimeoutError):  # so that nothing is missed from now on
+                async with asyncio.timeout(COMMAND_TIMEOUT):
+                    await self._listening.wait()
         except ERRORS as error:
             self._report(error)
         self.create_task(self._beat(), "broker heartbeat")
@@ -280,8 +288,8 @@ class RedisBroker:
         self._listeners.extend(listeners)
 
     def name(self, kind: str, key: str = "") -> str:
-        """Return the name of a key or channel."""
-        return f"{self._prefix}{kind}:{key}" if key else f"{self._prefix}{kind}"
+        """Return the name of a key or channel, of a page for example."""
+        return f"{self._prefix}{kind}:{key}"
 
     async def run(self, script: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
         """Run a script of ``redis_scripts``.
@@ -427,9 +435,10 @@ class RedisBroker:
             RedisError, OSError, TimeoutError: If the server is away.
         """
         key = lease.key
-        state, others = await self.run(
+        names = [self.name(kind, key) for kind in ("lease", "ended", "readers")]
+        state, others, commands = await self.run(
             redis_scripts.RENEW,
-            [self.name("lease", key), self.name("ended", key), self.name("readers", key), self.name("active")],
+            [*names, self.name("active"), self.name("commands", key)],
             [
                 lease.token,
                 round(1000 * LEASE_LIFETIME),
@@ -451,6 +460,8 @@ class RedisBroker:
                 lease.source.repeat()
                 lease.source.changed.set()
             self._tell(lambda listener: listener.on_readers(key, others))
+            for command in commands:
+                self._tell(lambda listener, command=command: listener.on_command(key, command))  # type: ignore[misc]
 
     async def _watch(self, feed: RedisFeed) -> None:
         key = feed.key
@@ -531,7 +542,7 @@ class RedisBroker:
             _, regions = lease.source.changes()
         message = encode({"type": "end", "process": self.process, **outcome, "regions": regions})
         announcement = {"key": key, **outcome}
-        kinds = ("lease", "frames", "ended", "readers")
+        kinds = ("lease", "frames", "ended", "readers", "commands")
         try:
             await self.run(
                 redis_scripts.END,
@@ -577,10 +588,11 @@ class RedisBroker:
 
     async def _send(self, key: str, command: Command) -> None:
         try:
-            owner = await self._redis.get(self.name("lease", key))
-            if owner:
-                channel = self.name("process", str(owner).partition(":")[0])
-                await self._redis.publish(channel, encode({"type": "command", "key": key, "command": command}))
+            await self.run(
+                redis_scripts.COMMAND,
+                [self.name("lease", key), self.name("commands", key)],
+                [command, _COMMANDS_LIFETIME, self.name("process", ""), self._message("command", key=key)],
+            )
         except ERRORS as error:
             self.failed(error)
 
@@ -637,6 +649,7 @@ class RedisBroker:
             try:
                 await pubsub.subscribe(self.name("all"), self.name("process", self.process))
                 self._pubsub = pubsub
+                self._listening.set()
                 if self._feeds:
                     await pubsub.subscribe(*(self.name("page", key) for key in self._feeds))
                 while self._reader is asyncio.current_task():
@@ -657,7 +670,7 @@ class RedisBroker:
 
     def _receive(self, received: Mapping[str, Any]) -> None:
         kind, channel = received["type"], received["channel"]
-        page = self.name("page", "/").removesuffix("/")
+        page = self.name("page")
         if channel.startswith(page):
             feed = self._feeds.get(channel.removeprefix(page))
             if feed is not None and kind == "subscribe":
@@ -699,14 +712,13 @@ class RedisBroker:
             self._clicks[message["process"]] = message["number"], time.monotonic()
             self._tell(lambda listener: listener.on_clicks())
         elif kind == "command" and (lease := self.leases.get(key)) is not None:
-            self.create_task(self._obey(lease, message["command"]), f"obeying {message['command']} of {key}")
+            self.create_task(self._renew_soon(lease), f"reading the commands for {key}")
 
-    async def _obey(self, lease: RedisLease, command: Command) -> None:
+    async def _renew_soon(self, lease: RedisLease) -> None:
         try:
-            await self.renew(lease)  # so that the number of readers is current
+            await self.renew(lease)
         except ERRORS as error:
             self.failed(error)
-        self._tell(lambda listener: listener.on_command(lease.key, command))
 
     # -- sockets ------------------------------------------------------------------------------------------
 

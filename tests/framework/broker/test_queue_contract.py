@@ -44,11 +44,6 @@ def site_of(client: TestClient) -> Site:
     return site
 
 
-def by_region(lead: Any, body: Any) -> Any:
-    """Return an answer for the two regions of ``make_two``."""
-    return lambda request: (lead if request.prompt.ask.startswith("Lead") else body)(request)
-
-
 def make_thread(home: Path, engine: Engine, **given: Any) -> App:
     return make_forum(home, engine, **given)[0]
 
@@ -80,7 +75,7 @@ def test_a_page_that_was_stored_a_moment_ago_is_not_generated_again(serve: Serve
     names = [f"/wiki/Page_{number}" for number in range(20)]
     with ThreadPoolExecutor(4) as crowd:  # both processes begin and end each page at about the same time
         for client in (processes.a, processes.b, processes.a, processes.b):
-            crowd.submit(lambda client=client: [write(client, name) for name in names])
+            crowd.submit(lambda client: [write(client, name) for name in names], client)
     assert len(processes.requests) == len(tables(tmp_path / "pages.db")["versions"]) == len(names)
 
 
@@ -279,7 +274,7 @@ def test_a_visitor_has_a_limited_number_of_sockets_in_all_processes(
 
     def is_open(ws: WebSocketTestSession) -> bool:
         watch(ws, KEY)
-        return ws.receive()["type"] == "websocket.send"
+        return bool(ws.receive()["type"] == "websocket.send")
 
     with processes.a.websocket_connect(LIVE) as one, processes.b.websocket_connect(LIVE) as two:
         assert is_open(one) and is_open(two)
