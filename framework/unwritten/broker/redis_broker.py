@@ -6,6 +6,7 @@ Keys, all of which begin with the identity of the world:
 * ``frames:PAGE``: the latest frame of each region, for processes that begin to follow later, and for the next attempt.
 * ``ended:PAGE``: the outcome, for processes that have missed its message.
 * ``readers:PAGE``: the number of subscribers in each process.
+* ``commands:PAGE``: what visitors of other processes want of the owner.
 * ``active``: the pages that have a lease. ``processes``: the last heartbeat of each process.
 * ``epoch``: a random value. If it is missing, the server has lost its data, and owners take their leases again.
 * ``sockets:CLIENT``, ``window:NAME:CLIENT``: limits.
@@ -56,6 +57,9 @@ COMMAND_TIMEOUT = 2.0
 
 _FRAMES_LIFETIME = 600.0
 """Seconds for which the finished regions of a failed page are remembered."""
+
+_COMMANDS_LIFETIME = 10_000
+"""Milliseconds for which commands wait for the owner of a page."""
 
 _OUTCOME_LIFETIME = 60.0
 """Seconds for which outcomes are remembered."""
@@ -112,7 +116,7 @@ class RedisLease:
 
     async def _publish(self, source: JobSource) -> None:
         broker = self._broker
-        while True:
+        while broker.leases.get(self.key) is self:
             await source.changed.wait()
             source.changed.clear()
             status, regions = source.changes()
@@ -143,14 +147,15 @@ class RedisFeed:
         self._changed = asyncio.Event()
         self._status: Mapping[str, Any] = {}
         self._regions: dict[str, Any] = {}
+        self._has_frames = False
         self._events: list[Mapping[str, Any]] = []
 
     async def next(self) -> Mapping[str, Any]:
         """Wait for the next message."""
         while True:
-            if self._status or self._regions:
+            if self._has_frames:
                 message = {"type": "frames", "status": self._status, "regions": self._regions}
-                self._status, self._regions = {}, {}
+                self._status, self._regions, self._has_frames = {}, {}, False
                 return message
             if self._events:
                 return self._events.pop(0)
@@ -160,6 +165,7 @@ class RedisFeed:
     def add(self, message: Mapping[str, Any]) -> None:
         """Add a message. Newer frames replace older ones, and events are not repeated."""
         if message["type"] == "frames":
+            self._has_frames = True
             self._status = message.get("status") or self._status
             for name, region in message["regions"].items():
                 known = self._regions.get(name)
@@ -209,6 +215,7 @@ class RedisBroker:
         self._reader: asyncio.Task[None] | None = None
         self._pubsub: Any = None  # None while its connection is broken
         self._wake = asyncio.Event()
+        self._listening = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._starting: asyncio.Task[None] | None = None
         self._closed = False
@@ -246,6 +253,9 @@ class RedisBroker:
         try:
             await self._heartbeat()
             self._recovered(first=True)
+            with contextlib.suppress(TimeoutError):  # so that nothing is missed from now on
+                async with asyncio.timeout(COMMAND_TIMEOUT):
+                    await self._listening.wait()
         except ERRORS as error:
             self._report(error)
         self.create_task(self._beat(), "broker heartbeat")
@@ -263,10 +273,11 @@ class RedisBroker:
         ending = [task for task in self._tasks if task in self._ending.values() or task.get_name().startswith("send")]
         if ending:
             await asyncio.wait(ending, timeout=COMMAND_TIMEOUT)
-        tasks = [*self._tasks, *([self._reader] if self._reader else [])]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        tasks = {*self._tasks, *([self._reader] if self._reader else [])}
+        while tasks:  # the client of Redis may swallow a cancellation
+            for task in tasks:
+                task.cancel()
+            _, tasks = await asyncio.wait(tasks, timeout=0.1)
         with contextlib.suppress(*ERRORS):
             await self._subscriber.aclose()
             await self._redis.aclose()
@@ -277,8 +288,8 @@ class RedisBroker:
         self._listeners.extend(listeners)
 
     def name(self, kind: str, key: str = "") -> str:
-        """Return the name of a key or channel."""
-        return f"{self._prefix}{kind}:{key}" if key else f"{self._prefix}{kind}"
+        """Return the name of a key or channel, of a page for example."""
+        return f"{self._prefix}{kind}:{key}"
 
     async def run(self, script: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
         """Run a script of ``redis_scripts``.
@@ -359,7 +370,7 @@ class RedisBroker:
     # -- heartbeat ----------------------------------------------------------------------------------------
 
     async def _beat(self) -> None:
-        while True:
+        while not self._closed:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(HEARTBEAT):
                     await self._wake.wait()
@@ -424,9 +435,10 @@ class RedisBroker:
             RedisError, OSError, TimeoutError: If the server is away.
         """
         key = lease.key
-        state, others = await self.run(
+        names = [self.name(kind, key) for kind in ("lease", "ended", "readers")]
+        state, others, commands = await self.run(
             redis_scripts.RENEW,
-            [self.name("lease", key), self.name("ended", key), self.name("readers", key), self.name("active")],
+            [*names, self.name("active"), self.name("commands", key)],
             [
                 lease.token,
                 round(1000 * LEASE_LIFETIME),
@@ -448,6 +460,8 @@ class RedisBroker:
                 lease.source.repeat()
                 lease.source.changed.set()
             self._tell(lambda listener: listener.on_readers(key, others))
+            for command in commands:
+                self._tell(lambda listener, command=command: listener.on_command(key, command))  # type: ignore[misc]
 
     async def _watch(self, feed: RedisFeed) -> None:
         key = feed.key
@@ -528,7 +542,7 @@ class RedisBroker:
             _, regions = lease.source.changes()
         message = encode({"type": "end", "process": self.process, **outcome, "regions": regions})
         announcement = {"key": key, **outcome}
-        kinds = ("lease", "frames", "ended", "readers")
+        kinds = ("lease", "frames", "ended", "readers", "commands")
         try:
             await self.run(
                 redis_scripts.END,
@@ -574,10 +588,11 @@ class RedisBroker:
 
     async def _send(self, key: str, command: Command) -> None:
         try:
-            owner = await self._redis.get(self.name("lease", key))
-            if owner:
-                channel = self.name("process", str(owner).partition(":")[0])
-                await self._redis.publish(channel, encode({"type": "command", "key": key, "command": command}))
+            await self.run(
+                redis_scripts.COMMAND,
+                [self.name("lease", key), self.name("commands", key)],
+                [command, _COMMANDS_LIFETIME, self.name("process", ""), self._message("command", key=key)],
+            )
         except ERRORS as error:
             self.failed(error)
 
@@ -629,28 +644,33 @@ class RedisBroker:
 
     async def _read(self) -> None:
         """Receive messages. A broken connection is opened again, and what was missed is fetched."""
-        while True:
+        while self._reader is asyncio.current_task():
             pubsub = self._subscriber.pubsub()
             try:
-                own = [self.name("all"), self.name("process", self.process)]
-                await pubsub.subscribe(*own, *(self.name("page", key) for key in self._feeds))
+                await pubsub.subscribe(self.name("all"), self.name("process", self.process))
                 self._pubsub = pubsub
-                while True:
+                self._listening.set()
+                if self._feeds:
+                    await pubsub.subscribe(*(self.name("page", key) for key in self._feeds))
+                while self._reader is asyncio.current_task():
                     message = await pubsub.get_message(timeout=5.0)
                     if message is not None:
                         self._receive(message)
             except ERRORS as error:
                 log.debug("The broker's messages are interrupted: %s", error)
                 self._wake.set()
+            except Exception:  # the process must go on listening
+                log.exception("A message of the broker could not be read")
             finally:
-                self._pubsub = None
+                if self._pubsub is pubsub:
+                    self._pubsub = None
                 with contextlib.suppress(*ERRORS):
                     await pubsub.aclose()  # type: ignore[no-untyped-call]
             await asyncio.sleep(HEARTBEAT / 4)
 
     def _receive(self, received: Mapping[str, Any]) -> None:
         kind, channel = received["type"], received["channel"]
-        page = self.name("page", "/").removesuffix("/")
+        page = self.name("page")
         if channel.startswith(page):
             feed = self._feeds.get(channel.removeprefix(page))
             if feed is not None and kind == "subscribe":
@@ -692,14 +712,13 @@ class RedisBroker:
             self._clicks[message["process"]] = message["number"], time.monotonic()
             self._tell(lambda listener: listener.on_clicks())
         elif kind == "command" and (lease := self.leases.get(key)) is not None:
-            self.create_task(self._obey(lease, message["command"]), f"obeying {message['command']} of {key}")
+            self.create_task(self._renew_soon(lease), f"reading the commands for {key}")
 
-    async def _obey(self, lease: RedisLease, command: Command) -> None:
+    async def _renew_soon(self, lease: RedisLease) -> None:
         try:
-            await self.renew(lease)  # so that the number of readers is current
+            await self.renew(lease)
         except ERRORS as error:
             self.failed(error)
-        self._tell(lambda listener: listener.on_command(lease.key, command))
 
     # -- sockets ------------------------------------------------------------------------------------------
 

@@ -52,13 +52,16 @@ RENEW = (
     _NOW
     + _READERS
     + """
--- KEYS: lease, ended, readers, active. ARGV: token, lifetime, key, process, number of readers.
--- Returns {state, readers in other processes}: 0 lost, 1 renewed, 2 taken again after the server has lost its data.
+-- KEYS: lease, ended, readers, active, commands. ARGV: token, lifetime, key, process, number of readers.
+-- Returns {state, readers in other processes, commands}. State 0: lost, 1: renewed, 2: taken again after the server has
+-- lost its data.
 local owner = redis.call('GET', KEYS[1])
-if (owner and owner ~= ARGV[1]) or (not owner and redis.call('EXISTS', KEYS[2]) == 1) then return {0, 0} end
+if (owner and owner ~= ARGV[1]) or (not owner and redis.call('EXISTS', KEYS[2]) == 1) then return {0, 0, {}} end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 redis.call('ZADD', KEYS[4], now + ARGV[2], ARGV[3])
-return {owner and 1 or 2, readers(KEYS[3], ARGV[4], ARGV[5], ARGV[2])}
+local commands = redis.call('SMEMBERS', KEYS[5])
+redis.call('DEL', KEYS[5])
+return {owner and 1 or 2, readers(KEYS[3], ARGV[4], ARGV[5], ARGV[2]), commands}
 """
 )
 
@@ -85,13 +88,13 @@ return 1
 """
 
 END = """
--- KEYS: lease, frames, ended, readers, active.
+-- KEYS: lease, frames, ended, readers, commands, active.
 -- ARGV: token, key, channel, outcome, lifetime of the outcome, keep, channel of all, announcement, lifetime of the
 -- frames, then pairs of regions and frames.
 local owner = redis.call('GET', KEYS[1])
 if (owner and owner ~= ARGV[1]) or (not owner and redis.call('EXISTS', KEYS[3]) == 1) then return 0 end
-redis.call('DEL', KEYS[1], KEYS[4])
-redis.call('ZREM', KEYS[5], ARGV[2])
+redis.call('DEL', KEYS[1], KEYS[4], KEYS[5])
+redis.call('ZREM', KEYS[6], ARGV[2])
 if ARGV[6] == '1' then
     for i = 10, #ARGV, 2 do redis.call('HSET', KEYS[2], ARGV[i], ARGV[i + 1]) end
     redis.call('PEXPIRE', KEYS[2], ARGV[9])
@@ -101,6 +104,16 @@ end
 if tonumber(ARGV[5]) > 0 then redis.call('SET', KEYS[3], ARGV[4], 'PX', ARGV[5]) end
 redis.call('PUBLISH', ARGV[3], ARGV[4])
 redis.call('PUBLISH', ARGV[7], ARGV[8])
+return 1
+"""
+
+COMMAND = """
+-- KEYS: lease, commands. ARGV: command, lifetime, beginning of the channels of processes, message.
+local owner = redis.call('GET', KEYS[1])
+if not owner then return 0 end
+redis.call('SADD', KEYS[2], ARGV[1])
+redis.call('PEXPIRE', KEYS[2], ARGV[2])
+redis.call('PUBLISH', ARGV[3] .. string.match(owner, '^[^:]*'), ARGV[4])
 return 1
 """
 

@@ -64,6 +64,9 @@ _STORE_RETRY_SECONDS = (1.0, 5.0, 15.0, 60.0)
 """Seconds before each further attempt to store a page. The last delay repeats."""
 
 
+_FIRST_FRAMES_TIMEOUT = 0.5
+"""Seconds to wait for the current frames of another process before its page is shown without them."""
+
 _OWNER_LOST = "The server that made this change was stopped."
 
 
@@ -227,14 +230,20 @@ class JobQueue(BrokerListener):
         job.publish(lambda observer: observer.on_start(job))
         self._start_next()
 
-    def follow(self, job: PageJob) -> None:
-        """Show what another process generates, and take the page over if that process disappears."""
+    async def follow(self, job: PageJob) -> None:
+        """Show what another process generates, and take the page over if that process disappears.
+
+        On return, the job usually shows the current frames.
+        """
         self._add(job)
         job.start_grace_period(self.grace_period, self._abandon)
         if job.priority is Priority.CLICK:
             self._broker.send(job.key, "promote")
         self._follow_soon(job)
         job.publish(lambda observer: observer.on_start(job))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_FIRST_FRAMES_TIMEOUT):
+                await job.shown.wait()
 
     def add_finished(self, job: PageJob) -> None:
         """Remember a job that had nothing to do, because its page is stored."""
@@ -433,6 +442,7 @@ class JobQueue(BrokerListener):
         task.add_done_callback(lambda task: self._on_follow_done(job, task))
 
     def _on_follow_done(self, job: PageJob, task: asyncio.Task[None]) -> None:
+        job.shown.set()
         if self._followers.get(job) is task:
             del self._followers[job]
             if not job.finished.is_set():  # it was cancelled before its first step
@@ -467,6 +477,8 @@ class JobQueue(BrokerListener):
             if kind == "frames":
                 heard_at = asyncio.get_running_loop().time()
                 show_frames(job, message)
+                if message["regions"]:
+                    job.shown.set()
                 continue
             if kind == "end" and state != "written":
                 show_frames(job, message)
@@ -488,6 +500,10 @@ class JobQueue(BrokerListener):
                 lease = await self._broker.claim(job.key)
             except BrokerAway:
                 continue
+            if job.cancel_reason is not None:  # the client of Redis may swallow a cancellation
+                if lease is not None:
+                    lease.end(RELEASED)
+                raise asyncio.CancelledError
             if lease is not None:
                 if self._adopt(job, {"type": "claimed"}):  # stored just before its owner disappeared
                     lease.end(RELEASED)

@@ -137,7 +137,7 @@ class JobStarter:
             with self._metrics.refusals():
                 lease = await self._jobs.claim(page_request.key)
             if lease is None:
-                return self._follow(page_request, priority)
+                return await self._follow(page_request, priority)
             try:
                 if region_jobs is None:
                     return await self._start_new(page_request, lease, searched, priority)
@@ -183,14 +183,14 @@ class JobStarter:
         job.finish("written", "")
         return job
 
-    def _follow(self, page_request: PageRequest, priority: Priority) -> PageJob:
+    async def _follow(self, page_request: PageRequest, priority: Priority) -> PageJob:
         """Show what another process generates. It is free, like joining a job of this process."""
         stored = self._store.get(page_request.key)
         job = self._job(page_request, self.region_jobs(page_request, stored.canvases if stored else {}), priority)
         if all(region_job.state == "written" for region_job in job.regions.values()):
             job.previous = stored  # the other process changes the page
         self._validate(job)
-        self._jobs.follow(job)
+        await self._jobs.follow(job)
         return job
 
     async def _charge(self, page_request: PageRequest, searched: bool, priority: Priority) -> None:
@@ -233,7 +233,7 @@ class JobStarter:
         async with self._locks.setdefault(page_request.key, asyncio.Lock()):
             job = self._jobs.get(page_request.key)
             if job is None and self._jobs.is_elsewhere(page_request.key):
-                job = self._follow(page_request, Priority.PREFETCH)
+                job = await self._follow(page_request, Priority.PREFETCH)
             return job
 
     def update(self, job: PageJob, page_request: PageRequest) -> None:

@@ -101,6 +101,7 @@ class PageJob:
         is_amendment: True if the job only adds regions to a stored page.
         base_version: The version that the job replaces; 0 if the page must not exist. None: any.
         follows: True while another process generates the page, and this one shows its frames.
+        shown: Set when it has followed long enough to show the current frames.
         position: While it follows, how many waiting jobs start before this one.
         other_readers: The number of subscribers in other processes.
         publisher: Notified of changes like a subscriber, but not counted. None: nothing is published.
@@ -142,6 +143,7 @@ class PageJob:
         self.is_amendment = False
         self.base_version: int | None = None
         self.follows = False
+        self.shown = asyncio.Event()
         self.position = 0
         self.other_readers = 0
         self.publisher: Subscriber | None = None
@@ -271,6 +273,7 @@ class PageJob:
         self._task_entered = self._preempted = self._complete = False
         if not self.finished.is_set():
             self.state = "writing"
+        self.notify()
 
     def set_base(self, stored: StoredPage | None) -> None:
         """Decide what the job's regions become: a new page, a new version, or an addition to the stored version.

@@ -242,8 +242,8 @@ class LiveSocket:
         if key not in self._jobs and len(self._jobs) >= MAX_PAGES:
             raise _InvalidMessage(f"One tab may watch up to {MAX_PAGES} pages at the same time.")
         self._leave(key)
-        # Higher frame numbers than the job's are those of another job.
-        if any(seen.get(name, 0) > region_job.number for name, region_job in job.regions.items()):
+        # Higher frame numbers than the job's are those of another job, or its owner has not published them yet.
+        if not job.follows and any(seen.get(name, 0) > region_job.number for name, region_job in job.regions.items()):
             seen = {}
         self._site.jobs.promote(job)
         job.subscribe(self._subscriber)
