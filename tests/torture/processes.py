@@ -14,10 +14,10 @@ import string
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from tests.support.engine_servers import EngineServerThread
 from tests.support.redis_server import PROGRAM, RedisServer, redis_server
@@ -47,11 +47,25 @@ LIMITS: Mapping[str, tuple[float, float]] = {
     "processes_rolling_incomplete": (0, 0),
     "processes_rolling_replaced": (4, 4),
     "processes_budget_pages": (6, 6),
+    "processes_database_unanswered": (0, 0),
+    "processes_database_lost": (0, 0),
+    "processes_database_recovery_s": (0, 10),
     "processes_drain_lost": (0, 0),
 }
 """The least and the largest value of each figure."""
 
 WORKERS = 4
+
+
+class Service(Protocol):
+    """A server that can be away."""
+
+    def stop(self) -> None:
+        """Stop it."""
+
+    def start(self) -> None:
+        """Start it again, with its data."""
+
 
 # The page function runs in every process that a visitor reaches, and the prompt names the one that generates the page.
 APP = """
@@ -346,6 +360,48 @@ async def _processes(running: FourProcesses) -> set[int]:
     return found
 
 
+async def database_away(running: FourProcesses, database: Service, seconds: float = 10.0) -> dict[str, float]:
+    """Stop the database for a while under visitors who open stored and new pages. Pages that one has seen stay."""
+    stopping = asyncio.Event()
+    answers: list[Response] = []
+    seen: list[str] = []
+
+    async def load(path: str) -> None:
+        number = 0
+        while not stopping.is_set():
+            number += 1
+            answers.append(await visit(running.port, path.format(number)))
+            if answers[-1].complete:
+                seen.append(path.format(number))
+            else:
+                await asyncio.sleep(0.2)
+
+    paths = ["/wiki/Shared", *(f"/wiki/Quick_away_{n}_{{}}?plain=1" for n in range(3))]
+    loads = [asyncio.ensure_future(load(path)) for path in paths]
+    slow = asyncio.ensure_future(visit(running.port, "/wiki/Slow_away?plain=1"))
+    await _until(lambda: running.generations("Slow away") > 0)
+    await asyncio.sleep(0.5)
+    await asyncio.to_thread(database.stop)
+    await asyncio.sleep(seconds)
+    await asyncio.to_thread(database.start)
+    started, count = time.monotonic(), len(seen)
+    await _until(lambda: any("Quick" in path for path in seen[count:]), 30)
+    recovery = time.monotonic() - started
+    stopping.set()
+    await asyncio.gather(*loads)
+    before = len(running.engine.requests)
+    await _until(lambda: "Slow" in "".join(seen) or slow.done(), 30)
+    again = await asyncio.gather(*(visit(running.port, path) for path in {*seen, "/wiki/Slow_away?plain=1"}))
+    return {
+        "processes_database_pages": len({*seen}),
+        "processes_database_unanswered": sum(response.status == 0 for response in (*answers, await slow)),
+        "processes_database_lost": sum(not response.complete for response in again)
+        + len(running.engine.requests)
+        - before,  # a page that is generated again was lost
+        "processes_database_recovery_s": recovery,
+    }
+
+
 async def budget(running: FourProcesses) -> dict[str, float]:
     """Let one visitor open more pages than allowed, all at the same time."""
     paths = [f"/wiki/Quick_{number}?plain=1" for number in range(16)]
@@ -375,14 +431,25 @@ async def _until(condition: Callable[[], object], seconds: float = 15) -> None:
             await asyncio.sleep(0.01)
 
 
-def processes(folder: Path, *, short: bool = False) -> dict[str, float]:
-    """Run all checks, and return their figures. The short form leaves out those of the broker and of budgets."""
+def processes(
+    folder: Path, *, short: bool = False, flags: Sequence[str] = (), database: Service | None = None
+) -> dict[str, float]:
+    """Run all checks, and return their figures.
+
+    Args:
+        folder: An empty folder.
+        short: True to leave out the checks of the broker, of budgets and of the database.
+        flags: Further flags of ``unwritten run``, such as those that name a database.
+        database: The database server that these flags name. None: there is none that could be away.
+    """
     figures: dict[str, float] = {}
     checks: list[Callable[[FourProcesses], Coroutine[Any, Any, dict[str, float]]]] = [one_page, killed_owner]
     if not short:
         checks += [broker_restart, budget]
+        if database is not None:
+            checks.append(lambda running: database_away(running, database))
     checks += [rolling_restart, drain]
-    with four_processes(folder, "--visitor-pages", "6") as running:
+    with four_processes(folder, "--visitor-pages", "6", *flags) as running:
         for check in checks:
             figures |= asyncio.run(check(running))
     return figures

@@ -81,6 +81,8 @@ def serve_with_workers(
 
 
 def _check(app: App) -> None:
+    if not hasattr(signal, "SIGHUP"):
+        raise BadSetting("Worker processes need Linux or macOS. Leave --workers out, or run it in a container.")
     if not app.settings.broker:
         raise BadSetting(
             "Several workers need a broker, which gives each page to one of them. Start Redis or Valkey (Debian: "
