@@ -36,11 +36,8 @@ class UnfinishedPageStore:
 
         def work(database: sqlite_utils.Database) -> None:
             for row in rows:
-                database.execute(
-                    "INSERT INTO unfinished (key, canvases, saved_at) VALUES (?, ?, ?) "
-                    "ON CONFLICT (key) DO UPDATE SET canvases = excluded.canvases, saved_at = excluded.saved_at",
-                    row,
-                )
+                database.execute("DELETE FROM unfinished WHERE key = ?", row[:1])
+                database.execute("INSERT INTO unfinished (key, canvases, saved_at) VALUES (?, ?, ?)", row)
 
         if rows:
             await self._database.write(work)
