@@ -17,6 +17,7 @@ Closing the iterator of ``generate`` stops the work within one step. ``open_engi
 * ``model.gguf``, ``hf:OWNER/REPO/FILE.gguf``, ``https://HOST/FILE.gguf``: any model that llama.cpp runs
 * ``diffusion``: DiffusionGemma in this process
 * ``http://HOST:PORT/v1``: an OpenAI-compatible server such as vLLM, llama-server, Ollama, or a hosted one
+* ``ws://HOST:PORT``: an engine server, which several processes share (``unwritten engine``)
 * ``visual:PATH``: a llama.cpp command that shows DiffusionGemma's drafts, with ``model=FILE.gguf``
 * ``recorded.tape``: recorded frames, with their timing or at once
 

@@ -174,7 +174,7 @@ class FrameCleaner:
         Raises:
             GenerationFailed: the last frame has reasoning and no text.
         """
-        same = _common_prefix(self._source, raw.text)
+        same = common_prefix(self._source, raw.text)
         unchanged = same == len(raw.text) == len(self._source)
         self._source = raw.text
         frame = self._remove_controls(raw, same)
@@ -301,7 +301,7 @@ def _has_markers(text: str) -> bool:
     return scanner.text != text
 
 
-def _common_prefix(one: str, other: str) -> int:
+def common_prefix(one: str, other: str) -> int:
     """Return the length of the common prefix of two texts."""
     if other.startswith(one):
         return len(one)

@@ -30,6 +30,7 @@ class _EngineKind:
         claims: True if a spec selects this kind.
         open: opens the engine; takes the spec, progress and options.
         models: whether it accepts the option ``model``.
+        remote: whether it uses a model in another process, which several processes can share.
     """
 
     name: str
@@ -37,6 +38,7 @@ class _EngineKind:
     claims: Callable[[str], bool]
     open: Callable[..., Engine]
     models: bool = False
+    remote: bool = False
 
 
 def open_engine(spec: str | Path = "auto", *, progress: Progress | None = None, **options: Any) -> CleanEngine:
@@ -55,6 +57,7 @@ def open_engine(spec: str | Path = "auto", *, progress: Progress | None = None, 
             * ``diffusion``: DiffusionGemma in this process; ``diffusion:REFERENCE`` for another checkpoint, a folder or
               ``OWNER/REPO``;
             * any other ``http(s)://`` address: an OpenAI-compatible server, such as ``http://localhost:8000/v1``;
+            * a ``ws(s)://`` address: an engine server, which ``unwritten engine`` starts;
             * ``visual:PATH``: a llama.cpp command that runs DiffusionGemma, with ``model=FILE.gguf``;
             * a path to a ``.tape`` file, or ``tape:PATH``: recorded frames.
         progress: called with the share done and the current step. Before a download it gets the size and the folder.
@@ -79,6 +82,11 @@ def open_engine(spec: str | Path = "auto", *, progress: Progress | None = None, 
                 )
             return clean_engine(kind.open(text, progress, **options))
     raise _unknown(text)
+
+
+def is_remote(spec: str) -> bool:
+    """True if an engine's model runs on a server, so that several processes can use the same one."""
+    return next((kind.remote for kind in ENGINE_KINDS if kind.claims(spec.strip())), False)
 
 
 def _unknown(text: str) -> UnknownEngine:
@@ -189,6 +197,12 @@ def _open_diffusion(spec: str, progress: Progress, *, model: str | None = None, 
     return engine
 
 
+def _open_remote(address: str, progress: Progress, **options: Any) -> Engine:
+    from .remote.client import open_remote
+
+    return open_remote(address, progress=progress, **options)
+
+
 def _open_visual(spec: str, progress: Progress, **options: Any) -> Engine:
     from .visual.engine import open_visual
 
@@ -230,7 +244,10 @@ ENGINE_KINDS: Final[tuple[_EngineKind, ...]] = (
         lambda spec: _is_http(spec) and re.split("[?#]", spec)[0].endswith(".gguf"),
         _open_address,
     ),
-    _EngineKind("http://", "'http://HOST:PORT/v1'", _is_http, _open_server, models=True),
+    _EngineKind("http://", "'http://HOST:PORT/v1'", _is_http, _open_server, models=True, remote=True),
+    _EngineKind(
+        "ws://", "'ws://HOST:PORT'", lambda spec: spec.startswith(("ws://", "wss://")), _open_remote, remote=True
+    ),
     _EngineKind("visual:", "'visual:PATH'", lambda spec: spec.startswith("visual:"), _open_visual, models=True),
     _EngineKind(".tape", "a path to a .tape", lambda spec: spec.endswith(".tape") and "://" not in spec, _open_tape),
     _EngineKind(

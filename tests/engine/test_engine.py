@@ -4,21 +4,24 @@ import asyncio
 import contextlib
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from tests.support.engine_servers import EngineServerThread
 
 import unwritten_engine
-from unwritten_engine import Engine, Frame, Prompt, Recorder, Request, TapeEngine, scripted
+from unwritten_engine import Engine, Frame, Prompt, Recorder, Request, TapeEngine, open_engine, scripted
 from unwritten_engine.__main__ import main
 from unwritten_engine.errors import EngineClosed
 from unwritten_engine.llamacpp.engine import LlamaCppEngine
+from unwritten_engine.remote.client import RemoteEngine
 from unwritten_engine.scripted import ScriptedEngine
 
 pytestmark = pytest.mark.anyio
 
-KINDS: list[type[Engine]] = [LlamaCppEngine, Recorder, ScriptedEngine, TapeEngine]
+KINDS: list[type[Engine]] = [LlamaCppEngine, Recorder, RemoteEngine, ScriptedEngine, TapeEngine]
 """Every engine, held to the protocol by the type checker."""
 
 TEXT = "A lighthouse is a tower by the sea."
@@ -41,12 +44,23 @@ def _tape(folder: Path) -> Engine:
     return TapeEngine(folder / "a.tape")
 
 
-engines = pytest.mark.parametrize("make", [_scripted, _recorder, _tape])
+@contextlib.contextmanager
+def _remote(folder: Path) -> Iterator[Engine]:
+    server = EngineServerThread(_scripted(folder))
+    try:
+        yield open_engine(server.url).engine
+    finally:
+        server.close()
+
+
+engines = pytest.mark.parametrize("make", [_scripted, _recorder, _tape, _remote])
 
 
 @pytest.fixture
-def engine(make: Callable[[Path], Engine], tmp_path: Path) -> Engine:
-    return make(tmp_path)
+def engine(make: Callable[[Path], Any], tmp_path: Path) -> Iterator[Engine]:
+    made = make(tmp_path)
+    with contextlib.nullcontext(made) if hasattr(made, "generate") else made as engine:
+        yield engine
 
 
 @engines

@@ -17,6 +17,8 @@ from starlette.types import ASGIApp
 
 from unwritten_engine import Engine, Progress, open_engine
 
+from ..broker.base import Broker
+from ..broker.open import open_broker
 from ..core.assets import VersionedStaticFiles
 from ..core.engine_options import engine_options
 from ..core.errors import BadSetting
@@ -29,6 +31,7 @@ from ..generation.job_starter import JobStarter, SchemaChecker
 from ..generation.metrics import Metrics
 from ..generation.prefetcher import Prefetcher, is_prefetch_enabled
 from ..generation.prompt_builder import PromptBuilder
+from ..generation.unfinished_pages import UnfinishedPages
 from ..rendering.document import SCRIPTS
 from ..rendering.renderer import Renderer
 from ..rendering.templates import Templates
@@ -43,6 +46,7 @@ from ..security.signer import Signer, VisitorCookie
 from ..storage.location import Location
 from ..storage.pages import PageStore
 from ..storage.tables import Tables
+from ..storage.unfinished import UnfinishedPageStore
 from ..storage.values import ValueStore
 from ..storage.world import WorldStore
 from ..web.action_routes import FormTags
@@ -98,6 +102,7 @@ def build(declared: Declarations, progress: Progress | None = None, *, is_server
 
     Raises:
         StoreError, EngineError: If the store or the engine cannot be opened.
+        BrokerError: If the broker cannot be used.
         BadSetting: If the engine's options cannot be parsed, or an open engine is given options.
     """
     settings = declared.settings
@@ -114,6 +119,8 @@ def build(declared: Declarations, progress: Progress | None = None, *, is_server
         if is_server and not settings.read_only:
             store.database.acquire_server_lock()
         declared.tables.open(store.database)
+        world = WorldStore(store.database)
+        broker = open_broker(settings.broker, world.secret)
         for extension in declared.extensions:
             opened.callback(_close, extension.close)
             extension.prepare(settings, progress)
@@ -121,7 +128,7 @@ def build(declared: Declarations, progress: Progress | None = None, *, is_server
         if engine is None:
             engine = open_engine(settings.engine, progress=progress, **options)
             opened.callback(_close, engine.close)
-        site = _connect(declared, store, engine)
+        site = _connect(declared, store, world, broker, engine)
         opened.pop_all()
     return site
 
@@ -139,12 +146,11 @@ def _close(close: Callable[[], Awaitable[None]]) -> None:
         log.exception("A component could not be closed after the app failed to start.")
 
 
-def _connect(declared: Declarations, store: PageStore, engine: Engine) -> Site:
+def _connect(declared: Declarations, store: PageStore, world: WorldStore, broker: Broker, engine: Engine) -> Site:
     """Create the components that need nothing to be opened, and connect all of them."""
     settings, mount, exposure = declared.settings, declared.mount, declared.exposure
 
     # Storage and security.
-    world = WorldStore(store.database)
     values = ValueStore(store.database)
     signer = Signer(world.secret)
     visitor_cookie = VisitorCookie(signer)
@@ -198,7 +204,7 @@ def _connect(declared: Declarations, store: PageStore, engine: Engine) -> Site:
     # Generation.
     write_lock = asyncio.Lock()
     metrics = Metrics()
-    budgets = Budgets(settings, exposure)
+    budgets = Budgets(settings, exposure, broker.windows)
     schemas = SchemaChecker(engine, values)
     policies = declared.policies
     jobs = JobQueue(
@@ -207,6 +213,7 @@ def _connect(declared: Declarations, store: PageStore, engine: Engine) -> Site:
         settings,
         check_text=policies.allow_text if policies.text_policy is not None else None,
         on_written=OnWrittenRunner(store.database, write_lock, declared.tables.notify, declared.written_hooks).run,
+        broker=broker,
     )
     prompt_builder = PromptBuilder(declared.world, Memory(store, settings, access, engine.about.context), visits)
     starter = JobStarter(
@@ -256,6 +263,7 @@ def _connect(declared: Declarations, store: PageStore, engine: Engine) -> Site:
         starter=starter,
         job_renderer=job_renderer,
         cache=cache,
+        broker=broker,
     )
     actions = ActionHandler(
         mount=mount,
@@ -270,7 +278,9 @@ def _connect(declared: Declarations, store: PageStore, engine: Engine) -> Site:
         updates=updates,
         write_lock=write_lock,
     )
-    jobs.observe(budgets, metrics, *([prefetcher] if prefetcher else []), updates)
+    unfinished = UnfinishedPages(UnfinishedPageStore(store.database), store, jobs)
+    jobs.observe(budgets, metrics, *([prefetcher] if prefetcher else []), updates, unfinished)
+    broker.listen(jobs, budgets, *([prefetcher] if prefetcher else []), updates)
     declared.tables.observe(updates.on_table_write)
     world.update(declared.name, declared.world, declared.links, engine.about)
     site = Site(
@@ -284,6 +294,7 @@ def _connect(declared: Declarations, store: PageStore, engine: Engine) -> Site:
         signer=signer,
         signed_links=signed_links,
         store=store,
+        broker=broker,
         values=values,
         world=world,
         tables=declared.tables,
@@ -299,12 +310,13 @@ def _connect(declared: Declarations, store: PageStore, engine: Engine) -> Site:
         jobs=jobs,
         starter=starter,
         prefetcher=prefetcher,
+        unfinished=unfinished,
         job_renderer=job_renderer,
         cache=cache,
         handler=handler,
         updates=updates,
         actions=actions,
-        sockets=LiveSockets(),
+        sockets=LiveSockets(broker),
         template_globals=functions,
         extensions=declared.extensions,
     )

@@ -66,6 +66,7 @@ class Lifespan:
         if self.running_site is None:
             async with self._building:
                 await asyncio.to_thread(self.prepare)
+        await self.site.broker.start()
         return self.site
 
     async def check(self) -> None:
@@ -91,19 +92,21 @@ class Lifespan:
     @contextlib.asynccontextmanager
     async def __call__(self, app: Starlette) -> AsyncIterator[Any]:
         """Run as Starlette's lifespan."""
-        warming: asyncio.Task[None] | None = None
+        tasks: list[asyncio.Task[None]] = []
         try:
             if self.is_server:
                 await asyncio.to_thread(self.prepare, is_server=True)
             await self.check()
-            warming = asyncio.create_task(self._warm(), name="warming the engine")
+            tasks.append(asyncio.create_task(self._warm(), name="warming the engine"))
             async with contextlib.AsyncExitStack() as stack:
                 state = await stack.enter_async_context(self._author(app)) if self._author is not None else None
+                # Page functions may use what the author's lifespan has opened.
+                tasks.append(asyncio.create_task(self.site.resume(), name="continuing unfinished pages"))
                 yield state
         finally:
-            if warming is not None:
-                warming.cancel()
-                await asyncio.gather(warming, return_exceptions=True)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
             await self.close()
 
     async def _warm(self) -> None:

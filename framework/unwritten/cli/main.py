@@ -92,6 +92,7 @@ COMMANDS: Mapping[str, LazyCommand] = {
     "demo": LazyCommand("run:demo", "List the demos, or run one."),
     "new": LazyCommand("new:new", "Create an app to start from."),
     "run": LazyCommand("run:run", "Serve your own app."),
+    "engine": LazyCommand("engine:engine", "Load an engine once, and serve it to several apps and processes."),
     "get": LazyCommand("pages:get", "Print one page, without a server."),
     "pages": LazyCommand("pages:pages", "List, search, count and delete stored pages; show their history."),
     "export": LazyCommand("worlds:export", "Export the pages as a static site."),

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import os
 import shutil
+import signal
 import socket
 import sys
 import textwrap
+import time
 import webbrowser
 from types import FrameType, TracebackType
 
@@ -25,9 +28,13 @@ from ..core.process import raise_max_descriptors
 from .connections import connection_limits
 from .log_limits import limit_repeats
 from .reload import ParentProcess
+from .supervised import SupervisorLink
 
 SHUTDOWN_SECONDS = 3
-"""Seconds for which a stopping server waits for open connections."""
+"""Seconds for which a stopping server waits for open connections, after the pages are finished."""
+
+FIRST_REQUEST_SECONDS = 1.0
+"""Seconds for which a stopping server waits for the first request of a connection that it has just accepted."""
 
 BACKLOG = 2048
 """Connections that the system may hold until the server accepts them."""
@@ -37,6 +44,9 @@ ACCEPT_BATCH = 64
 
 MAX_MESSAGE_BYTES = 64 * 1024
 """The largest WebSocket message of a browser. Browsers send page keys and frame numbers."""
+
+
+log = logging.getLogger("unwritten")
 
 
 # -- addresses --------------------------------------------------------------------------------------------------------
@@ -99,8 +109,11 @@ def url_of(sock: socket.socket) -> str:
 # -- what is printed --------------------------------------------------------------------------------------------------
 
 
-def prepare(app: App, *, is_server: bool = False) -> None:
+def prepare(app: App, *, is_server: bool = False, shows_progress: bool = True) -> None:
     """Open the database and the model, with a progress bar, so that errors appear before the server starts."""
+    if not shows_progress:
+        app.prepare(is_server=is_server)
+        return
     with LoadingProgress() as progress:
         app.prepare(progress, is_server=is_server)
 
@@ -183,7 +196,14 @@ class LoadingProgress:
 # -- serving ----------------------------------------------------------------------------------------------------------
 
 
-def serve(app: App, sock: socket.socket, *, open_browser: bool = False, parent: ParentProcess | None = None) -> None:
+def serve(
+    app: App,
+    sock: socket.socket,
+    *,
+    open_browser: bool = False,
+    parent: ParentProcess | None = None,
+    supervisor: SupervisorLink | None = None,
+) -> None:
     """Serve until Ctrl-C.
 
     Args:
@@ -191,27 +211,31 @@ def serve(app: App, sock: socket.socket, *, open_browser: bool = False, parent: 
         sock: The listening socket.
         open_browser: True opens the app in the browser.
         parent: Set if another process watches the files and restarts this one.
+        supervisor: Set if this process is one of several workers.
     """
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     raise_max_descriptors()
-    prepare(app, is_server=True)
+    prepare(app, is_server=True, shows_progress=supervisor is None or supervisor.announces)
     config = uvicorn.Config(
         app,
         log_level="warning",
         ws_max_size=MAX_MESSAGE_BYTES,
-        backlog=ACCEPT_BATCH,
         **connection_limits(app.site.metrics, app.settings.trusted_proxies).uvicorn_options(),
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+        # asyncio accepts so many connections at once. A worker leaves the next one to the others.
+        backlog=ACCEPT_BATCH if supervisor is None else 1,
         server_header=False,
         root_path=app.settings.root_path.rstrip("/"),
         proxy_headers=False,  # the setting trusted_proxies decides which of them count
     )
     limit_repeats("", "uvicorn")
-    server = _Server(config, app, url=url_of(sock), open_browser=open_browser, parent=parent)
+    server = _Server(config, app, url=url_of(sock), open_browser=open_browser, parent=parent, supervisor=supervisor)
+    if supervisor is not None:
+        supervisor.follow(lambda: os.kill(os.getpid(), signal.SIGTERM))
     try:
         with contextlib.suppress(KeyboardInterrupt):
             server.run(sockets=[sock])
-        if server.started and server.should_exit and parent is None:
+        if server.started and server.should_exit and parent is None and supervisor is None:
             click.echo("Stopped. All finished pages are stored.")
     finally:
         sock.close()
@@ -221,10 +245,17 @@ class _Server(uvicorn.Server):
     """A uvicorn server that prints its URL when it accepts connections."""
 
     def __init__(
-        self, config: uvicorn.Config, app: App, *, url: str, open_browser: bool, parent: ParentProcess | None
+        self,
+        config: uvicorn.Config,
+        app: App,
+        *,
+        url: str,
+        open_browser: bool,
+        parent: ParentProcess | None,
+        supervisor: SupervisorLink | None,
     ) -> None:
         super().__init__(config)
-        self._app, self._url, self._open_browser = app, url, open_browser
+        self._app, self._url, self._open_browser, self._supervisor = app, url, open_browser, supervisor
         self._has_parent, self._has_restarted = parent is not None, parent is not None and parent.restarted
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -233,27 +264,69 @@ class _Server(uvicorn.Server):
         except BaseException:
             await self._app.close()
             raise
-        if not self._has_restarted:
+        if not self._has_restarted and (self._supervisor is None or self._supervisor.announces):
             print_summary(self._app)
         await super().startup(sockets)
         if not self.started:
             return
         for sock in sockets or ():
-            sock.listen(BACKLOG)  # asyncio has set it to ACCEPT_BATCH
-        if self._has_restarted:
+            sock.listen(BACKLOG)  # asyncio has set it to the number of connections that are accepted at once
+        if self._supervisor is not None:
+            self._supervisor.report_started(signed_links=self._app.site.signed_links.required)
+        elif self._has_restarted:
             click.echo(f"Ready again at {self._url}")
         else:
             print_url(self._app.owner.url(self._url), self._app.settings.host, self._app.site.signed_links.required)
         if self._open_browser:
             webbrowser.open(self._app.owner.url(self._url))
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop accepting connections, finish running pages, and then close the open connections."""
+        for server in self.servers:
+            server.close()
+        for sock in sockets or ():
+            sock.close()
+        site = self._app.running_site
+        if site is not None and not self._has_parent:  # a restart after a change of files does not wait
+            draining = asyncio.create_task(site.drain(), name="finishing pages")
+            accepted_until = time.monotonic() + FIRST_REQUEST_SECONDS
+            while self._close_idle_connections(accepted_until) or not draining.done():  # noqa: ASYNC110
+                await asyncio.sleep(0.1)  # also for live sockets, which send their last messages meanwhile
+            if draining.exception():
+                log.error("Running pages could not be finished", exc_info=draining.exception())
+        await super().shutdown(sockets)
+
+    def _close_idle_connections(self, accepted_until: float) -> bool:
+        """Close the connections of plain HTTP that have no request, and let the others close after their response.
+
+        Live sockets stay open: their pages are being finished.
+
+        Args:
+            accepted_until: Until then, connections without a first request stay open. Their client cannot know that
+                the server stops, and its request may be on the way.
+
+        Returns:
+            True if there are such connections.
+        """
+        is_waiting = False
+        for connection in list(self.server_state.connections):
+            if isinstance(connection, self.config.ws_protocol_class or ()) or connection.transport.is_closing():
+                continue
+            if getattr(connection, "cycle", None) is None and time.monotonic() < accepted_until:
+                is_waiting = True
+            else:
+                connection.shutdown()
+        return is_waiting
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         # A model may need seconds to stop in the middle of a long prompt. A second Ctrl-C does not wait for it: pages
         # are stored in transactions, so no finished page is lost.
+        if self.should_exit and self._supervisor is not None:
+            return  # a service manager may signal all processes, and the supervisor this one again
         if self.should_exit:
             os._exit(128 + sig)
         super().handle_exit(sig, frame)
         # A signal handler may run while a line is being printed. Then printing fails, so it comes last.
-        if not self._has_parent:
+        if not self._has_parent and self._supervisor is None:
             with contextlib.suppress(Exception):
                 click.echo("\nStopping. Ctrl-C again stops at once.", err=True)

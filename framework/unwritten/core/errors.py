@@ -14,7 +14,8 @@
     ├── BadForm               a form that is refused (400, 403, 413, 415, …)
     ├── Denied                refused by the author's own check (403)
     ├── Busy                  too many pages are waiting (503)
-    │   └── OverBudget        a budget is used up (429)
+    │   ├── OverBudget        a budget is used up (429)
+    │   └── BrokerAway        the broker cannot be reached at the moment (503)
     ├── PageFailed            a page could not be generated; it can be tried again
     │   ├── TimedOut          it took too long
     │   └── UnusableText      the generated text cannot be used; another attempt may help
@@ -26,6 +27,7 @@
     │   ├── StoreFull         the disk is full
     │   ├── StoreReadOnly     the server only reads its database
     │   └── UnknownDatabase   a database of another program, damaged, or of a newer version
+    ├── BrokerError           the broker cannot be used
     └── TransferError         a copy, export or import that is refused
 
 The engine has its own errors; see ``unwritten_engine.errors``.
@@ -123,6 +125,10 @@ class OverBudget(Busy):
         self.budget = budget
 
 
+class BrokerAway(Busy):
+    """The broker cannot be reached at the moment, so no page can be started."""
+
+
 class PageFailed(UnwrittenError):
     """A page could not be generated. It is not stored, and can be tried again."""
 
@@ -165,6 +171,10 @@ class StoreReadOnly(StoreError):
 
 class UnknownDatabase(StoreError):
     """The file is a database of another program, is damaged, or comes from a newer version."""
+
+
+class BrokerError(UnwrittenError):
+    """The broker cannot be used. The message says what to do, and never has the password of the URL."""
 
 
 class TransferError(UnwrittenError):

@@ -27,7 +27,7 @@ PREFIX = "UNWRITTEN_"
 OWNER_VARIABLE = "UNWRITTEN_OWNER_TOKEN"
 """The environment variable with the owner's token. Without it each start of a server makes a new one."""
 
-SECRETS = frozenset({"UNWRITTEN_API_KEY", OWNER_VARIABLE})
+SECRETS = frozenset({"UNWRITTEN_API_KEY", "UNWRITTEN_ENGINE_TOKEN", OWNER_VARIABLE})
 """Environment variables that are not settings, and are never displayed."""
 
 
@@ -67,6 +67,11 @@ class Settings(BaseModel):
     read_only: bool = Field(
         default=False, description="Serve stored pages and write nothing: no new pages, actions or edits."
     )
+    broker: str = Field(
+        default="",
+        description="Redis or Valkey that connects several processes of one app: redis://HOST:PORT, rediss:// or "
+        "unix://. Empty: one process.",
+    )
     host: str = Field(default="127.0.0.1", description="Address to listen on; 0.0.0.0 accepts other machines.")
     port: int = Field(default=8000, ge=0, description="Port to listen on; 0 for any free port.")
     root_path: str = Field(
@@ -89,6 +94,11 @@ class Settings(BaseModel):
         default=64, ge=0, description="Pages that may wait to be generated; beyond that, visitors get 503."
     )
     time_limit: float = Field(default=180.0, ge=1, description="Seconds until the generation of a page is cancelled.")
+    drain_seconds: float = Field(
+        default=20.0,
+        ge=0,
+        description="Seconds for which a stopping server finishes pages. The rest is continued after the next start.",
+    )
     prefetch: Switch = Field(
         default="auto",
         description="Generate likely next pages before they are clicked: on, off, or auto: on unless the engine "

@@ -134,7 +134,7 @@ class EditPages:
             "problem": problem,
             "conflict": status == 409,
             "diff": diff,
-            "writing": site.jobs.get(page_request.key) is not None,
+            "writing": site.jobs.is_active(page_request.key),
             "about": site.engine.about,
             "max_instruction_length": MAX_INSTRUCTION_LENGTH,
             "max_text_length": MAX_TEXT_LENGTH,
@@ -216,7 +216,8 @@ class EditPages:
         """Return a response if the edit would overwrite another one, otherwise None."""
         job = site.jobs.get(page_request.key)
         regions = job.change.regions if job else ()
-        if job is not None and (edit.kind != "by hand" or not regions or edit.region in regions):
+        is_other_region = edit.kind == "by hand" and regions and edit.region not in regions
+        if site.jobs.is_active(page_request.key) and not is_other_region:
             problem = "This page is being written. Send your changes again when it is finished."
             return self._failure(site, page_request, stored, edit, problem, 409, base=base)
         if base == stored.version:
@@ -244,7 +245,7 @@ class EditPages:
             seed = parse_seed(form.one("seed"))
         except BadEdit as error:
             raise BadForm(str(error)) from None
-        if site.jobs.get(page_request.key) is None:
+        if not site.jobs.is_active(page_request.key):
             with contextlib.suppress(EditConflict):  # another request has started it
                 await Editor(site).regenerate(page_request, site.store.get(page_request.key), seed=seed)
         return PageRedirect(site.mount, page_request.key)

@@ -237,6 +237,7 @@ class Editor:
         for name in change.regions or region_jobs:
             region_jobs[name].renumber()  # so that tabs receive them
         job.notify()
+        self._site.broker.announce("edited", key=page_request.key)
         return saved
 
     def _recorded_facts(self, key: str, name: str, seed: int, current: tuple[str, ...]) -> tuple[str, ...]:

@@ -86,7 +86,7 @@ class HistoryPages:
         base, version = parse_base(form, stored), form.one("version")
         if not version.isdecimal() or len(version) > 9:
             raise BadForm(f"{version[:20]!r} is not the number of a version.")
-        if site.jobs.get(page_request.key) is not None:
+        if site.jobs.is_active(page_request.key):
             problem = "This page is being written. Restore the version when it is finished."
             return await self._page(site, page_request, stored, problem=problem, status=409)
         try:

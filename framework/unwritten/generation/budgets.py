@@ -6,15 +6,16 @@ Pages are charged when their jobs start, seconds when they end. Stored pages are
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import replace
 
 from starlette.types import Scope
 
+from ..broker.base import BrokerListener
 from ..core.errors import OverBudget
 from ..core.settings import Settings
 from ..security.exposure import Exposure
-from ..security.rate_limits import ClientWindows, SlidingWindow
+from ..security.rate_limits import Charge, LocalWindows, Windows
 from .page_job import JobObserver, PageJob
 
 HOUR, MINUTE = 3600.0, 60.0
@@ -39,32 +40,29 @@ _MESSAGES = {
 }
 
 
-class Budgets(JobObserver):
-    """Tracks the spending of all clients, in memory.
+_SECONDS = {"visitor_pages": HOUR, "visitor_burst": MINUTE, "search_pages": HOUR, "visitor_seconds": HOUR}
+"""The windows of the budgets of one visitor."""
+
+
+class Budgets(JobObserver, BrokerListener):
+    """Tracks the spending of all clients.
 
     Args:
         settings: ``visitor_pages``, ``visitor_seconds`` and ``engine_seconds``.
         exposure: Until others than the owner can reach the app, only budgets that were set apply.
-        clock: Returns monotonic seconds.
+        windows: Holds what was spent: in memory, or in the broker for all processes together.
     """
 
-    def __init__(self, settings: Settings, exposure: Exposure, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, settings: Settings, exposure: Exposure, windows: Windows | None = None) -> None:
         self._settings = settings
         self._exposure = exposure
-        self._clock = clock
+        self._windows = windows or LocalWindows()
         self._fixed = {
             "visitor_burst": VISITOR_BURST,
             "search_pages": SEARCH_PAGES,
             "visitor_sockets": VISITOR_SOCKETS,
         }
-        self._windows = {
-            "visitor_pages": ClientWindows(HOUR),
-            "visitor_burst": ClientWindows(MINUTE),
-            "search_pages": ClientWindows(HOUR),
-            "visitor_seconds": ClientWindows(HOUR),
-        }
-        self._all_clients = SlidingWindow(HOUR)
-        self._running: set[PageJob] = set()
+        self._charged: dict[PageJob, float] = {}  # of each running job, the seconds that are charged already
 
     def limit(self, budget: str, scope: Scope | None = None) -> float:
         """Return a budget's limit, or 0 if it has none.
@@ -80,7 +78,9 @@ class Budgets(JobObserver):
             return float(getattr(self._settings, budget))
         return 0
 
-    def spend(self, client_id: str, *, searched: bool = False, share: float = 1.0, scope: Scope | None = None) -> None:
+    async def spend(
+        self, client_id: str, *, searched: bool = False, share: float = 1.0, scope: Scope | None = None
+    ) -> None:
         """Charge a client for a page whose job is about to start.
 
         Args:
@@ -91,54 +91,65 @@ class Budgets(JobObserver):
 
         Raises:
             OverBudget: If a budget is used up. Then nothing is charged.
+            BrokerAway: If budgets are counted by a broker that cannot be reached.
         """
-        now = self._clock()
         pages = ["visitor_pages", "visitor_burst", *(["search_pages"] if searched else [])]
-        for budget in (*pages, "visitor_seconds", "engine_seconds"):
-            self._check(budget, client_id, self.limit(budget, scope) * share, now)
-        for budget in pages:
-            if self.limit(budget, scope):
-                self._windows[budget][client_id].add(now)
+        charges = [Charge(name, client_id, _SECONDS[name], self.limit(name, scope) * share, 1.0) for name in pages]
+        await self._spend([*charges, *self._seconds(client_id, share, scope)])
 
-    def check_seconds(self, client_id: str) -> None:
+    async def check_seconds(self, client_id: str) -> None:
         """Check that a client has seconds left, for work that is not a page, such as a picture.
 
         Raises:
             OverBudget: If a budget is used up.
+            BrokerAway: If budgets are counted by a broker that cannot be reached.
         """
-        now = self._clock()
-        for budget in ("visitor_seconds", "engine_seconds"):
-            self._check(budget, client_id, self.limit(budget), now)
+        await self._spend(self._seconds(client_id))
 
     def charge(self, client_id: str, seconds: float) -> None:
         """Charge a client for seconds of work."""
-        now = self._clock()
-        self._windows["visitor_seconds"][client_id].add(now, seconds)
-        self._all_clients.add(now, seconds)
+        for charge in self._seconds(client_id):
+            self._windows.add(replace(charge, amount=seconds))
 
     def on_start(self, job: PageJob) -> None:
         """Count a job's seconds as they pass."""
-        self._running.add(job)
+        self._charged.setdefault(job, 0.0)
+
+    def on_heartbeat(self) -> None:
+        """Charge the seconds of running jobs, so that other processes count them."""
+        for job in self._charged:
+            self._charge_job(job)
 
     def on_end(self, job: PageJob) -> None:
         """Charge a job's seconds to the client that started it."""
-        self._running.discard(job)
-        if job.seconds:
-            self.charge(job.client_id, job.seconds)
+        if job in self._charged:
+            self._charge_job(job)
+            del self._charged[job]
 
-    def _check(self, budget: str, client_id: str, limit: float, now: float) -> None:
-        if not limit:
-            return
-        window = self._windows[budget][client_id] if budget in self._windows else self._all_clients
-        if window.total(now) + self._running_seconds(budget, client_id) >= limit:
+    def _charge_job(self, job: PageJob) -> None:
+        seconds = job.seconds - self._charged[job]
+        if seconds:
+            self._charged[job] += seconds
+            self.charge(job.client_id, seconds)
+
+    def _seconds(self, client_id: str, share: float = 1.0, scope: Scope | None = None) -> list[Charge]:
+        """Return charges that check the seconds of a client and of all clients, and add nothing."""
+        pending = [(job.client_id, job.seconds - charged) for job, charged in self._charged.items()]
+        own = sum(seconds for client, seconds in pending if client == client_id)
+        everyone = sum(seconds for _, seconds in pending)
+        return [
+            Charge("visitor_seconds", client_id, HOUR, self.limit("visitor_seconds", scope) * share, pending=own),
+            Charge("engine_seconds", "", HOUR, self.limit("engine_seconds", scope) * share, pending=everyone),
+        ]
+
+    async def _spend(self, charges: Sequence[Charge]) -> None:
+        refused = await self._windows.spend([charge for charge in charges if charge.limit])
+        if refused is not None:
+            charge, wait = refused
             # If only running jobs count, the time until they end is unknown: a minute is a guess.
-            seconds = max(1, math.ceil(window.wait(now, limit) or MINUTE))
-            raise OverBudget(f"{_MESSAGES[budget].format(limit=limit)} {_retry_hint(seconds)}", seconds, budget)
-
-    def _running_seconds(self, budget: str, client_id: str) -> float:
-        if budget == "visitor_seconds":
-            return sum(job.seconds for job in self._running if job.client_id == client_id)
-        return sum(job.seconds for job in self._running) if budget == "engine_seconds" else 0.0
+            seconds = max(1, math.ceil(wait or MINUTE))
+            message = _MESSAGES[charge.name].format(limit=charge.limit)
+            raise OverBudget(f"{message} {_retry_hint(seconds)}", seconds, charge.name)
 
 
 def _retry_hint(seconds: int) -> str:

@@ -6,15 +6,18 @@ the page's schemas, the author's policies allow it, the queue has room, and the 
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
+from weakref import WeakValueDictionary
 
 from unwritten_engine import About, Engine, EngineError, Priority, Prompt, Request
 from unwritten_engine.text_thread import in_text_thread
 
+from ..broker.base import Lease
 from ..core.errors import BadPage, BadSchema, PageFailed
 from ..formats.page import Canvas, Page
 from ..formats.schema import json_schema_of
@@ -33,6 +36,7 @@ from .metrics import Metrics
 from .page_job import PageJob
 from .prompt_builder import PromptBuilder
 from .region_job import RegionJob
+from .shared_jobs import adopt, finished_canvases
 
 log = logging.getLogger("unwritten")
 
@@ -76,6 +80,8 @@ class JobStarter:
         self._visitor_cookie = visitor_cookie
         self._is_developing = is_developing
         self.pending_regions: dict[str, set[str]] = {}
+        # One request at a time decides what happens to a page.
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def join(self, page_request: PageRequest, *, searched: bool, visitor: str = "") -> PageJob:
         """Return the job of a page that a visitor waits for. Start it, if the page is not being generated.
@@ -118,15 +124,19 @@ class JobStarter:
             previous: That page. It stays if the change fails.
             visitor: The visitor's identifier, who may stop the job. Empty: that of the request's cookie.
 
+        Returns:
+            The job. It is another one than was asked for if the page is being generated already, by this process or
+            another one: then ``region_jobs``, ``change`` and ``previous`` are not used. It is finished if the page was
+            stored a moment ago.
+
         Raises:
             Busy: If the queue is full.
+            BrokerAway: If another process may be generating the page, and cannot be asked.
             OverBudget: If the client's budget is spent.
             Denied: If the author's policy denies it.
             BadSchema: If the engine does not support a schema of the page.
             BadTemplate: If the page cannot be rendered.
         """
-        scope = page_request.request.scope
-        client = client_id(scope)
         self._schemas.check(page_request.route.path, page_request.page)
         self._check_impersonal(page_request)
         facts = await self._prompt_builder.recall(page_request) if region_jobs is None else []
@@ -134,42 +144,121 @@ class JobStarter:
             prompts = (
                 _unfinished_prompts(region_jobs) if region_jobs else self._prompt_builder.prompts(page_request, facts)
             )
-            check = PromptCheck(page_request.key, page_request.title, client, prompts)
+            check = PromptCheck(page_request.key, page_request.title, client_id(page_request.request.scope), prompts)
             with self._metrics.refusals():
                 await self._policies.allow_prompt(check)
-        if self._jobs.get(page_request.key) is None:
+        async with self._locks.setdefault(page_request.key, asyncio.Lock()):
+            running = self._jobs.get(page_request.key)
+            if running is not None:  # another request has started it meanwhile
+                return running
             with self._metrics.refusals():
-                self._jobs.check_capacity(priority)
-        is_amendment = False
-        if region_jobs is None:
-            stored = self._store.get(page_request.key)
-            finished = {**self._jobs.partial_results(page_request.key), **(stored.canvases if stored else {})}
-            region_jobs = await self.region_jobs(page_request, finished, facts)
-            carried = [region_jobs[name] for name in (stored.canvases if stored else ()) if name in region_jobs]
-            is_amendment = bool(carried) and all(region_job.state == "written" for region_job in carried)
-        running = self._jobs.get(page_request.key)
-        if running is not None:  # another request has started it while this one waited
-            return running
+                lease = await self._jobs.claim(page_request.key)
+            if lease is None:
+                return await self._follow(page_request, priority)
+            try:
+                if region_jobs is None:
+                    job = await self._new_job(page_request, lease, facts, searched, priority)
+                else:
+                    await self._charge(page_request, searched, priority)
+                    job = self._job(page_request, region_jobs, priority, change, previous)
+                job.visitor = visitor or self._visitor_cookie.read(page_request.request)
+                self._validate(job)
+                if job.finished.is_set():
+                    self._jobs.release(lease)
+                    self._jobs.add_finished(job)
+                else:
+                    self._jobs.submit(job, lease)
+                return job
+            except BaseException:
+                self._jobs.release(lease)
+                raise
+
+    async def _new_job(
+        self, page_request: PageRequest, lease: Lease, facts: Sequence[str], searched: bool, priority: Priority
+    ) -> PageJob:
+        """Return a job for what is missing of a page. If nothing is missing, it is finished."""
+        job = await self.finished_job(page_request)
+        if job is not None:  # it was stored a moment ago
+            return job
+        with self._metrics.refusals():
+            self._jobs.check_capacity(priority)  # before the work of creating the job
+        stored = self._store.get(page_request.key)
+        finished = {
+            **finished_canvases(lease.partial_results),
+            **self._jobs.partial_results(page_request.key),
+            **(stored.canvases if stored else {}),
+        }
+        job = self._job(page_request, await self.region_jobs(page_request, finished, facts), priority)
+        job.set_base(stored)
+        await self._charge(page_request, searched, priority)
+        return job
+
+    async def finished_job(self, page_request: PageRequest) -> PageJob | None:
+        """Return a job that has ended, with a page whose canvases are all stored. None if one is missing."""
+        stored = self._store.get(page_request.key)
+        if stored is None or not page_request.page.canvases.keys() <= stored.canvases.keys():
+            return None
+        region_jobs = await self.region_jobs(page_request, stored.canvases)
+        job = self._job(page_request, region_jobs, Priority.CLICK)
+        if not adopt(job, stored):
+            return None
+        job.finish("written", "")
+        return job
+
+    async def _follow(self, page_request: PageRequest, priority: Priority) -> PageJob:
+        """Show what another process generates. It is free, like joining a job of this process."""
+        stored = self._store.get(page_request.key)
+        region_jobs = await self.region_jobs(page_request, stored.canvases if stored else {})
+        job = self._job(page_request, region_jobs, priority)
+        if all(region_job.state == "written" for region_job in job.regions.values()):
+            job.previous = stored  # the other process changes the page
+        self._validate(job)
+        await self._jobs.follow(job)
+        return job
+
+    async def _charge(self, page_request: PageRequest, searched: bool, priority: Priority) -> None:
+        """Check that the queue has room, and charge the client.
+
+        Raises:
+            Busy, OverBudget: If it has none, or a budget is spent.
+        """
+        scope = page_request.request.scope
         with self._metrics.refusals():
             self._jobs.check_capacity(priority)
             share = 1.0 if priority is Priority.CLICK else _PREFETCH_SHARE
-            self._budgets.spend(client, searched=searched, share=share, scope=scope)
-        job = PageJob(
+            await self._budgets.spend(client_id(scope), searched=searched, share=share, scope=scope)
+
+    def _job(
+        self,
+        page_request: PageRequest,
+        region_jobs: dict[str, RegionJob],
+        priority: Priority,
+        change: Change = WRITTEN,
+        previous: StoredPage | None = None,
+    ) -> PageJob:
+        return PageJob(
             page_request.key,
             page_request.page,
             page_request.title,
             region_jobs,
             page_request.linker,
             priority,
-            client,
+            client_id(page_request.request.scope),
             change=change,
             previous=previous,
         )
-        job.is_amendment = is_amendment
-        job.visitor = visitor or self._visitor_cookie.read(page_request.request)
-        self._validate(job)
-        self._jobs.submit(job)
-        return job
+
+    async def follow(self, page_request: PageRequest) -> PageJob | None:
+        """Return the job of a page that this or another process generates, and show its frames. None if there is none.
+
+        Raises:
+            BadSchema, BadTemplate, StoreError: If the page cannot be shown.
+        """
+        async with self._locks.setdefault(page_request.key, asyncio.Lock()):
+            job = self._jobs.get(page_request.key)
+            if job is None and self._jobs.is_elsewhere(page_request.key):
+                job = await self._follow(page_request, Priority.PREFETCH)
+            return job
 
     async def update(self, job: PageJob, page_request: PageRequest) -> None:
         """Update a running job to what the page function returns now.

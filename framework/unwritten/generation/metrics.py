@@ -72,7 +72,9 @@ class Metrics(JobObserver):
         self._with_frames: set[PageJob] = set()
 
     def on_start(self, job: PageJob) -> None:
-        """Count a new job."""
+        """Count a new job of this process."""
+        if job.follows or job in self._submitted_at:
+            return
         self.jobs_started[_kind(job)] += 1
         self._submitted_at[job] = time.monotonic()
 
@@ -85,7 +87,9 @@ class Metrics(JobObserver):
 
     def on_end(self, job: PageJob) -> None:
         """Count an ended job, and its time and tokens if its page was stored."""
-        submitted_at = self._submitted_at.pop(job, time.monotonic())
+        submitted_at = self._submitted_at.pop(job, None)
+        if submitted_at is None:  # another process counts it
+            return
         self._with_frames.discard(job)
         state = "left" if job.cancel_reason == "abandoned" else job.state
         self.jobs_ended[state, _kind(job)] += 1

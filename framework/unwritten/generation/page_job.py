@@ -34,11 +34,12 @@ TextCheck: TypeAlias = Callable[[str, str, str], Awaitable[None]]
 """Called with a page's key, a region's name and its finished text. Raises ``Denied`` to reject the text."""
 
 _REVERTED = "The page is as it was."
-SHUTDOWN = "The server was stopped before the page was finished."
+SHUTDOWN = "The server is restarting. Reload this page in a moment to continue."
+ABANDONED = "The page was left before it was finished."
 
 _CANCEL_MESSAGES: Mapping[CancelReason, str] = {
     "stopped": "",
-    "abandoned": "The page was left before it was finished.",
+    "abandoned": ABANDONED,
     "shutdown": SHUTDOWN,
 }
 
@@ -64,7 +65,10 @@ class JobObserver:
     """
 
     def on_start(self, job: PageJob) -> None:
-        """Called when a job was submitted. It runs or waits in the queue."""
+        """Called when a job was submitted: it runs, waits in the queue, or follows another process.
+
+        Called again if this process takes over a job that it has followed.
+        """
 
     def on_promote(self, job: PageJob) -> None:
         """Called when a visitor opens a page that is being prefetched. The job counts as a click from now on."""
@@ -99,6 +103,12 @@ class PageJob:
         detail: What the owner sees instead of ``message``: the text of an error. Empty: the same.
         link_rank: The rank of the link that is prefetched; see ``prefetcher.LinkRank``. The lowest runs first.
         is_amendment: True if the job only adds regions to a stored page.
+        base_version: The version that the job replaces; 0 if the page must not exist. None: any.
+        follows: True while another process generates the page, and this one shows its frames.
+        shown: Set when it has followed long enough to show the current frames.
+        position: While it follows, how many waiting jobs start before this one.
+        other_readers: The number of subscribers in other processes.
+        publisher: Notified of changes like a subscriber, but not counted. None: nothing is published.
         observers: Notified of every frame.
         check_text: Called with every finished text before it is shown. None: drafts are shown at once.
         state: queued, writing, written, stopped or failed.
@@ -137,6 +147,12 @@ class PageJob:
         self.detail = ""
         self.link_rank = 0
         self.is_amendment = False
+        self.base_version: int | None = None
+        self.follows = False
+        self.shown = asyncio.Event()
+        self.position = 0
+        self.other_readers = 0
+        self.publisher: Subscriber | None = None
         self.observers: Sequence[JobObserver] = ()
         self.check_text: TextCheck | None = None
         self.state: PageState = "queued"
@@ -163,7 +179,12 @@ class PageJob:
 
     @property
     def num_subscribers(self) -> int:
-        """The number of subscribers."""
+        """The number of subscribers, in all processes."""
+        return len(self._subscribers) + self.other_readers
+
+    @property
+    def num_own_subscribers(self) -> int:
+        """The number of subscribers in this process."""
         return len(self._subscribers)
 
     def subscribe(self, subscriber: Subscriber) -> None:
@@ -178,8 +199,16 @@ class PageJob:
 
     def start_grace_period(self, grace: float, on_expired: Callable[[PageJob], None]) -> None:
         """Call ``on_expired`` in ``grace`` seconds if the job runs and has no subscriber until then."""
-        if not self._subscribers and not self._grace_timer and not self.finished.is_set():
+        if not self.num_subscribers and not self._grace_timer and not self.finished.is_set():
             self._grace_timer = asyncio.get_running_loop().call_later(grace, on_expired, self)
+
+    def set_other_readers(self, number: int, grace: float, on_expired: Callable[[PageJob], None]) -> None:
+        """Record the number of subscribers in other processes. If the last one has left, start the grace period."""
+        had_others, self.other_readers = self.other_readers > 0, number
+        if number:
+            self._cancel_grace_timer()
+        elif had_others:
+            self.start_grace_period(grace, on_expired)
 
     def _cancel_grace_timer(self) -> None:
         if self._grace_timer:
@@ -191,6 +220,8 @@ class PageJob:
         self.num_updates += 1
         for subscriber in self._subscribers:
             subscriber.changed.set()
+        if self.publisher is not None:
+            self.publisher.changed.set()
 
     def publish(self, event: Callable[[JobObserver], None]) -> None:
         """Call a method of every observer."""
@@ -240,6 +271,26 @@ class PageJob:
         self._task = create_task(self)
         self.notify()
 
+    def begin_following(self) -> None:
+        """Show what another process generates from now on. Call it while the job does not run."""
+        self.follows = True
+        self.publisher = None
+        self._task = None
+        self._task_entered = self._preempted = self._complete = False
+        if not self.finished.is_set():
+            self.state = "writing"
+        self.notify()
+
+    def set_base(self, stored: StoredPage | None) -> None:
+        """Decide what the job's regions become: a new page, a new version, or an addition to the stored version.
+
+        Args:
+            stored: The page as it is stored now. Its regions that still fit are "written" in the job.
+        """
+        carried = [self.regions[name] for name in (stored.canvases if stored else ()) if name in self.regions]
+        self.is_amendment = bool(carried) and all(region_job.state == "written" for region_job in carried)
+        self.base_version = stored.version if stored else 0
+
     def add_regions(self, page: Page, more: Mapping[str, RegionJob]) -> bool:
         """Add regions to a running job, because the page's content has changed.
 
@@ -284,7 +335,7 @@ class PageJob:
             return
         self.cancel_reason = reason
         if self._task is None:
-            self.finish("stopped", "")
+            self.finish("stopped", _CANCEL_MESSAGES[reason])
         else:
             self._cancel_task()
 
@@ -458,7 +509,7 @@ class PageJob:
         """Return the finished page for the store."""
         assert self._provenance is not None
         page = page_to_store(self.key, self.title, self.regions, self.linker, self._provenance, self.change)
-        return replace(page, amends=self.is_amendment)
+        return replace(page, amends=self.is_amendment, replaces=self.base_version)
 
     async def prepare_to_store(self) -> PageWrite:
         """Return what ``page_to_store`` does. The links of long texts are looked for in a thread."""
@@ -484,6 +535,10 @@ class PageJob:
             if current is not None and name not in self._changed_regions() and name in current.canvases:
                 with contextlib.suppress(PageFailed):
                     region_job.roll_back(current.canvases[name])
+        if self.change.base is None:  # the page is new, and another process has stored other regions of it
+            self.is_amendment = self.is_amendment or (current is not None and self.base_version == 0)
+            self.base_version = current.version if current else 0
+            return
         self.previous = current
         self.change = replace(self.change, base=current.version if current else None)
 

@@ -21,6 +21,7 @@ from starlette.types import Scope
 
 from unwritten_engine import About, Priority
 
+from ..broker.base import BrokerListener
 from ..core.errors import Busy, UnwrittenError
 from ..core.settings import Settings
 from ..core.tracebacks import log_error
@@ -143,7 +144,7 @@ class _PageLinks:
     num_unopened: int
 
 
-class Prefetcher(JobObserver):
+class Prefetcher(JobObserver, BrokerListener):
     """Prefetches pages for one app.
 
     Attributes:
@@ -231,10 +232,23 @@ class Prefetcher(JobObserver):
         if job.state == "failed":
             self._reject(job.key)
         elif job.stored is not None:
-            for viewer in self._viewers:
-                if viewer.page and job.key in self._links(viewer.page).keys:
-                    viewer.send({"type": "written", "page": viewer.page, "links": [job.key]})
+            self._announce_written(job.key)
         asyncio.get_running_loop().call_soon(self.reschedule)
+
+    def on_page_ended(self, key: str, state: str) -> None:
+        """Tell viewers which links lead to a page that another process has written."""
+        if state == "written":
+            self._announce_written(key)
+        self.reschedule()
+
+    def on_clicks(self) -> None:
+        """Start prefetches when no visitor waits in another process any more."""
+        self.reschedule()
+
+    def _announce_written(self, key: str) -> None:
+        for viewer in self._viewers:
+            if viewer.page and key in self._links(viewer.page).keys:
+                viewer.send({"type": "written", "page": viewer.page, "links": [key]})
 
     # -- choosing what to prefetch ------------------------------------------------------------------------
 
@@ -324,8 +338,8 @@ class Prefetcher(JobObserver):
         return self._links_by_page[page]
 
     def _is_free(self, key: str) -> bool:
-        """True if no job generates this page."""
-        return key not in self._prefetches and self._jobs.get(key) is None
+        """True if no process generates this page."""
+        return key not in self._prefetches and not self._jobs.is_active(key)
 
     # -- starting prefetches ------------------------------------------------------------------------------
 

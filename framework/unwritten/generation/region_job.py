@@ -284,6 +284,10 @@ class RegionJob:
             self.number = max(self.number, number)  # subscribers may have seen later frames
             self.renumber()
 
+    def show(self, frame: Frame, state: RegionState, number: int) -> None:
+        """Show an unfinished frame that another process has generated, under the same number."""
+        self.frame, self.state, self.number = frame, state, number
+
     def fail(self) -> None:
         """Mark the region as failed."""
         self.state = "failed"

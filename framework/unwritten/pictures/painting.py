@@ -112,7 +112,9 @@ class PaintQueue(JobObserver):
                 raise PageFailed("This picture could not be painted a moment ago.")
             if self.num_pending >= QUEUE_LIMIT or self._closing.is_set():
                 raise Busy(f"{self.num_pending} pictures already wait to be painted.", 30)
-            self._budgets.check_seconds(client_id)
+            await self._budgets.check_seconds(client_id)
+            task = self._tasks.get(picture.key)  # another request may have started it meanwhile
+        if task is None:
             task = asyncio.create_task(self._paint(picture, client_id), name=f"painting {picture.key}")
             self._tasks[picture.key] = task
             task.add_done_callback(lambda _: self._tasks.pop(picture.key, None))

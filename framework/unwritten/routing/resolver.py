@@ -215,6 +215,23 @@ class PageResolver:
         """
         return await self._resolve_on(self._pages, key, origin, referer)
 
+    async def resolve_without_visitor(self, key: str) -> PageRequest | None:
+        """Resolve a key on behalf of no visitor, as after a restart.
+
+        Returns:
+            None if no route matches, if the URL has no page, or if the page function sees the visitor because it takes
+            a ``Visit`` or the ``Request``.
+
+        Raises:
+            BadURL, TimedOut, BadPage: See ``resolve``.
+        """
+        scope = self.scope_for(key, {}, None)
+        route = next((route for route in self._pages if route.matches(scope)[0] is Match.FULL), None)
+        if route is None or route.function.wants_visit or route.function.wants_request:
+            return None
+        page_request = await self._resolve_on([route], key)
+        return page_request if isinstance(page_request, PageRequest) else None
+
     async def _resolve_on(
         self,
         routes: Sequence[PageRoute],

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from cachetools import LRUCache
 
@@ -63,3 +66,77 @@ class ClientWindows(LRUCache[str, SlidingWindow]):
     def __missing__(self, client_id: str) -> SlidingWindow:
         window = self[client_id] = SlidingWindow(self._seconds)
         return window
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """What a client is about to spend of one limit.
+
+    Attributes:
+        name: The name of the limit.
+        client_id: The client; "" for a limit of all clients together.
+        seconds: The length of the window.
+        limit: Nothing may be spent once the sum has reached it. 0: no limit.
+        amount: What is added if all charges pass.
+        pending: What was spent and is not added yet, such as the seconds of running jobs.
+    """
+
+    name: str
+    client_id: str
+    seconds: float
+    limit: float
+    amount: float = 0.0
+    pending: float = 0.0
+
+
+class Windows(Protocol):
+    """Sliding windows by name and client."""
+
+    async def spend(self, charges: Sequence[Charge]) -> tuple[Charge, float] | None:
+        """Check all limits, and add all amounts if none of them is used up.
+
+        Returns:
+            None, or the charge that was refused with the seconds until it may pass; 0 if that time is unknown. Then
+            nothing was added.
+
+        Raises:
+            BrokerAway: If the limits are counted by a broker that cannot be reached.
+        """
+
+    def add(self, charge: Charge) -> None:
+        """Add an amount without a check."""
+
+
+class LocalWindows:
+    """Sliding windows in memory.
+
+    Args:
+        clock: Returns monotonic seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._windows: dict[str, ClientWindows] = {}
+
+    async def spend(self, charges: Sequence[Charge]) -> tuple[Charge, float] | None:
+        """See ``Windows``."""
+        now = self._clock()
+        for charge in charges:
+            if charge.limit:
+                window = self._window(charge)
+                if window.total(now) + charge.pending >= charge.limit:
+                    return charge, window.wait(now, charge.limit)
+        for charge in charges:
+            if charge.limit and charge.amount:
+                self._window(charge).add(now, charge.amount)
+        return None
+
+    def add(self, charge: Charge) -> None:
+        """See ``Windows``."""
+        self._window(charge).add(self._clock(), charge.amount)
+
+    def _window(self, charge: Charge) -> SlidingWindow:
+        clients = self._windows.get(charge.name)
+        if clients is None:
+            clients = self._windows[charge.name] = ClientWindows(charge.seconds)
+        return clients[charge.client_id]

@@ -171,3 +171,11 @@ def m011_standard_names(db: Database) -> None:
         "CREATE INDEX canvas_values_facts ON canvas_values (written_at) WHERE fact",
     ):
         db.execute(statement)
+
+
+@migrations()
+def m012_unfinished(db: Database) -> None:
+    """Create the pages that were not finished when a server stopped, with their finished canvases (JSON)."""
+    db.table("unfinished").create(
+        {"key": str, "canvases": str, "saved_at": float}, pk="key", not_null={"canvases", "saved_at"}
+    )

@@ -304,6 +304,8 @@ def _add_version(connection: Connection, page: PageWrite, page_id: int | None, c
     now = page.written_at or datetime.now(UTC)
     number = current + 1
     change = page.change
+    if page.replaces is not None and page.replaces != current:
+        raise EditConflict(f"The page {page.title!r} was stored by another process: it is at version {current} now.")
     if change.base is not None and change.base != current:
         state = f"is at version {current}" if page_id is not None else "does not exist any more"
         raise EditConflict(f"The page {page.title!r} {state}, but this change is based on version {change.base}.")

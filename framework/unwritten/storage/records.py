@@ -196,6 +196,7 @@ class PageWrite:
         change: What it changes. If it has a base, the current version must be that one.
         amends: True to add the canvases to the current version, False to make a new one.
         written_at: When it was generated, if it was generated elsewhere. None: now.
+        replaces: The number that the current version must have for a new one; 0 if the page must not exist. None: any.
     """
 
     key: str
@@ -208,3 +209,4 @@ class PageWrite:
     change: Change = WRITTEN
     amends: bool = False
     written_at: datetime | None = None
+    replaces: int | None = None

@@ -80,7 +80,9 @@ CLOSE_TIMEOUT = 1.0
 RECHECK_SECONDS = 60.0
 """Seconds after which the right to read what a tab shows is checked again, because sessions expire."""
 
-_POLICY_VIOLATION, _INTERNAL_ERROR, _TRY_AGAIN_LATER = 1008, 1011, 1013
+_POLICY_VIOLATION, _INTERNAL_ERROR, _SERVICE_RESTART, _TRY_AGAIN_LATER = 1008, 1011, 1012, 1013
+
+_RESTARTING = "The server is restarting. This page continues in a moment."
 
 _SHARED = "Other visitors are reading this page, so it is not stopped."
 _NOT_STARTER = "Only the visitor who has opened this page first can stop it."
@@ -128,6 +130,7 @@ class LiveSocket:
         self._tasks: set[asyncio.Task[None]] = set()
         self._recheck_task: asyncio.Task[None] | None = None
         self._viewed = ""
+        self._reconnects = False
         self._handlers: dict[str, Callable[[str, Mapping[str, Any]], Awaitable[None]]] = {
             "watch": self._watch,
             "leave": self._leave,
@@ -139,6 +142,7 @@ class LiveSocket:
         }
         self._viewer = self._new_viewer()
         self._lifetime = asyncio.timeout(None)
+        self._following: dict[str, asyncio.Task[None]] = {}  # pages of other processes that are being looked up
 
     async def run(self) -> None:
         """Serve the socket until it closes."""
@@ -147,11 +151,10 @@ class LiveSocket:
             return
         await self._websocket.accept()
         limit = self._site.budgets.limit("visitor_sockets", self._websocket.scope)
-        if limit and self._site.sockets.count(self.client_id) >= limit:
+        if not await self._site.sockets.admit(self, limit):
             self._site.metrics.refused["sockets"] += 1
             await self._close(_POLICY_VIOLATION, "too many sockets")  # the browser works without one
             return
-        self._site.sockets.add(self)
         sender = asyncio.create_task(self._send(), name="live sender")
         try:
             async with self._lifetime:
@@ -166,7 +169,7 @@ class LiveSocket:
             for task in (self._recheck_task, *self._tasks):
                 if task is not None:
                     task.cancel()
-            for key in list(self._jobs):
+            for key in [*self._jobs, *self._following]:
                 self._drop_job(key)
             for key in list(self._pages):
                 self._drop_page(key)
@@ -227,6 +230,30 @@ class LiveSocket:
         await handler(key, message)
 
     async def _watch(self, key: str, message: Mapping[str, Any]) -> None:
+        if self._site.jobs.is_elsewhere(key):
+            self._drop_job(key)
+            self._following[key] = asyncio.create_task(self._watch_elsewhere(key, message), name=f"following {key}")
+        else:
+            await self._watch_here(key, message)
+
+    async def _watch_elsewhere(self, key: str, message: Mapping[str, Any]) -> None:
+        """Watch a page that another process generates. Its page function is called, as for a request."""
+        try:
+            page_request = await self._site.access.find(key, self._websocket.scope)
+            if page_request is not None:
+                await self._site.starter.follow(page_request)
+            self._following.pop(key, None)
+            await self._watch_here(key, message)
+        except _InvalidMessage as error:
+            self._outbox.append(refused_message(str(error)))
+        except Exception as error:
+            text = report_to_visitor(log, f"A tab that follows {key}", error)
+            self._outbox.append(refused_message(text))
+        finally:
+            self._following.pop(key, None)
+            self._subscriber.changed.set()
+
+    async def _watch_here(self, key: str, message: Mapping[str, Any]) -> None:
         seen = _seen_numbers(message)
         is_readable, page = await self._check(key)
         if not is_readable:
@@ -235,14 +262,19 @@ class LiveSocket:
             return
         job = self._site.jobs.recent(key)
         if job is None:
-            stored = bool(self._site.store.exists([key]))
-            self._outbox.append(settled_message(key, "written" if stored else "unwritten"))
+            outcome = self._site.broker.outcome(key)
+            if self._site.store.exists([key]):
+                self._outbox.append(settled_message(key, "written"))
+            elif outcome is not None and outcome["state"] in {"failed", "stopped"}:
+                self._outbox.append(settled_message(key, outcome["state"], outcome["message"]))
+            else:
+                self._outbox.append(settled_message(key, "unwritten"))
             return
         if key not in self._jobs and len(self._jobs) >= MAX_PAGES:
             raise _InvalidMessage(f"One tab may watch up to {MAX_PAGES} pages at the same time.")
         self._drop_job(key)
-        # Higher frame numbers than the job's are those of another job.
-        if any(seen.get(name, 0) > region_job.number for name, region_job in job.regions.items()):
+        # Higher frame numbers than the job's are those of another job, or its owner has not published them yet.
+        if not job.follows and any(seen.get(name, 0) > region_job.number for name, region_job in job.regions.items()):
             seen = {}
             self._outbox.append(restart_message(key, job.regions))
         self._site.jobs.promote(job)
@@ -253,6 +285,9 @@ class LiveSocket:
         self._drop_job(key)
 
     def _drop_job(self, key: str) -> None:
+        following = self._following.pop(key, None)
+        if following is not None and following is not asyncio.current_task():
+            following.cancel()
         subscription = self._jobs.pop(key, None)
         if subscription:
             self._site.jobs.unsubscribe(subscription.job, self._subscriber)
@@ -388,6 +423,9 @@ class LiveSocket:
                 for text in self._pending_messages():
                     async with asyncio.timeout(SEND_TIMEOUT):
                         await self._websocket.send_text(text)
+                if self._reconnects:
+                    await self._websocket.close(_SERVICE_RESTART, "the server is restarting")
+                    return
                 await asyncio.sleep(self._interval)
         except WebSocketDisconnect:
             return  # the tab is gone, which the receiving side notices too
@@ -430,6 +468,12 @@ class LiveSocket:
             if subscription.num_updates == job.num_updates:
                 continue
             subscription.num_updates = job.num_updates
+            if job.cancel_reason == "shutdown" and job.state == "stopped":
+                # For the browser the page is still unfinished, so that it connects again and follows the next server.
+                messages.append(encode({**page_message(self._site.renderer, job, _RESTARTING), "state": "queued"}))
+                self._reconnects = True
+                self._drop_job(key)
+                continue
             followed_page = self._pages[key][0].page if key in self._pages else None
             page = followed_page or subscription.page  # the former is the newer one
             for name, region_job in job.regions.items():

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from starlette.exceptions import HTTPException
@@ -19,6 +19,7 @@ from starlette.types import Scope
 
 from unwritten_engine.errors import suggestion
 
+from ..broker.base import Broker, BrokerListener
 from ..core.errors import BadApp, BadURL, Busy, Denied, OverBudget, StoreError, TimedOut, UnwrittenError
 from ..core.tracebacks import log_error
 from ..formats.page import Page
@@ -72,8 +73,8 @@ class PageSubscription:
     regions: Mapping[str, tuple[int, str]] = field(default_factory=dict)
 
 
-class LiveUpdates(JobObserver):
-    """Keeps open pages up to date with the app's tables."""
+class LiveUpdates(JobObserver, BrokerListener):
+    """Keeps open pages up to date with the app's tables, also with what other processes write."""
 
     def __init__(
         self,
@@ -85,6 +86,7 @@ class LiveUpdates(JobObserver):
         starter: JobStarter,
         job_renderer: JobRenderer,
         cache: PageCache,
+        broker: Broker,
     ) -> None:
         self._access = access
         self._renderer = renderer
@@ -93,6 +95,8 @@ class LiveUpdates(JobObserver):
         self._starter = starter
         self._job_renderer = job_renderer
         self._cache = cache
+        self._broker = broker
+        self._tasks: set[asyncio.Task[None]] = set()  # asyncio itself holds only weak references to tasks
         self._subscriptions: dict[str, set[PageSubscription]] = {}
         self._tables: dict[str, frozenset[str]] = {}  # those that the page function of a subscribed page has read
         self._stale: dict[str, bool] = {}
@@ -142,10 +146,12 @@ class LiveUpdates(JobObserver):
             log.error("%s: the page is not updated after an action: %s", key, error)
         except Exception as error:
             log_error(log, f"{key}: the page is not updated after an action", error)
-        self._refresh({*self._pages_reading(tables), key} & self._subscriptions.keys(), changed=True)
+        self._broker.announce("data", tables=[*tables], pages=[key])
+        self.on_data_changed(tables, [key])
 
     def on_table_write(self, table: str) -> None:
         """Update pages after a write outside of actions. May be called from any thread."""
+        self._broker.announce("data", tables=[table], pages=[])
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(lambda: self._refresh(self._pages_reading([table]), changed=True))
 
@@ -157,6 +163,51 @@ class LiveUpdates(JobObserver):
     def on_end(self, job: PageJob) -> None:
         """Generate regions that had to wait for the end of a job or for room in the queue."""
         self._refresh([*self._starter.pending_regions], changed=True)
+
+    # -- events of other processes ------------------------------------------------------------------------
+
+    def on_data_changed(self, tables: Collection[str], pages: Collection[str]) -> None:
+        """Update pages after a write of any process."""
+        self._refresh({*self._pages_reading(tables), *pages} & self._subscriptions.keys(), changed=True)
+
+    def on_page_started(self, key: str) -> None:
+        """Let subscribers follow what another process generates of their page."""
+        self._show_soon(key, self._follow_elsewhere)
+
+    def on_page_ended(self, key: str, state: str) -> None:
+        """Show an edit of another process, and generate regions that had to wait for the end of a job there."""
+        if state == "edited":
+            self._show_soon(key, self._show_stored)
+        self._refresh([*self._starter.pending_regions], changed=True)
+
+    def _show_soon(self, key: str, show: Callable[[PageRequest], Awaitable[None]]) -> None:
+        if key in self._subscriptions:
+            task = asyncio.create_task(self._show(key, show), name=f"showing {key}")
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _show(self, key: str, show: Callable[[PageRequest], Awaitable[None]]) -> None:
+        try:
+            page_request = await self._resolve_for_update(key, None)
+            if page_request is not None and key in self._subscriptions:
+                await show(page_request)
+        except UnwrittenError as error:
+            log.warning("%s: open tabs do not show what another process writes: %s", key, error)
+        except Exception as error:
+            log_error(log, f"{key}: open tabs do not show what another process writes", error)
+
+    async def _follow_elsewhere(self, page_request: PageRequest) -> None:
+        await self._starter.follow(page_request)
+
+    async def _show_stored(self, page_request: PageRequest) -> None:
+        """Show the stored version of a page, as if it had just been generated."""
+        job = await self._starter.finished_job(page_request)
+        if job is not None:
+            self._job_renderer.prepare(job)
+            self.on_start(job)
+            for region_job in job.regions.values():
+                region_job.renumber()
+            job.notify()
 
     def _pages_reading(self, tables: Collection[str]) -> list[str]:
         """Return the subscribed pages that have read one of these tables."""
@@ -341,7 +392,7 @@ class LiveUpdates(JobObserver):
     async def close(self) -> None:
         """Stop updating."""
         self._stale.clear()
-        tasks = list(self._updating.values())
+        tasks = [*self._updating.values(), *self._tasks]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

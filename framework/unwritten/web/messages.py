@@ -45,9 +45,12 @@ def page_message(renderer: Renderer, job: PageJob, text: str) -> dict[str, Any]:
     }
 
 
-def settled_message(key: str, state: PageState) -> dict[str, Any]:
-    """Return the message that a page is not being generated: it is stored ("written"), or not ("unwritten")."""
-    return {"type": "page", "page": key, "state": state, "message": "", "colophon": "", "title": ""}
+def settled_message(key: str, state: PageState, text: str = "") -> dict[str, Any]:
+    """Return the message that a page is not being generated: it is stored ("written"), or not ("unwritten").
+
+    ``text`` says why its last attempt has failed or was stopped, if another process has made it.
+    """
+    return {"type": "page", "page": key, "state": state, "message": text, "colophon": "", "title": ""}
 
 
 def restart_message(key: str, regions: Iterable[str]) -> dict[str, Any]:

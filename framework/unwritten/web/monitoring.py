@@ -52,7 +52,7 @@ class Health:
         writable = site.settings.read_only or await _is_writable(site)
         about = site.engine.about
         return {
-            "status": "ok" if writable else "failing",
+            "status": "draining" if site.draining else "ok" if writable else "failing",
             "engine": about.engine,
             "model": about.model,
             "running": running,

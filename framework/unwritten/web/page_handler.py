@@ -102,7 +102,7 @@ class PageHandler:
             return await self._cache.old_version(page_request, request.query_params[VERSION])
 
         job = self._jobs.get(key)
-        if job is None:
+        if job is None and not self._jobs.is_elsewhere(key):
             rendered = await self._cache.rendered(page_request, is_visit=signature is None and request.method == "GET")
             if rendered is not None and signature is not None:
                 return self._redirect_to_clean(key, request)
@@ -198,7 +198,7 @@ class PageHandler:
         page_request = await self.find_page(key, request)
         response = PageRedirect(self._mount, page_request.key)
         if (
-            self._jobs.get(page_request.key) is None
+            not self._jobs.is_active(page_request.key)
             and await self._cache.rendered(page_request, is_visit=False) is None
         ):
             cookie, visitor = "", self._visitor_cookie.read(request)
@@ -239,7 +239,7 @@ class PageHandler:
         key = page_key((self._mount.key(location.path) or "") + (f"?{location.query}" if location.query else ""))
         if key is None:
             return response
-        if self._jobs.get(key) is None and not self._store.exists([key]):
+        if not self._jobs.is_active(key) and not self._store.exists([key]):
             response.headers["location"] = self._mount.url(self._signed_links.sign(key, "search"))
         return response
 

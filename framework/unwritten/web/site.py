@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 from unwritten_engine import Engine
 
+from ..broker.base import Broker
 from ..core.mount import MountPoint
 from ..core.settings import Settings
 from ..generation.budgets import Budgets
@@ -17,6 +19,7 @@ from ..generation.job_starter import JobStarter, SchemaChecker
 from ..generation.metrics import Metrics
 from ..generation.prefetcher import Prefetcher
 from ..generation.prompt_builder import PromptBuilder
+from ..generation.unfinished_pages import UnfinishedPages
 from ..rendering.renderer import Renderer
 from ..routing.access import PageAccess
 from ..routing.resolver import PageResolver
@@ -58,6 +61,7 @@ class Site:
     signer: Signer
     signed_links: SignedLinks
     store: PageStore
+    broker: Broker
     values: ValueStore
     world: WorldStore
     tables: Tables
@@ -73,6 +77,7 @@ class Site:
     jobs: JobQueue
     starter: JobStarter
     prefetcher: Prefetcher | None
+    unfinished: UnfinishedPages
     job_renderer: JobRenderer
     cache: PageCache
     handler: PageHandler
@@ -88,14 +93,34 @@ class Site:
         self.renderer.refresh()
         self.sockets.broadcast({"type": "refresh"})
 
+    @property
+    def draining(self) -> bool:
+        """True if the server is stopping: it finishes running pages."""
+        return self.jobs.draining
+
+    async def drain(self) -> None:
+        """Finish running pages within ``drain_seconds``. Call it when no connections are accepted, before ``close``."""
+        if self.prefetcher is not None:
+            self.prefetcher.close()
+        draining = asyncio.create_task(self.jobs.drain(self.settings.drain_seconds), name="finishing pages")
+        await asyncio.sleep(0)
+        await self.unfinished.save()  # other processes continue the pages that wait
+        await draining
+
+    async def resume(self) -> None:
+        """Continue the pages that were unfinished when the last server stopped."""
+        await self.unfinished.resume(self.starter, self.resolver, repeats=self.broker.state != "none")
+
     async def close(self) -> None:
         """Stop all work and close the store. Finished pages that are not stored yet get one last attempt."""
         if self.prefetcher is not None:
             self.prefetcher.close()
         await self.updates.close()
         await self.jobs.close()
+        await self.unfinished.save()
         for extension in self.extensions:
             await extension.close()
+        await self.broker.close()
         self.tables.close()
         self.store.close()
         if self.owns_engine:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any, Protocol
 
+from ..broker.base import Broker
+
 
 class OpenSocket(Protocol):
     """What the registry requires of a live socket."""
@@ -16,9 +18,14 @@ class OpenSocket(Protocol):
 
 
 class LiveSockets:
-    """The open live sockets of one app."""
+    """The open live sockets of one process.
 
-    def __init__(self) -> None:
+    Args:
+        broker: Counts the sockets of each client over all processes.
+    """
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
         self._open: set[OpenSocket] = set()
         self._by_client: Counter[str] = Counter()
 
@@ -29,15 +36,25 @@ class LiveSockets:
         """Return the number of open sockets of a client."""
         return self._by_client[client_id]
 
-    def add(self, socket: OpenSocket) -> None:
-        """Add a socket that was accepted."""
+    async def admit(self, socket: OpenSocket, limit: float) -> bool:
+        """Add a socket that was accepted. Return False if its client has too many.
+
+        Args:
+            socket: The socket.
+            limit: The largest number of sockets of one client, over all processes. 0: no limit.
+        """
         self._open.add(socket)
         self._by_client[socket.client_id] += 1
+        if limit and not await self._broker.admit_socket(socket.client_id, self.count(socket.client_id), limit):
+            self.remove(socket)
+            return False
+        return True
 
     def remove(self, socket: OpenSocket) -> None:
         """Remove a socket that is closing."""
         self._open.discard(socket)
         self._by_client[socket.client_id] -= 1
+        self._broker.release_socket(socket.client_id, self._by_client[socket.client_id])
         if not self._by_client[socket.client_id]:
             del self._by_client[socket.client_id]
 

@@ -1,21 +1,15 @@
 """``unwritten run``: addresses, output, and restarts after a change."""
 
-import os
-import re
 import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.support.servers import AS_OWNER, OWNER_TOKEN
+from tests.support.processes import fetch, running
 from tests.support.terminal import APP, message, unwritten, write
 
 from unwritten.cli.loading import load_app
@@ -62,62 +56,6 @@ def test_ipv6_addresses_are_in_brackets() -> None:
         pytest.skip("this machine has no IPv6")
     with sock:
         assert url_of(sock).startswith("http://[::1]:")
-
-
-class Running:
-    """A running server process and the lines that it printed."""
-
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self.process = process
-        self.lines: list[str] = []
-        self._viewer = threading.Thread(target=self._read)
-        self._viewer.start()
-
-    def _read(self) -> None:
-        assert self.process.stdout is not None
-        self.lines.extend(iter(self.process.stdout.readline, ""))
-
-    def wait_for(self, pattern: str, seconds: float = 30) -> str:
-        """Wait until the output matches a pattern, and return the match."""
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            if found := re.search(pattern, "".join(self.lines)):
-                return found[0]
-            time.sleep(0.02)
-        raise AssertionError(f"{pattern!r} was never printed:\n{''.join(self.lines)}")
-
-    def stop(self) -> int:
-        """Send SIGINT, as Ctrl-C does."""
-        self.process.send_signal(signal.SIGINT)
-        code = self.process.wait(15)
-        self._viewer.join()
-        return code
-
-
-@contextmanager
-def running(*arguments: str) -> Iterator[Running]:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "unwritten", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env={**os.environ, "UNWRITTEN_OWNER_TOKEN": OWNER_TOKEN},
-    )
-    server = Running(process)
-    try:
-        yield server
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.wait()
-        server._viewer.join()
-        if process.stdout:
-            process.stdout.close()
-
-
-def fetch(url: str) -> str:
-    with urllib.request.urlopen(urllib.request.Request(url, headers=AS_OWNER), timeout=15) as response:
-        return str(response.read().decode())
 
 
 def test_run_prints_a_summary_and_the_address_and_stops_quietly() -> None:

@@ -14,6 +14,7 @@ from unwritten.core.errors import Busy, OverBudget
 from unwritten.core.settings import Settings
 from unwritten.generation.budgets import HOUR, MINUTE, Budgets
 from unwritten.security.exposure import Exposure
+from unwritten.security.rate_limits import LocalWindows
 from unwritten_engine import scripted
 
 pytestmark = pytest.mark.timeout(30)
@@ -28,48 +29,52 @@ class Clock:
 
 def budgets(public: bool = True, **settings: Any) -> tuple[Budgets, Clock]:
     clock = Clock()
-    return Budgets(Settings(**settings), Exposure(Settings(signed_links="on" if public else "off")), clock), clock
+    exposure = Exposure(Settings(signed_links="on" if public else "off"))
+    return Budgets(Settings(**settings), exposure, LocalWindows(clock)), clock
 
 
-def test_each_client_has_its_own_budget_of_pages_per_hour() -> None:
+@pytest.mark.anyio
+async def test_each_client_has_its_own_budget_of_pages_per_hour() -> None:
     accounts, clock = budgets(visitor_pages=3)
     for _ in range(3):
-        accounts.spend("a")
+        await accounts.spend("a")
         clock.now += 100
     with pytest.raises(OverBudget) as caught:
-        accounts.spend("a")
+        await accounts.spend("a")
     assert caught.value.budget == "visitor_pages"
     assert caught.value.retry_after == HOUR - 300
     assert str(caught.value) == (
         "You have started 3 new pages within an hour, which is the limit for one visitor. Try again in about "
         "55 minutes. Pages that are already written can be read meanwhile."
     )
-    accounts.spend("b")
+    await accounts.spend("b")
     clock.now += HOUR - 300
-    accounts.spend("a")
+    await accounts.spend("a")
 
 
-def test_a_refusal_is_a_busy_error_and_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.anyio
+async def test_a_refusal_is_a_busy_error_and_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("unwritten.generation.budgets.VISITOR_BURST", 1)
     accounts, clock = budgets(visitor_pages=2)
-    accounts.spend("a")
+    await accounts.spend("a")
     for _ in range(5):
         with pytest.raises(Busy, match="within a minute"):
-            accounts.spend("a")
+            await accounts.spend("a")
     clock.now += MINUTE
-    accounts.spend("a")
+    await accounts.spend("a")
     clock.now += MINUTE
     with pytest.raises(OverBudget, match="within an hour"):
-        accounts.spend("a")
+        await accounts.spend("a")
 
 
-def test_searches_have_a_smaller_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.anyio
+async def test_searches_have_a_smaller_budget(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("unwritten.generation.budgets.SEARCH_PAGES", 1)
     accounts, _ = budgets()
-    accounts.spend("a", searched=True)
+    await accounts.spend("a", searched=True)
     with pytest.raises(OverBudget, match="by search or by button"):
-        accounts.spend("a", searched=True)
-    accounts.spend("a")
+        await accounts.spend("a", searched=True)
+    await accounts.spend("a")
 
 
 def test_on_loopback_only_budgets_that_were_set_apply() -> None:

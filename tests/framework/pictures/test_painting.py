@@ -22,6 +22,7 @@ from unwritten.pictures import painting
 from unwritten.pictures.painting import PaintQueue
 from unwritten.pictures.store import PictureRequest, get_picture
 from unwritten.security.exposure import Exposure
+from unwritten.security.rate_limits import Charge
 from unwritten.storage.sqlite import SQLiteDatabase
 from unwritten_engine import scripted
 from unwritten_engine.errors import (
@@ -115,7 +116,7 @@ def test_painting_is_cancelled_after_its_time_limit_and_on_close(
         slow = make_queue(tmp_path, fake, time_limit=1)
         assert await slow.paint(RED, "a", 5) is None
         assert get_picture(slow._database, RED) is None
-        assert slow._budgets._windows["visitor_seconds"]["a"].total(time.monotonic()) > 0.9, (
+        assert await slow._budgets._windows.spend([Charge("visitor_seconds", "a", 3600, 0.9)]), (
             "failed pictures count towards the time"
         )
         task = asyncio.create_task(slow.paint(PictureRequest("Else", 32, 32), "a", 60))
