@@ -53,9 +53,13 @@ _MAX_USES = 64
 _MAX_DEPTH = 48
 _MAX_VALUE_LENGTH = 1000  # of attributes other than path data
 
+_DROPPED = {*DROPPED_ELEMENTS, "foreignObject", "switch", "animate", "set", "filter"} - _TAGS
+# Tags of other elements. A parser would open unclosed ones of HTML again and again; see ``html_limits``.
+_FOREIGN_TAG = re.compile(rf"</?(?!(?:{'|'.join(sorted(_TAGS | _DROPPED))})[\s/>])[A-Za-z][^<>]*+>?", re.I)
+
 _cleaner = nh3.Cleaner(
     tags=_TAGS,
-    clean_content_tags={*DROPPED_ELEMENTS, "foreignObject", "switch", "animate", "set", "filter"} - _TAGS,
+    clean_content_tags=_DROPPED,
     attributes={"*": {*_ATTRIBUTES, "style"}, **{tag: {"href", "xlink:href"} for tag in _REFERRING}},
     link_rel=None,
     url_schemes=set(),
@@ -105,7 +109,7 @@ class SVGSanitizer:
         self._alternatives = {"title": "", "desc": ""}
         self._root: dict[str, str] = {}
         self.element_count = 0
-        content = "".join(self._content(str(_cleaner.clean(text))))
+        content = "".join(self._content(_cleaner.clean(_FOREIGN_TAG.sub(" ", text))))
         self.html = Markup(self._opening() + content + "</svg>")
 
     # -- content ------------------------------------------------------------------------------------------
