@@ -36,15 +36,21 @@ _SHORT = 20_000
 
 _CONTAINERS = frozenset(
     "ul ol dl menu dir div blockquote center table section article aside main nav header footer hgroup details dialog "
-    "figure fieldset address pre listing form button object applet marquee search svg math".split()
+    "figure fieldset address pre listing form button object applet marquee search svg math li dd".split()
 )
 """Elements that only their own end tag closes, or that of an element around them."""
+
+_ITEMS = frozenset({"li", "dd"})
+"""Those of them that the next item or the end of the list closes."""
+
+_ALIASES = {"dt": "dd"}
+"""An element that closes another one as if it were the same."""
 
 _REOPENED = frozenset("a b big code em font i nobr s small strike strong tt u".split())
 """Elements that a parser opens again after the end of a block in which they are not closed."""
 
 _UNNESTED = frozenset(
-    "p li dt dd tr td th thead tbody tfoot colgroup col caption h1 h2 h3 h4 h5 h6 br hr wbr img input link meta area "
+    "p tr td th thead tbody tfoot colgroup col caption h1 h2 h3 h4 h5 h6 br hr wbr img input link meta area "
     "base embed param source track html head body option optgroup".split()
 )
 """Elements that cannot be nested without a container between them."""
@@ -88,14 +94,7 @@ def _limit(html: str) -> tuple[str, int | None]:
             if name in _REOPENED:
                 reopened += 8 * open_tags.length  # an end tag in the wrong place splits what it closes
                 open_tags.close(name)
-            container, others = levels[-1]
-            if name in others:
-                while others.pop() != name:
-                    depth -= 1
-                depth -= 1
-            elif name == container:
-                depth -= 1 + len(others)
-                levels.pop()
+            depth -= _close(levels, _ALIASES.get(name, name))
         else:
             num_elements += 1
             if len(tag[3]) > _MAX_ATTRIBUTES and len(_ATTRIBUTE_BREAK.findall(tag[3])) > 2 * _MAX_ATTRIBUTES:
@@ -104,6 +103,9 @@ def _limit(html: str) -> tuple[str, int | None]:
                 open_tags.open(name, source)
             elif name in _CELLS:
                 open_tags.begin_cell()
+            name = _ALIASES.get(name, name)
+            if name in _ITEMS and levels[-1][0] == name:  # it ends the item before it
+                depth -= _close(levels, name)
             if name in _UNNESTED:
                 pass
             elif depth >= MAX_DEPTH:
@@ -120,6 +122,24 @@ def _limit(html: str) -> tuple[str, int | None]:
             parts += [html[position : tag.start()], source]
             position = tag.end()
     return "".join([*parts, html[position:]]), None
+
+
+def _close(levels: list[tuple[str, list[str]]], name: str) -> int:
+    """Close an element if a parser would. Return the number of elements that this closes, with those in it."""
+    others = levels[-1][1]
+    if name in others:
+        count = 1
+        while others.pop() != name:
+            count += 1
+        return count
+    index = len(levels) - 1
+    while levels[index][0] in _ITEMS and levels[index][0] != name:  # the end of a list ends its item
+        index -= 1
+    if levels[index][0] != name or not index:
+        return 0
+    count = sum(1 + len(inside) for _, inside in levels[index:])
+    del levels[index:]
+    return count
 
 
 class _OpenTags:
