@@ -37,6 +37,11 @@ _LONG: Final = 1000
 """New characters from which a frame is cleaned in a thread."""
 _SLOW: Final = 0.004
 """Seconds of processor time after which the next frame of a text is cleaned in a thread as well."""
+_CHARACTERS_PER_TOKEN: Final = 24
+"""More than texts of any language or markup have on average. The longest words of vocabularies have about as many, but
+ordinary text has 2 to 5, and only runs of spaces or dashes come near it."""
+_LEAST_CHARACTERS: Final = 1000
+"""Characters that a text may have beyond that, so that one long token does not matter in a short text."""
 
 
 def _measured(clean: Callable[[Frame], Frame | None], raw: Frame) -> tuple[Frame | None, float]:
@@ -92,7 +97,8 @@ class CleanEngine:
         """See ``Engine.generate``.
 
         If the text ends before the engine does, the engine is stopped, and the last frame's usage is an estimate unless
-        the engine reports it at once.
+        the engine reports it at once. A text with far more characters than its budget of tokens allows is cut, and its
+        number of tokens is an estimate.
 
         Raises:
             GenerationFailed: also if the model wrote reasoning and no text.
@@ -152,6 +158,8 @@ class FrameCleaner:
         self._opening = clean_characters(prompt.opening)
         self._stops = () if self._prefills else tuple(stop for stop in request.stop if stop)
         self._guards = [make(request, about) for make in GUARDS]
+        self._longest = _longest_text(request, about)
+        self._ignores_budget = False
         self._source = ""
         self._characters = CharacterCleaner()
         self._scanner = ControlScanner()
@@ -174,6 +182,10 @@ class FrameCleaner:
         Raises:
             GenerationFailed: the last frame has reasoning and no text.
         """
+        if len(raw.text) > self._longest:
+            self._ignores_budget = True
+            self._end("length")
+            raw = _shorten(raw, self._longest)
         same = common_prefix(self._source, raw.text)
         unchanged = same == len(raw.text) == len(self._source)
         self._source = raw.text
@@ -209,7 +221,9 @@ class FrameCleaner:
             text = text.rstrip() if text[len(self._opening) :].strip() else text[: len(self._opening)]
         if hidden and not text[len(self._opening) :].strip():
             raise only_reasoning(self._model)
-        tokens = usage.tokens
+        length = len(self._source)
+        is_plausible = length <= _LEAST_CHARACTERS + _CHARACTERS_PER_TOKEN * max(0, usage.tokens)
+        tokens = usage.tokens if is_plausible and not self._ignores_budget else length // 4
         if hidden:
             visible = max(0, len(self._source) - hidden)
             tokens = max(1, round(tokens * visible / len(self._source)))
@@ -286,6 +300,12 @@ class FrameCleaner:
     def _end(self, reason: StopReason) -> None:
         self.ended = True
         self._reason = reason
+
+
+def _longest_text(request: Request, about: About) -> int:
+    """Return how many characters an engine may write for a request, with the opening and the draft."""
+    given = len(request.prompt.opening) + (len(request.draft.text) if request.draft else 0)
+    return given + _LEAST_CHARACTERS + _CHARACTERS_PER_TOKEN * request.budget(about.canvas_length)
 
 
 def only_reasoning(model: str) -> GenerationFailed:

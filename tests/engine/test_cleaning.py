@@ -453,3 +453,43 @@ def test_the_time_is_linear(fragment: str, schema: Any) -> None:
     seconds(2_000)
     short, long = (min(seconds(count) for _ in range(2)) for count in (4_000, 16_000))
     assert long < 10 * short + 0.1
+
+
+class Unlimited(ScriptedEngine):
+    """Writes until it is closed, in pieces of any length, and claims to have kept to its budget."""
+
+    def __init__(self, piece: int) -> None:
+        super().__init__("", {}, 0.0, APPENDS)
+        self.written, self.closed = 0, False
+        self._piece = piece
+
+    async def generate(self, request: Request) -> AsyncGenerator[Frame, None]:
+        text = ""
+        try:
+            while len(text) < 1_000_000:
+                text += "".join(f"{n} lamps. " for n in range(len(text), len(text) + self._piece))
+                self.written = len(text)
+                yield Frame(text, fixed=len(text))
+            yield Frame(text, fixed=len(text), usage=Usage(100, 0, 0, 100, 1, 1.0, 0.0, "end", 0))
+        finally:
+            self.closed = True
+
+
+@pytest.mark.parametrize("piece", [20, 100_000], ids=["many frames", "one frame"])
+async def test_a_text_beyond_the_budget_is_cut_and_its_engine_is_stopped(piece: int) -> None:
+    engine = Unlimited(piece)
+    frames = [frame async for frame in clean_engine(engine).generate(Request(Prompt("A page."), max_tokens=100))]
+    usage = frames[-1].usage
+    assert usage is not None and usage.reason == "length" and engine.closed
+    assert max(len(frame.text) for frame in frames) <= 1000 + 24 * 100
+    assert engine.written < 5000 or piece > 20
+    assert abs(usage.tokens - len(frames[-1].text) / 4) < 10
+
+
+async def test_an_impossible_number_of_tokens_is_replaced_by_an_estimate() -> None:
+    usage = Usage(3, 0, 0, 3, 1, 1.0, 0.0, "end", 0)
+    cleaner = FrameCleaner(Request(Prompt("A page.")), APPENDS)
+    text = " ".join(str(n) for n in range(1000))
+    frame = cleaner.clean(Frame(text, fixed=len(text), usage=usage))
+    assert frame is not None and frame.text == text and frame.usage is not None
+    assert frame.usage.tokens == len(text) // 4 and frame.usage.reason == "end"

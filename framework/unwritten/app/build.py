@@ -116,7 +116,7 @@ def build(declared: Declarations, progress: Progress | None = None, *, is_server
         store = PageStore(declared.database, read_only=settings.read_only)
         opened.callback(store.close)
         opened.callback(declared.tables.close)
-        if is_server and not settings.read_only:
+        if is_server and needs_server_lock(settings):
             store.database.acquire_server_lock()
         declared.tables.open(store.database)
         world = WorldStore(store.database)
@@ -131,6 +131,11 @@ def build(declared: Declarations, progress: Progress | None = None, *, is_server
         site = _connect(declared, store, world, broker, engine)
         opened.pop_all()
     return site
+
+
+def needs_server_lock(settings: Settings) -> bool:
+    """True if no other process may serve the database, because nothing gives each page to one of them."""
+    return not settings.read_only and not settings.broker
 
 
 def _close(close: Callable[[], Awaitable[None]]) -> None:

@@ -16,7 +16,7 @@ from unwritten_engine import Progress
 from ..core.errors import BadApp
 from ..routing.routes import PageRequest
 from ..web.site import Site
-from .build import Declarations, build
+from .build import Declarations, build, needs_server_lock
 
 log = logging.getLogger("unwritten")
 
@@ -58,7 +58,7 @@ class Lifespan:
         """Build the site, unless it exists. See ``build``."""
         if self.running_site is None:
             self.running_site = build(self._declare(), progress, is_server=is_server)
-        elif is_server and not self.running_site.settings.read_only:
+        elif is_server and needs_server_lock(self.running_site.settings):
             self.running_site.store.database.acquire_server_lock()
 
     async def ready(self) -> Site:

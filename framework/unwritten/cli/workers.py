@@ -32,6 +32,7 @@ from unwritten_engine.remote.protocol import TOKEN_VARIABLE
 
 from ..app.application import App
 from ..core.errors import BadSetting
+from ..core.settings import OWNER_VARIABLE
 from .flags import to_arguments
 from .server import SHUTDOWN_SECONDS, bind, print_url, url_of
 from .supervised import VARIABLE
@@ -68,7 +69,7 @@ def serve_with_workers(
     engine: _Slot | None = None
     engine_settings = {"engine": app.settings.engine, "model": app.settings.model}
     engine_settings["engine_options"] = app.settings.engine_options
-    environment = dict(os.environ)
+    environment = {**os.environ, OWNER_VARIABLE: app.owner.token}
     if not is_remote(app.settings.engine):
         engine_socket = bind("127.0.0.1", 0)
         environment[TOKEN_VARIABLE] = environment.get(TOKEN_VARIABLE) or secrets.token_urlsafe(32)
@@ -203,7 +204,7 @@ class Supervisor:
             url = url_of(self._workers[0].sock)
             self._print_started(url)
             if self._open_browser:
-                webbrowser.open(url)
+                webbrowser.open(self._app.owner.url(url))
             while not self._stopping.wait(_POLL_SECONDS):
                 self._tick()
         finally:
@@ -275,7 +276,7 @@ class Supervisor:
         facts = self._workers[0].child.facts if self._workers[0].child else None
         shared = "share one engine server" if self._engine else f"use {self._app.settings.engine}"
         click.echo(f"  {click.style('workers ', dim=True)} {len(self._workers)} processes {shared}")
-        print_url(url, self._app.settings.host, bool((facts or {}).get("signed_links")))
+        print_url(self._app.owner.url(url), self._app.settings.host, bool((facts or {}).get("signed_links")))
 
     # -- running ------------------------------------------------------------------------------------------
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from difflib import SequenceMatcher
 from typing import Literal, TypeAlias
 
 Kind: TypeAlias = Literal["same", "added", "removed", "skipped"]
@@ -13,8 +12,8 @@ Kind: TypeAlias = Literal["same", "added", "removed", "skipped"]
 CONTEXT = 30
 """Number of words shown before and after a difference."""
 
-_MAX_PAIRS = 2_000_000
-"""Maximum number of pairs of words, or of lines, that are compared. Passages beyond that count as replaced."""
+_MAX_STEPS = 200_000
+"""Maximum number of comparisons of words or lines, about 0.1 seconds. Passages beyond that count as replaced."""
 
 _MIN_SHARE = 4
 """Text between two changes is shown as unchanged if it has at least this fraction (a quarter) of their words."""
@@ -71,7 +70,7 @@ class _Comparison:
     """Compares two texts by lines, which is fast, and by words within the lines that differ."""
 
     def __init__(self) -> None:
-        self._pairs_left = _MAX_PAIRS
+        self._steps_left = _MAX_STEPS
 
     def compare(self, old: str, new: str) -> Iterator[_Operation]:
         """Yield the passages of both texts."""
@@ -91,50 +90,118 @@ class _Comparison:
             last += 1
         if first:
             yield True, old[:first], new[:first]
-        a, b = old[first : len(old) - last], new[first : len(new) - last]
-        pairs = len(a) * len(b)
-        if pairs > self._pairs_left:
-            yield False, a, b
-        elif a or b:
-            self._pairs_left -= pairs
-            for tag, i, j, k, m in SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
-                yield tag == "equal", a[i:j], b[k:m]
+        yield from self._differences(old[first : len(old) - last], new[first : len(new) - last])
         if last:
             yield True, old[len(old) - last :], new[len(new) - last :]
 
+    def _differences(self, old: Sequence[str], new: Sequence[str]) -> Iterator[_Operation]:
+        """Yield the passages of two sequences with the fewest differences, or one passage if there are too many."""
+        position, other = 0, 0
+        for start, other_start, length in self._common_runs(old, new):
+            if start > position or other_start > other:
+                yield False, old[position:start], new[other:other_start]
+            position, other = start + length, other_start + length
+            yield True, old[start:position], new[other_start:other]
+        if position < len(old) or other < len(new):
+            yield False, old[position:], new[other:]
 
-def _merge(operations: Iterator[_Operation]) -> list[_Operation]:
+    def _common_runs(self, old: Sequence[str], new: Sequence[str]) -> list[tuple[int, int, int]]:
+        """Return the common runs of a shortest edit script: both positions and the length. Empty if it is too long.
+
+        This is the greedy algorithm of Myers, "An O(ND) Difference Algorithm and Its Variations". The time of difflib
+        is cubic for texts of few different words, and cannot be limited.
+        """
+        history = [{1: 0}]  # for each number of edits: how far in ``old`` the best script leads, by diagonal
+        for num_edits in range(len(old) + len(new) + 1):
+            reached, best = history[-1], {}
+            for diagonal in range(-num_edits, num_edits + 1, 2):
+                begin = x = _begin(reached, num_edits, diagonal)[1]
+                while x < len(old) and x - diagonal < len(new) and old[x] == new[x - diagonal]:
+                    x += 1
+                best[diagonal] = x
+                self._steps_left -= x - begin + 1
+                if x >= len(old) and x - diagonal >= len(new):
+                    return _runs(history, len(old), len(new))
+            if self._steps_left < 0:
+                return []
+            history.append(best)
+        return []
+
+
+def _begin(reached: Mapping[int, int], num_edits: int, diagonal: int) -> tuple[int, int]:
+    """Return the diagonal that the best script comes from, and where it enters this one."""
+    if diagonal == -num_edits or (diagonal != num_edits and reached[diagonal - 1] < reached[diagonal + 1]):
+        return diagonal + 1, reached[diagonal + 1]
+    return diagonal - 1, reached[diagonal - 1] + 1
+
+
+def _runs(history: Sequence[Mapping[int, int]], x: int, y: int) -> list[tuple[int, int, int]]:
+    """Return the common runs on the way to the end ``(x, y)`` of both texts."""
+    runs: list[tuple[int, int, int]] = []
+    for num_edits in range(len(history) - 1, -1, -1):
+        reached, diagonal = history[num_edits], x - y
+        before, begin = _begin(reached, num_edits, diagonal)
+        if x > begin:
+            runs.append((begin, begin - diagonal, x - begin))
+        x = reached[before]
+        y = x - before
+    return runs[::-1]
+
+
+@dataclass(slots=True)
+class _Passage:
+    """Adjacent operations of one kind, with the number of words of each side."""
+
+    same: bool
+    before: list[str]
+    after: list[str]
+    num_before: int
+    num_after: int
+
+    @property
+    def size(self) -> int:
+        """The number of words on the longer side."""
+        return max(self.num_before, self.num_after)
+
+    def add(self, other: _Passage) -> None:
+        """Append another passage."""
+        self.before += other.before
+        self.after += other.after
+        self.num_before += other.num_before
+        self.num_after += other.num_after
+
+
+def _merge(operations: Iterator[_Operation]) -> Iterator[_Operation]:
     """Join adjacent operations of the same kind, and short common passages with the changes around them.
 
     A "the" that two sentences share would otherwise split their difference into fragments.
     """
-    joined: list[_Operation] = []
+    joined: list[_Passage] = []
     for same, before, after in operations:
-        if joined and joined[-1][0] == same:
-            joined[-1] = (same, [*joined[-1][1], *before], [*joined[-1][2], *after])
+        passage = _Passage(same, list(before), list(after), _num_words(before), _num_words(after))
+        if joined and joined[-1].same == same:
+            joined[-1].add(passage)
         else:
-            joined.append((same, list(before), list(after)))
-    merged: list[_Operation] = []
-    for number, (same, before, after) in enumerate(joined):
-        is_between = same and 0 < number < len(joined) - 1
-        sizes = (_size(merged[-1]), _size(joined[number + 1])) if is_between else (0, 0)
+            joined.append(passage)
+    merged: list[_Passage] = []
+    for number, passage in enumerate(joined):
+        is_between = passage.same and 0 < number < len(joined) - 1
         is_short = is_between and (
-            not "".join(before).strip() or _size((same, before, after)) * _MIN_SHARE <= min(sizes)
+            not passage.size or passage.size * _MIN_SHARE <= min(merged[-1].size, joined[number + 1].size)
         )
-        if merged and not merged[-1][0] and (is_short or not same):
-            merged[-1] = (False, [*merged[-1][1], *before], [*merged[-1][2], *after])
+        if merged and not merged[-1].same and (is_short or not passage.same):
+            merged[-1].add(passage)
         else:
-            merged.append((same, before, after))
-    return merged
+            merged.append(passage)
+    return ((passage.same, passage.before, passage.after) for passage in merged)
 
 
-def _size(operation: _Operation) -> int:
-    """Return the number of words on the longer side."""
-    return max(sum(not word.isspace() for word in words) for words in operation[1:])
+def _num_words(words: Sequence[str]) -> int:
+    return sum(not word.isspace() for word in words)
 
 
 def _chunk(kind: Kind, words: Sequence[str]) -> DiffChunk:
-    return DiffChunk(kind, "".join(words), sum(not word.isspace() for word in words))
+    return DiffChunk(kind, "".join(words), _num_words(words))
 
 
 def _skip(chunks: Sequence[DiffChunk], context: int) -> Iterator[DiffChunk]:

@@ -10,14 +10,12 @@ import re
 from html import unescape
 from urllib.parse import urlencode
 
-import nh3
 from markupsafe import Markup, escape
 
 from unwritten_engine import Frame
 
 from ..core.errors import PageFailed
 from ..core.paths import BOX_PREFIX
-from .html_source import limit_depth
 from .text_ends import CUT_REASONS
 from .unsettled import FormattedFrame, clip_spans, insert_marks, render_marks, strip_marks
 
@@ -32,9 +30,12 @@ _DOCTYPE = re.compile(r"<!doctype\b", re.I)
 _DOCUMENT_END = re.compile(r"</html\s*>", re.I)
 _TITLE = re.compile(r"<title[^<>]*>([^<]{1,300})</title", re.I)
 _ELEMENT = re.compile(r"<[a-z]", re.I)
-
-_text_cleaner = nh3.Cleaner(tags=set(), clean_content_tags={"script", "style", "template", "noscript"})
-
+# A comment, an element that shows no text (without its end tag), or a tag.
+_INVISIBLE = re.compile(
+    r"<!--(?:[^-]++|-(?!->))*+(?:-->)?|<(script|style|template|noscript)(?=[\s/>])[^<]*+(?:<(?!/\1(?=[\s/>]))[^<]*+)*+"
+    r"|<[A-Za-z/!?][^<>]*+>?",
+    re.I,
+)
 
 class AppFormatter:
     """Renders an ``<iframe>`` for a finished app, and a preview of its source before.
@@ -85,12 +86,13 @@ def extract_document(text: str) -> str:
     starts = [match.start() for match in _DOCTYPE.finditer(text)]
     starts = starts or [match.start() for match in _DOCUMENT_START.finditer(text)][:1]
     # A model may repeat the opening that it was given: take the last doctype that no element precedes.
-    start = next((at for at in reversed(starts) if not _ELEMENT.search(text, starts[0], at)), None)
-    if start is None or not _ELEMENT.search(text, start):
+    first = _ELEMENT.search(text, starts[0]) if starts else None
+    if first is None:
         raise PageFailed(
             "The model wrote text instead of an app. Try again: another seed often helps, "
             "and a larger model writes better programs."
         )
+    start = max(at for at in starts if at <= first.start())
     end = _DOCUMENT_END.search(text, start)
     document = text[start : end.end() if end else len(text)].rstrip()
     return document.removesuffix("```").rstrip()
@@ -103,8 +105,7 @@ def text_hash(text: str) -> str:
 
 def app_text(document: str) -> str:
     """Return the visible text of a document on one line, for search."""
-    # The added spaces keep the words of adjacent elements apart.
-    return " ".join(unescape(_text_cleaner.clean(limit_depth(document.replace("<", " <")))).split())
+    return " ".join(unescape(_INVISIBLE.sub(" ", document)).split())
 
 
 def _preview(frame: Frame) -> Markup:

@@ -25,7 +25,9 @@ _PHRASING = frozenset({"title", "textarea", "select", "option"})
 # A quoted value that contains a tag is an unclosed quotation mark. All quantifiers are possessive, and no part of a tag
 # matches the start of another one, so searching takes linear time.
 _ATTRIBUTES = r"""(?:[^<>"']++|"(?:[^"<]++|<(?![A-Za-z/!?]))*+"|'(?:[^'<]++|<(?![A-Za-z/!?]))*+')*+"""
-_TAG = re.compile(rf"<(/?)([A-Za-z][^\s/<>]*+)({_ATTRIBUTES})>")
+TAG = re.compile(rf"<(/?)([A-Za-z][^\s/<>]*+)({_ATTRIBUTES})>")
+"""A complete tag: "/" in an end tag, the name, and the attributes."""
+
 _PARTIAL_TAG = re.compile(
     rf"""</?[A-Za-z][^\s/<>]*+({_ATTRIBUTES}(?:"(?:[^"<]++|<(?![A-Za-z/!?]))*+|'(?:[^'<]++|<(?![A-Za-z/!?]))*+)?)\Z"""
 )
@@ -33,7 +35,7 @@ _TAG_NAME = re.compile(r"</?[A-Za-z]")
 _DROPPED_TAG = re.compile(rf"<(/?)({'|'.join(sorted(DROPPED_ELEMENTS))})(?=[\s/>])[^<>]*+>", re.I)
 # Text and complete tags of other elements: most of a text, so it is skipped at once.
 _ORDINARY = re.compile(
-    rf"(?:[^<]++|</?(?!(?:{'|'.join(sorted(DROPPED_ELEMENTS))})[\s/>])[A-Za-z][^\s/<>]*+{_ATTRIBUTES}>)*+", re.I
+    rf"(?:[^<]++|<(?=[^A-Za-z/!?])|</?(?!(?:{'|'.join(sorted(DROPPED_ELEMENTS))})[\s/>])[A-Za-z][^\s/<>]*+{_ATTRIBUTES}>)*+", re.I
 )
 _DECLARATION = re.compile(r"<[!/?][^<>]*+>")
 _BLOCK_TAG = re.compile(
@@ -42,33 +44,9 @@ _BLOCK_TAG = re.compile(
     re.I,
 )
 _MARKS = re.compile(f"[{OPEN}{CLOSE}]")
-_MAX_DEPTH = 200
-# Elements that only an end tag closes.
-_NESTING_TAG = re.compile(
-    r"<(/?)(?:ul|ol|dl|div|blockquote|table|section|article|aside|main|details|figure)(?=[\s/>])[^<>]*+>", re.I
-)
 _PROGRAM = re.compile(r"[{}=;]|\([\"'`]")
 # What looks like a tag and has an end of its own: how it begins and ends.
 _SECTIONS = {"<!--": re.compile(r"--!?>"), "<![CDATA[": re.compile(r"\]\]>"), "<?": re.compile(r"\?>")}
-
-
-def limit_depth(html: str) -> str:
-    """Return HTML without the start tags that would nest elements too deeply: parsing those takes quadratic time."""
-    if html.count("<") <= _MAX_DEPTH:
-        return html
-    depth = 0
-
-    def keep(tag: re.Match[str]) -> str:
-        nonlocal depth
-        if tag[1]:
-            depth = max(0, depth - 1)
-        elif depth >= _MAX_DEPTH:
-            return ""
-        else:
-            depth += 1
-        return tag[0]
-
-    return _NESTING_TAG.sub(keep, html)
 
 
 def escape_mentions(html: str, *, growing: bool = False) -> str:
@@ -145,7 +123,7 @@ class _Source:
             if following and following in "!?/":
                 return self._end_of_section(at, growing)
             return at + 1 if following or not growing else -1  # parsers read this as text, too
-        tag = _TAG.match(self._html, at)
+        tag = TAG.match(self._html, at)
         if tag is None:
             return self._end_of_partial_tag(at, growing)
         name = tag[2].lower()

@@ -29,8 +29,8 @@ _MAX_CANDIDATES: Final = 12
 _QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’", "`": "`"}
 _OPENING_BRACKET = re.compile(r"[{\[]")
 _SPACE = re.compile(r"(?:\s+|//[^\n]*|/\*.*?(?:\*/|\Z)|#[^\n]*)+", re.DOTALL)
-_NUMBER = re.compile(r"[-+]?(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?(?=[\s,}\]]|\Z)")
-_THOUSANDS = re.compile(r",(\d{3})(?=[\s,}]|\Z)")
+_NUMBER = re.compile(r"[-+]?(?:\d[\d_]*+\.?+\d*+|\.\d++)(?:[eE][-+]?\d++)?+(?=[\s,}\]]|\Z)")
+_THOUSANDS = re.compile(r"(?:,\d{3}(?=[\s,}]|\Z))++")
 _BARE_VALUE = re.compile(r"[^,}\]\n]*")
 # Field names are short. The limits keep this cheap, because it is tried at every word.
 _NAME = re.compile(r"[\w.$-]{1,60}(?: [\w.$-]{1,60}){0,5}(?=\s{0,9}[:=])")
@@ -160,10 +160,12 @@ class _Parser:
 
     def _join_thousands(self, value: Any) -> Any:
         """Continue a number such as 1,720. Only in objects, where a name must follow a separating comma."""
-        while type(value) is int and (more := _THOUSANDS.match(self.text, self.position)):
-            value, self.position = value * 1000 + int(more[1]), more.end()
-            self._note("removed commas from a number")
-        return value
+        more = _THOUSANDS.match(self.text, self.position) if type(value) is int else None
+        if more is None:
+            return value
+        self.position = more.end()
+        self._note("removed commas from a number")
+        return to_number(f"{value}{more[0].replace(',', '')}")
 
     def _array(self, depth: int) -> list[Any]:
         data: list[Any] = []
@@ -268,12 +270,7 @@ class _Parser:
         if found.end() == len(self.text):
             self._note_end()
             return MISSING  # digits may be missing
-        digits = found[0].replace("_", "")
-        try:
-            return int(digits)
-        except ValueError:
-            number = float(digits)
-            return number if abs(number) < float("inf") else MISSING
+        return to_number(found[0].replace("_", ""))
 
     def _bare_value(self) -> Any:
         found = _BARE_VALUE.match(self.text, self.position)
@@ -290,6 +287,15 @@ class _Parser:
         if word:
             self._note("quoted a string")
         return word or MISSING
+
+
+def to_number(text: str) -> Any:
+    """Return a number, or ``MISSING`` if it is too large for a float or, as an integer, has thousands of digits."""
+    try:
+        return int(text)
+    except ValueError:
+        number = float(text)
+        return number if abs(number) < float("inf") else MISSING
 
 
 def drop_partial_word(text: str) -> str:

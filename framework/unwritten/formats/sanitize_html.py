@@ -13,7 +13,8 @@ from functools import lru_cache
 import nh3
 from markupsafe import Markup
 
-from .html_source import DROPPED_ELEMENTS, escape_mentions, limit_depth
+from .html_limits import limit_markup
+from .html_source import DROPPED_ELEMENTS
 from .links import Linker
 
 ID_PREFIX = "g-"
@@ -87,7 +88,7 @@ def clean_html(
         css_classes: Class names that are kept. They come from the app's author.
         growing: True if more HTML may follow. An element without its end may then be left out.
     """
-    cleaned = _cleaner(css_classes).clean(limit_depth(escape_mentions(html, growing=growing)))
+    cleaned = _cleaner(css_classes).clean(limit_markup(html, growing=growing))
     return Markup(_ANCHOR.sub(lambda match: _link(match, linker), cleaned))
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from html import unescape
+from itertools import islice
 from typing import TypeAlias
 
 import nh3
@@ -53,9 +54,15 @@ _MAX_USES = 64
 _MAX_DEPTH = 48
 _MAX_VALUE_LENGTH = 1000  # of attributes other than path data
 
+_DROPPED = {*DROPPED_ELEMENTS, "foreignObject", "switch", "animate", "set", "filter"} - _TAGS
+# Tags of other elements. A parser would open unclosed ones of HTML again and again; see ``html_limits``.
+_FOREIGN_TAG = re.compile(rf"</?(?!(?:{'|'.join(sorted(_TAGS | _DROPPED))})[\s/>])[A-Za-z][^<>]*+>?", re.I)
+
+_TAG_START = re.compile(r"<[A-Za-z]")
+
 _cleaner = nh3.Cleaner(
     tags=_TAGS,
-    clean_content_tags={*DROPPED_ELEMENTS, "foreignObject", "switch", "animate", "set", "filter"} - _TAGS,
+    clean_content_tags=_DROPPED,
     attributes={"*": {*_ATTRIBUTES, "style"}, **{tag: {"href", "xlink:href"} for tag in _REFERRING}},
     link_rel=None,
     url_schemes=set(),
@@ -105,7 +112,7 @@ class SVGSanitizer:
         self._alternatives = {"title": "", "desc": ""}
         self._root: dict[str, str] = {}
         self.element_count = 0
-        content = "".join(self._content(str(_cleaner.clean(text))))
+        content = "".join(self._content(_cleaner.clean(_limit(text))))
         self.html = Markup(self._opening() + content + "</svg>")
 
     # -- content ------------------------------------------------------------------------------------------
@@ -236,6 +243,15 @@ class SVGSanitizer:
             Markup('<{0} id="{1}.{0}">{2}</{0}>').format(name, self._prefix, text[:500]) for name, text in alternatives
         )
         return f"<svg{_format_attributes(attributes)}>{''.join(elements)}"
+
+
+def _limit(text: str) -> str:
+    """Return a drawing without tags of other elements, and without what follows many more tags than are shown."""
+    text = _FOREIGN_TAG.sub(" ", text)
+    if text.count("<") <= 2 * _MAX_ELEMENTS:
+        return text
+    tag = next(islice(_TAG_START.finditer(text), 2 * _MAX_ELEMENTS, None), None)
+    return text[: tag.start()] if tag else text
 
 
 def _parse_attributes(source: str) -> Iterator[tuple[str, str]]:

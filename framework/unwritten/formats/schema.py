@@ -19,7 +19,7 @@ from pydantic_core import from_json
 from unwritten_engine import Frame, Span
 
 from ..core.errors import BadSchema, PageFailed
-from .unsettled import CLOSE, OPEN, PIPE, FormattedFrame, render_marks, strip_marks
+from .unsettled import CLOSE, OPEN, PIPE, FormattedFrame, clip_spans, render_marks, strip_marks
 
 # -- models -------------------------------------------------------------------------------------------------
 
@@ -233,6 +233,7 @@ def as_choice(text: str) -> Choice:
 
 # A string, which may be cut off, or a number.
 _VALUE = re.compile(r'"(?:[^"\\]|\\.)*("?)|-?\d[\d.eE+-]*', re.S)
+_BEFORE_COLON = re.compile(r"\s*+:")
 # One character of a JSON string: escaped or not, perhaps cut off, or a surrogate pair.
 _CHARACTER = re.compile(r"\\u[dD][89abAB]..(?:\\(?:u.{0,4})?)?|\\u.{0,4}|\\.?|.", re.S)
 
@@ -250,14 +251,14 @@ def insert_json_marks(text: str, spans: Sequence[Span]) -> str:
     position = 0
     for match in _VALUE.finditer(text):
         start, end = match.span()
-        touching = [span for span in spans if span[0] < end and span[1] > start]
-        if not touching or text[end:].lstrip()[:1] == ":":
+        touching = clip_spans(spans, start, end)
+        if not touching or _BEFORE_COLON.match(text, end):
             continue
         parts.append(text[position:start])
         position = end
         if text[start] == '"':
             closed = bool(match[1])
-            parts += ['"', *_mark_characters(text, start + 1, end - closed, touching)]
+            parts += ['"', *_mark_characters(match[0], 1, end - start - closed, touching)]
             # Nothing may follow an escape that is cut off.
             parts += [f'{CLOSE}"'] if closed else []
         elif end < len(text):
@@ -269,8 +270,11 @@ def insert_json_marks(text: str, spans: Sequence[Span]) -> str:
 
 def _mark_characters(text: str, start: int, end: int, spans: Sequence[Span]) -> Iterator[str]:
     marked = False
+    index = 0
     for match in _CHARACTER.finditer(text, start, end):
-        unsettled = any(a < match.end() and b > match.start() for a, b in spans)
+        while index < len(spans) and spans[index][1] <= match.start():
+            index += 1
+        unsettled = index < len(spans) and spans[index][0] < match.end()
         if unsettled != marked:
             yield OPEN if unsettled else CLOSE
             marked = unsettled

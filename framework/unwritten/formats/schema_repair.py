@@ -25,7 +25,7 @@ from unwritten_engine.errors import RequestRefused
 from unwritten_engine.json_grammar import compact_json, number_bounds
 
 from ..core.errors import SchemaMismatch
-from .lenient_json import LenientValue, parse_lenient
+from .lenient_json import MISSING, LenientValue, parse_lenient, to_number
 from .schema import json_schema_of, resolve_reference, type_adapter
 
 JSONSchema: TypeAlias = Mapping[str, Any]
@@ -328,8 +328,8 @@ class Coercion:
         if isinstance(data, dict) and inner.get("type") != "object":
             data = self._changed(path, data, list(data.values()))
         elif isinstance(data, str):
-            parts = re.split(r"\s*(?:\n|;|,)\s*", data.strip(" []")) if inner.get("type") != "object" else [data]
-            data = self._changed(path, data, [part for part in parts if part])
+            parts = re.split(r"[\n;,]", data.strip(" []")) if inner.get("type") != "object" else [data]
+            data = self._changed(path, data, [part.strip() for part in parts if part.strip()])
         elif not isinstance(data, list) and data is not None:
             data = self._changed(path, data, [data])
         if not isinstance(data, list):
@@ -383,8 +383,10 @@ class Coercion:
             found = _NUMBER.search(data)
             if found is None:
                 return data
-            digits = re.sub(r"[,_ ']", "", found[0])
-            data = self._changed(path, data, float(digits) if "." in digits else int(digits))
+            number = to_number(re.sub(r"[,_ ']", "", found[0]))
+            if number is MISSING:
+                return data
+            data = self._changed(path, data, number)
         if not isinstance(data, int | float) or isinstance(data, bool):
             return data
         if whole and isinstance(data, float):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Sequence
+from operator import itemgetter
 
 from markupsafe import Markup
 
@@ -73,10 +75,10 @@ class SVGFormatter:
 def _find_start(text: str) -> int | None:
     """Return the position of the first drawing, or None. A repeated opening before any shape is skipped."""
     starts = [match.start() for match in _START.finditer(text)]
-    for at in reversed(starts[1:]):
-        if not _ANY_SHAPE.search(text, starts[0], at):
-            return at
-    return starts[0] if starts else None
+    if not starts:
+        return None
+    shape = _ANY_SHAPE.search(text, starts[0])
+    return starts[bisect_right(starts, shape.start() if shape else len(text)) - 1]
 
 
 def complete_prefix(text: str, *, stroke_partial: bool) -> str:
@@ -129,7 +131,8 @@ def _mark_unsettled_tags(text: str, spans: Sequence[Span]) -> str:
     for match in _TAG_START.finditer(text):
         following = text.find("<", match.end())
         end = len(text) if following < 0 else following
-        if any(a < end and b > match.start() for a, b in spans):
+        span = bisect_right(spans, match.start(), key=itemgetter(1))  # the first that ends after the tag begins
+        if span < len(spans) and spans[span][0] < end:
             parts += [text[position : match.end()], ' class="unsettled"']
             position = match.end()
     return "".join([*parts, text[position:]])

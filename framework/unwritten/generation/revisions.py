@@ -8,6 +8,7 @@ inserted between what is kept. Either way, kept text stays exactly the same, or 
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -30,6 +31,7 @@ REVISION_PROMPT = "The text above once more, with this change: {}"
 """The prompt of a revision. The examples in ``templates/prompts/edit.txt`` use the same words."""
 
 _SENTENCE = re.compile(r"\S.*?(?:[.!?…][\"”’»)\]*_]*(?=\s|$)|[。！？]|$)")
+_WORD = re.compile(r"\S+")
 _MARKED_LINE = re.compile(r"\s*(#{1,6} |[-*+] |\d+[.)] |>|\|)")
 """A heading, an item of a list, a quotation or a row of a table."""
 
@@ -80,7 +82,12 @@ def split_sentences(text: str) -> list[Span]:
 
     A text with more than ``MAX_SENTENCES`` sentences is split into lines.
     """
-    lines = [match.span() for match in re.finditer(r"[^\n]*\S[^\n]*", text)]
+    lines: list[Span] = []
+    position = 0
+    for line in text.split("\n"):
+        if line and not line.isspace():
+            lines.append((position, position + len(line)))
+        position += len(line) + 1
     sentences: list[Span] = []
     for start, end in lines:
         if _MARKED_LINE.match(text, start, end):
@@ -121,12 +128,21 @@ def editable_spans(text: str, keep: Collection[int], only: str = "") -> tuple[Sp
 
 def _find_span(words: str, text: str) -> Span:
     """Return the span of some words. White space between them may differ."""
-    found = list(re.finditer(r"\s+".join(map(re.escape, words.split())), text))
-    if not found:
+    starts: list[int] = []  # of the text's words, in the text and on one line
+    line_starts: list[int] = []
+    length = 0
+    for match in _WORD.finditer(text):
+        starts.append(match.start())
+        line_starts.append(length)
+        length += match.end() - match.start() + 1
+    line, wanted = " ".join(text.split()), " ".join(words.split())
+    at = line.find(wanted)
+    if at < 0:
         raise BadEdit("The part that may change is not in the text. Copy it from the text.")
-    if len(found) > 1:
+    if line.find(wanted, at + len(wanted)) >= 0:
         raise BadEdit("The part that may change is in the text more than once. Copy a few words around it, too.")
-    return found[0].span()
+    first, last = bisect_right(line_starts, at) - 1, bisect_right(line_starts, at + len(wanted) - 1) - 1
+    return starts[first] + at - line_starts[first], starts[last] + at + len(wanted) - line_starts[last]
 
 
 def _trim(text: str, span: Span) -> Span:
