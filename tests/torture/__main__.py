@@ -59,7 +59,7 @@ FAULTS: dict[str, Callable[..., Figures]] = {
 
 ALONE = ("vectors", "owner", "services", "processes")
 
-SHORT = {"behaviours", "stalls", "fuzz", "off_site", "protected", "live_updates", "bad_messages", "slow_clients", "owner", "kills", "growth"}
+SHORT = {"behaviours", "stalls", "fuzz", "off_site", "protected", "live_updates", "bad_messages", "slow_clients", "owner", "kills", "growth", "vectors"}
 """What the short form runs, on SQLite only."""
 
 

@@ -82,7 +82,7 @@ def _lost(server: AppServer, seen: dict[str, str]) -> int:
 
 def kills(folder: Path, model: HostileServer, storage: Storage, *, short: bool) -> Figures:
     """Kill the server again and again while visitors open pages. Every page that a visitor saw complete is there."""
-    rounds = 2 if short else 30
+    rounds = 1 if short else 30
     slowest = 0.0
     with app_server(folder, model.url, storage.flags(folder)) as server, _Traffic(server) as traffic:
         for _ in range(rounds):
@@ -273,7 +273,7 @@ def _frames_of_rewrite(server: AppServer, live: ClientConnection, key: str, seen
 
 def growth(folder: Path, model: HostileServer, storage: Storage, *, short: bool) -> Figures:
     """Write many pages, with bursts of visitors between them. Memory and descriptors do not grow."""
-    pages = 600 if short else 10_000
+    pages = 400 if short else 10_000
     with app_server(folder, model.url, storage.flags(folder)) as server, ThreadPoolExecutor(40) as burst:
         numbers = iter(range(1, pages + 1))
 

@@ -36,6 +36,13 @@ _SET_OFF_ALL = SET_OFF.replace(
 _WRITTEN = """() => !document.querySelector('[data-region]:not([data-state="written"]):not([data-state="failed"])')"""
 
 
+# Where links and forms in generated regions lead, as the browser resolves them.
+_LINKS = """(origin) => [...document.querySelectorAll("[data-region] [href], [data-region] [action], [data-region] [src]")]
+  .filter((element) => !element.matches("iframe[sandbox]"))
+  .map((element) => element.href?.baseVal ?? element.href ?? element.action ?? element.src)
+  .filter((url) => !url.startsWith("#") && (!url.startsWith(origin + "/") || url.startsWith(origin + "/_unwritten/")))"""
+
+
 class Watch:
     """What happens in a page.
 
@@ -77,6 +84,7 @@ class Watch:
             self._page.evaluate(script)
             self._page.wait_for_timeout(50)
             self.ran += map(str, self._page.evaluate("() => ran"))
+            self.left += [f"link {url}" for url in self._page.evaluate(_LINKS, self._origin)]
         except Error as error:  # the page went away
             self.left.append(error.message)
 
@@ -99,9 +107,10 @@ def chromium() -> Iterator[Browser]:
 def vectors(folder: Path, model: HostileServer, *, short: bool) -> Figures:
     """Show all vectors in all formats and places, and count what runs, what is requested, and where pages go."""
     texts = list(dict.fromkeys([*payloads(), *VECTORS, *HOSTILE]))
-    texts = texts[::40] if short else texts
+    texts = texts[::170][:_BATCH] if short else texts
     with app_server(folder, model.url) as server, chromium() as browser:
         origin = f"http://127.0.0.1:{server.port}"
+        _check_detection(browser, origin)
         page = browser.new_context(bypass_csp=True).new_page()
         watch = Watch(page, origin)
         shown = _alone(page, watch, origin, short=short)
@@ -120,6 +129,19 @@ def vectors(folder: Path, model: HostileServer, *, short: bool) -> Figures:
         "navigations_off_site": len(watch.left),
         "box_escapes": len(escaped),
     }
+
+
+def _check_detection(browser: Browser, origin: str) -> None:
+    """Raise if vectors that nothing has cleaned are not noticed."""
+    page = browser.new_context(bypass_csp=True).new_page()
+    watch = Watch(page, origin)
+    raw = "<main data-region=x><img src=https://evil.example/x onerror=alert(1)><a href=/\\\\evil.example>x</a></main>"
+    page.route(f"{origin}/raw", lambda route: route.fulfill(body=f"<!doctype html>{raw}", content_type="text/html"))
+    page.goto(f"{origin}/raw")
+    watch.set_off(_SET_OFF_ALL)
+    if not (watch.ran and watch.foreign and watch.left):
+        raise RuntimeError("The browser does not notice vectors, so this check says nothing.")
+    page.close()
 
 
 def _alone(page: Page, watch: Watch, origin: str, *, short: bool) -> int:
@@ -185,7 +207,7 @@ def _boxes(browser: Browser, server: AppServer, model: HostileServer, *, short: 
     elsewhere = Elsewhere()
     try:
         programs = documents(elsewhere.name, NETWORK_ATTEMPTS, MARKUP_ATTEMPTS)
-        names = list(programs)[::12] if short else list(programs)
+        names = list(programs)[::40] if short else list(programs)
         page = browser.new_context().new_page()
         page.route("https://cdn.jsdelivr.net/**", lambda route: route.abort())
         page.add_init_script("window.boxes = []; addEventListener('message', (event) => boxes.push(event.data));")
