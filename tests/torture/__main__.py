@@ -114,15 +114,15 @@ def run(names: list[str], *, short: bool, storage: Storage, folder: Path) -> Fig
 @click.command()
 @click.option("--short", is_flag=True, help="The checks that fit into a minute, on SQLite.")
 @click.option("--only", default="", help="Names of checks, separated by commas.")
-@click.option("--storage", "wanted", default="", help="sqlite or postgresql. Default: both, as far as they are installed.")
-def main(short: bool, only: str, wanted: str) -> None:
+@click.option("--storage", "wanted", type=click.Choice(["sqlite", "postgresql"]), help="Default: both; --short: sqlite.")
+def main(short: bool, only: str, wanted: str | None) -> None:
     """Attack a real server, and print what it endured. The exit status is 1 if a target is missed."""
     chosen = [name.strip() for name in only.split(",") if name.strip()]
     known = [*SHARED, *ALONE, *FAULTS]
     if unknown := set(chosen) - set(known):
         raise click.UsageError(f"Unknown checks: {', '.join(sorted(unknown))}. There are: {', '.join(known)}.")
     results: dict[str, Figures] = {}
-    with tempfile.TemporaryDirectory() as name, storages(Path(name), short=short, wanted=wanted) as kinds:
+    with tempfile.TemporaryDirectory() as name, storages(short=short, wanted=wanted) as kinds:
         for storage in kinds:
             on_all = [*FAULTS, "services"]  # the others do not depend on the storage
             names = [check for check in known if storage is kinds[0] or check in on_all]

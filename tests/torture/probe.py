@@ -1,4 +1,4 @@
-"""A visitor who requests a stored page every 10 ms, and notes how long the server stalls.
+"""A visitor who requests a page every 10 ms, and notes how long the server stalls.
 
 ``python -m tests.torture.probe PORT PATH PID`` runs in a process of its own until its input ends, and prints JSON. The time that the
 server's event loop or the prober waited for a processor is subtracted, so that a busy machine is not counted as a stall.
@@ -27,6 +27,11 @@ def waited(pid: int) -> float:
         return int(Path(f"/proc/{pid}/task/{pid}/schedstat").read_text().split()[1]) / 1e9
     except (OSError, IndexError):
         return 0.0
+
+
+def _address(number: int) -> str:
+    """Return the address of a visitor. Each of them asks for few pages, so that budgets do not apply."""
+    return f"127.9.{number // 10 // 200 % 200}.{1 + number // 10 % 200}"
 
 
 def _request(sock: socket.socket, path: str) -> bool:
@@ -59,8 +64,8 @@ def main(port: int, path: str, pid: int) -> None:
         begun, idle = time.monotonic(), waited(pid) + waited(int(own))
         try:
             # A connection of its own, as a new visitor has: a server that accepts none is noticed, too.
-            with socket.create_connection(("127.0.0.1", port), LIMIT, source_address=("127.0.9.9", 0)) as sock:
-                failures += not _request(sock, path)
+            with socket.create_connection(("127.0.0.1", port), LIMIT, source_address=(_address(len(delays)), 0)) as sock:
+                failures += not _request(sock, path.replace("{n}", str(len(delays))))
         except (OSError, StopIteration):
             failures += 1
         delay = time.monotonic() - begun - (waited(pid) + waited(int(own)) - idle)
@@ -71,7 +76,7 @@ def main(port: int, path: str, pid: int) -> None:
 
 
 class Prober:
-    """Runs the visitor while a ``with`` block runs.
+    """Runs the visitor while a ``with`` block runs. ``{n}`` in the path makes each request one for another page.
 
     After the block, these describe it:
 

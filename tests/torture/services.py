@@ -23,7 +23,7 @@ class Storage:
     """Where an app keeps its pages.
 
     Attributes:
-        name: "SQLite", or "PostgreSQL and Redis".
+        name: For the report.
         database: The database server. None: an SQLite file in the folder of each check.
         broker: The broker. None: there is none.
         new_database: Returns the URL of an empty database. None for SQLite.
@@ -47,7 +47,23 @@ class Storage:
 
 
 @contextlib.contextmanager
-def storages(folder: Path, *, short: bool, wanted: str) -> Iterator[list[Storage]]:
-    """Return the kinds of storage to test on: SQLite, and in the long form PostgreSQL with a broker if they are installed."""
-    kinds = [Storage()] if wanted in {"", "sqlite"} else []
-    yield kinds
+def storages(*, short: bool, wanted: str | None) -> Iterator[list[Storage]]:
+    """Return the kinds of storage to test on: SQLite, and in the long form PostgreSQL with a broker if they are installed.
+
+    Raises:
+        RuntimeError: PostgreSQL is wanted, and not installed.
+    """
+    kinds = [] if wanted == "postgresql" else [Storage()]
+    with contextlib.ExitStack() as stack:
+        if wanted == "postgresql" or (not wanted and not short):
+            from tests.support.postgres import running_postgres
+            from tests.support.redis_server import MISSING, PROGRAM, redis_server
+
+            if PROGRAM is None:
+                raise RuntimeError(MISSING)
+            postgres = stack.enter_context(running_postgres())
+            redis = stack.enter_context(redis_server())
+            kinds.append(
+                Storage("PostgreSQL with a broker", postgres, redis, lambda: postgres.url(postgres.new_schema()), redis.url)
+            )
+        yield kinds

@@ -115,40 +115,28 @@ def subscribers(server: AppServer, model: HostileServer, *, short: bool) -> Figu
     server.whole("/")
     key = "/markdown/growing"
     received: list[list[int]] = [[] for _ in range(count - 3)]
-    shells: list[float] = []
     mute: list[socket.socket] = []
 
     async def crowd() -> None:
-        loop = asyncio.get_running_loop()
-        reading = [
-            asyncio.create_task(_subscribe(server, key, new_address(), got, seconds)) for got in received
-        ]
-        await asyncio.sleep(seconds / 4)  # all are connected
-        end = time.monotonic() + seconds / 2
-        while time.monotonic() < end:
-            begun = time.monotonic()
-            await loop.run_in_executor(None, server.get, f"/short/shell-{len(shells)}", new_address())
-            shells.append(time.monotonic() - begun)
-            await asyncio.sleep(0.02)
-        await asyncio.gather(*reading)
+        await asyncio.gather(*(_subscribe(server, key, new_address(), got, seconds) for got in received))
 
     with contextlib.closing(server.connection(new_address())) as starter:
         starter.request("GET", key, headers={"Accept": "text/html", "Sec-Fetch-Mode": "navigate"})
         starter.getresponse().read()
         for _ in range(3):
             mute.append(_mute_subscriber(server, key))
-        asyncio.run(crowd())
+        with Prober(server.port, "/short/shell-{n}", server.pid) as prober:
+            asyncio.run(crowd())
     if not short:
         time.sleep(30)
     left = _still_open(mute)
     _close(mute)
-    shells.sort()
     figures = {
         "subscribers": count,
         "subscribers_without_frames": sum(not got for got in received),
         "subscriber_mb": sum(map(sum, received)) / 1e6 / len(received),
-        "shells": len(shells),
-        "shell_p99_ms": shells[int(0.99 * (len(shells) - 1))] * 1000,
+        "shells": prober.requests,
+        "shell_p99_ms": prober.p99 * 1000,
     }
     return figures if short else {**figures, "mute_sockets_left": left}
 
