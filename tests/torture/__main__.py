@@ -20,7 +20,7 @@ ROOT = FOLDER.parents[1]
 # Python puts a folder that it runs first on the path. The modules are imported from the repository's root instead.
 sys.path[:] = [str(ROOT), str(ROOT / "engine"), *(path for path in sys.path if Path(path).resolve() != FOLDER)]
 
-from tests.torture import faults, model, vectors, visitors  # noqa: E402
+from tests.torture import crowds, faults, fuzzing, model, strangers, vectors  # noqa: E402
 from tests.torture.app_server import AppServer, app_server  # noqa: E402
 from tests.torture.figures import Figures, missed, print_report, to_json  # noqa: E402
 from tests.torture.hostile_server import HostileServer, hostile_server  # noqa: E402
@@ -31,14 +31,14 @@ SHARED: dict[str, Callable[..., Figures]] = {
     for check in (
         model.behaviours,
         model.stalls,
-        visitors.fuzz,
-        visitors.off_site,
-        visitors.protected,
-        visitors.live_updates,
-        visitors.bad_messages,
-        visitors.large_forms,
-        visitors.slow_clients,
-        visitors.subscribers,
+        fuzzing.fuzz,
+        fuzzing.off_site,
+        strangers.protected,
+        crowds.live_updates,
+        crowds.bad_messages,
+        crowds.large_forms,
+        crowds.slow_clients,
+        crowds.subscribers,
     )
 }
 """Checks of a hostile model and of hostile visitors. In the short form, one server survives all of them."""
@@ -59,7 +59,20 @@ FAULTS: dict[str, Callable[..., Figures]] = {
 
 ALONE = ("vectors", "owner", "services", "processes")
 
-SHORT = {"behaviours", "stalls", "fuzz", "off_site", "protected", "live_updates", "bad_messages", "slow_clients", "owner", "kills", "growth", "vectors"}
+SHORT = {
+    "behaviours",
+    "stalls",
+    "fuzz",
+    "off_site",
+    "protected",
+    "live_updates",
+    "bad_messages",
+    "slow_clients",
+    "owner",
+    "kills",
+    "growth",
+    "vectors",
+}
 """What the short form runs, on SQLite only."""
 
 
@@ -94,9 +107,13 @@ def run(names: list[str], *, short: bool, storage: Storage, folder: Path) -> Fig
                 elif name in FAULTS:
                     figures |= FAULTS[name](place, engine, storage, short=short)
                 elif name == "owner":
-                    figures |= visitors.owner(place, engine)
+                    figures |= strangers.owner(place, engine)
                 elif name == "vectors":
                     figures |= vectors.vectors(place, engine, short=short)
+                elif name == "processes":
+                    from tests.torture.processes import processes
+
+                    figures |= processes(place, short=short)
                 elif name == "services":
                     for kind, service in (("database", storage.database), ("broker", storage.broker)):
                         if service is not None:
@@ -114,7 +131,9 @@ def run(names: list[str], *, short: bool, storage: Storage, folder: Path) -> Fig
 @click.command()
 @click.option("--short", is_flag=True, help="The checks that fit into a minute, on SQLite.")
 @click.option("--only", default="", help="Names of checks, separated by commas.")
-@click.option("--storage", "wanted", type=click.Choice(["sqlite", "postgresql"]), help="Default: both; --short: sqlite.")
+@click.option(
+    "--storage", "wanted", type=click.Choice(["sqlite", "postgresql"]), help="Default: both; --short: sqlite."
+)
 def main(short: bool, only: str, wanted: str | None) -> None:
     """Attack a real server, and print what it endured. The exit status is 1 if a target is missed."""
     chosen = [name.strip() for name in only.split(",") if name.strip()]

@@ -1,6 +1,6 @@
-"""The app that is attacked: pages in every format, a board with a form, a login, and pages that depend on the visitor.
+"""The app that is attacked: pages in every format, a form, a login, and pages that depend on the visitor.
 
-The prompt of a page names the case that the hostile model server answers with: ``/markdown/NAME`` asks for ``case NAME``.
+The prompt of a page names the case that the hostile model server answers: ``/markdown/NAME`` asks for ``case NAME``.
 """
 
 from __future__ import annotations

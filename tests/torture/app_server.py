@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import html
 import http.client
 import itertools
 import os
@@ -26,6 +27,11 @@ from websockets.sync.client import ClientConnection, connect
 APP = Path(__file__).parent / "app.py"
 DESCRIPTORS = 1024
 """The limit of descriptors of the server: the default of most systems."""
+
+ATTACKER = "127.66.6.6"
+"""The address of the visitors who attack."""
+
+Connection = socket.socket
 
 _addresses = itertools.count(1)
 
@@ -238,11 +244,29 @@ class AppServer:
         """Return a page when it is written, as a browser without JavaScript does."""
         return self.get(f"{key}{'&' if '?' in key else '?'}plain=1", ip or new_address(), seconds=seconds)
 
-    def socket(self, ip: str = "127.0.0.1", headers: Mapping[str, str] | None = None) -> ClientConnection:
+    def live_socket(self, ip: str = "127.0.0.1", headers: Mapping[str, str] | None = None) -> ClientConnection:
         """Open a live socket."""
         sock = socket.create_connection(("127.0.0.1", self.port), 20, source_address=(ip, 0))
         address = f"ws://127.0.0.1:{self.port}/_unwritten/live"
         return connect(address, sock=sock, additional_headers=headers, open_timeout=20, compression=None, max_size=None)
+
+    def add_note(self, text: str, name: str = "notes") -> int:
+        """Submit the form of a board. Return the status."""
+        page = self.whole(f"/board/{name}", "127.0.0.1")
+        action = re.search(r'action="([^"]+/add\?[^"]+)"', page.text)
+        assert action is not None, "the board has no form"
+        return self.post(html.unescape(action[1]), {"text": text}).status
+
+    def raw(self, data: bytes, ip: str = "", buffer: int = 0) -> Connection:
+        """Connect, send bytes, and return the connection. ``buffer`` bounds what the system receives."""
+        sock = socket.socket()
+        if buffer:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
+        sock.settimeout(5)
+        sock.bind((ip or ATTACKER, 0))
+        sock.connect(("127.0.0.1", self.port))
+        sock.sendall(data)
+        return sock
 
     def metric(self, name: str) -> float:
         """Return the sum of the samples of a metric, or 0 if it has none."""

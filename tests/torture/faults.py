@@ -1,4 +1,4 @@
-"""Operational faults: crashes, full and read-only disks, other processes, shutdown, clocks, and services that are away."""
+"""Operational faults: crashes, full disks, other processes, shutdown, clocks, and services that are away."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ from tests.torture.app_server import AppServer, Reply, app_server, new_address
 from tests.torture.figures import Figures
 from tests.torture.hostile_server import HostileServer
 from tests.torture.services import Service, Storage
-from tests.torture.visitors import add_note
 from websockets.exceptions import WebSocketException
 from websockets.sync.client import ClientConnection
 
@@ -97,7 +96,7 @@ def kills(folder: Path, model: HostileServer, storage: Storage, *, short: bool) 
 
 
 def shutdown(folder: Path, model: HostileServer, storage: Storage, *, short: bool) -> Figures:
-    """Stop the server with SIGTERM while pages are written and others wait. All are stored, at the latest after a restart."""
+    """Stop the server with SIGTERM while pages are written. All are stored, at the latest after a restart."""
     count = 6 if short else 16
     keys = [f"/markdown/{'slow' if short else 'long'}-{number}" for number in range(count)]
     complete: set[str] = set()
@@ -117,7 +116,9 @@ def shutdown(folder: Path, model: HostileServer, storage: Storage, *, short: boo
         server.start()
         time.sleep(5 if short else 30)  # pages that were cut off continue
         stored = {key for key in keys if _is_stored(server, key)}
-        generated = sum(model.requests[key.rpartition("/")[2]] > begun_before.get(key.rpartition("/")[2], 0) for key in keys)
+        generated = sum(
+            model.requests[key.rpartition("/")[2]] > begun_before.get(key.rpartition("/")[2], 0) for key in keys
+        )
     return {
         "drain_s": seconds,
         "drain_cut_off": count - len(complete),
@@ -129,7 +130,11 @@ def shutdown(folder: Path, model: HostileServer, storage: Storage, *, short: boo
 def _is_stored(server: AppServer, key: str) -> bool:
     """True if a page is stored and complete. Asks with HEAD, which generates nothing, then reads it."""
     reply = server.request("HEAD", key, new_address())
-    return reply.status == 200 and "noindex" not in reply.headers.get("x-robots-tag", "") and "Word39" in server.whole(key).text
+    return (
+        reply.status == 200
+        and "noindex" not in reply.headers.get("x-robots-tag", "")
+        and "Word39" in server.whole(key).text
+    )
 
 
 @contextlib.contextmanager
@@ -242,12 +247,12 @@ def clocks(folder: Path, model: HostileServer, storage: Storage, *, short: bool)
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
     }
     with app_server(folder, model.url, storage.flags(folder), environment) as server:
-        add_note(server, "before")
+        server.add_note("before")
         clock.write_text("+3d")
-        refused = add_note(server, "after three days") >= 400
+        refused = server.add_note("after three days") >= 400
         clock.write_text("+0")
         key = "/markdown/slow-9"
-        with server.socket() as live:
+        with server.live_socket() as live:
             server.whole(key, "127.0.0.1")
             first = _frames_of_rewrite(server, live, key, seen=0)
             clock.write_text("-1h")
@@ -332,7 +337,9 @@ def service_away(
             longest = _slowest(server, seconds)
             service.start()
             complete = "Word39" in page.result(60).text
-            recovered = _seconds_until(lambda: bool(_word(server.whole(f"/short/unique-{random.randrange(10**9)}", seconds=5))))
+            recovered = _seconds_until(
+                lambda: bool(_word(server.whole(f"/short/unique-{random.randrange(10**9)}", seconds=5)))
+            )
             seen = dict(traffic.seen)
         lost = _lost(server, seen)
         lost += not (complete and "Word39" in server.whole("/markdown/slow-7").text)

@@ -18,26 +18,26 @@ class Target:
 
     Attributes:
         label: What it counts.
-        limit: The limit. None: the figure is only reported.
+        most: The largest value. None: no limit.
         unit: The unit.
-        least: True if the figure must be at least the limit, and not at most.
+        least: The smallest value. None: no limit.
     """
 
     label: str
-    limit: float | None = 0
+    most: float | None = 0
     unit: str = ""
-    least: bool = False
+    least: float | None = None
 
     def met(self, value: float) -> bool:
         """True if a figure meets the target."""
-        if self.limit is None:
-            return True
-        return value >= self.limit if self.least else value <= self.limit
+        return (self.most is None or value <= self.most) and (self.least is None or value >= self.least)
 
     def __str__(self) -> str:
-        if self.limit is None:
-            return ""
-        return f"{'≥' if self.least else '≤' if self.limit else ''} {self.limit:,g} {self.unit}".strip()
+        if self.most is None:
+            return "" if self.least is None else f"≥ {self.least:,g} {self.unit}".strip()
+        same = self.least == self.most or (self.most == 0 and self.least is None)
+        lower = "" if same or self.least is None else f"{self.least:,g} to "
+        return f"{'' if same or lower else '≤ '}{lower}{self.most:,g} {self.unit}".strip()
 
 
 TARGETS: Mapping[str, Target] = {
@@ -130,13 +130,35 @@ TARGETS: Mapping[str, Target] = {
     "broker_away_answer_s": Target("broker away: longest time until an answer", 5, "s"),
     "broker_away_recovery_s": Target("broker back: time until pages are written", 10, "s"),
     "broker_away_died": Target("broker away: the server ended"),
+    "processes_generations": Target("four processes behind nginx, 200 visitors on one page: generations", 1, least=1),
+    "processes_complete": Target("the same: complete pages", 200, least=200),
+    "processes_used": Target("the same: processes that served them", None, least=2),
+    "processes_kill_complete": Target(
+        "a process is killed while it writes a page for 40: complete pages", 40, least=40
+    ),
+    "processes_kill_reloads": Target("the same: visitors of the killed process, who reload", None),
+    "processes_kill_takeover_s": Target("the same: time until another process takes over", 5, "s"),
+    "processes_kill_generations": Target("the same: generations", 2, least=2),
+    "processes_broker_complete": Target(
+        "the broker restarts while a page is written for 40: complete pages", 40, least=40
+    ),
+    "processes_broker_generations": Target("the same: generations", None),
+    "processes_database_lost": Target("the database is away for ten seconds: pages lost"),
+    "processes_rolling_requests": Target("rolling restart of all processes: requests meanwhile", None),
+    "processes_rolling_failed": Target("the same: failed requests"),
+    "processes_rolling_incomplete": Target("the same: incomplete pages"),
+    "processes_rolling_replaced": Target("the same: replaced processes", 4, least=4),
+    "processes_rolling_s": Target("the same: time", None, "s"),
+    "processes_budget_pages": Target("pages that one visitor gets with a budget of 6", 6, least=6),
+    "processes_drain_lost": Target("SIGTERM: pages lost"),
+    "processes_drain_s": Target("SIGTERM: time to the end", 45, "s"),
 }
 """All figures that the checks return, in the order of the report."""
 
 
 def missed(figures: Figures) -> list[str]:
     """Return the names of the figures that miss their targets."""
-    return [name for name, value in figures.items() if not TARGETS[name].met(value)]
+    return [name for name, value in figures.items() if name in TARGETS and not TARGETS[name].met(value)]
 
 
 def print_report(title: str, figures: Figures) -> None:
@@ -146,10 +168,11 @@ def print_report(title: str, figures: Figures) -> None:
     table.add_column("measured", justify="right")
     table.add_column("target", justify="right")
     table.add_column("")
-    for name, target in TARGETS.items():
+    unknown = {name: Target(name, None) for name in figures if name not in TARGETS}
+    for name, target in {**TARGETS, **unknown}.items():
         if name in figures:
             value = f"{figures[name]:,.1f}".removesuffix(".0")
-            passed = "" if target.limit is None else "pass" if target.met(figures[name]) else "FAIL"
+            passed = "" if not str(target) else "pass" if target.met(figures[name]) else "FAIL"
             table.add_row(target.label, f"{value} {target.unit}".strip(), str(target), passed)
     Console(width=120).print(table)
 

@@ -89,7 +89,14 @@ async def _invalid_utf8(writer: asyncio.StreamWriter) -> None:
 
 
 async def _broken_events(writer: asyncio.StreamWriter) -> None:
-    bad = [b"data: {\n\n", b"data: null\n\n", b"data: []\n\n", b'data: {"choices":7}\n\n', b"event: \x00\n\n", b"\n" * 999]
+    bad = [
+        b"data: {\n\n",
+        b"data: null\n\n",
+        b"data: []\n\n",
+        b'data: {"choices":7}\n\n',
+        b"event: \x00\n\n",
+        b"\n" * 999,
+    ]
     nested = b"data: " + b"[" * 90_000 + b"\n\n"
     await _send(writer, HEAD, *bad, nested, event("text"), END)
 
@@ -118,7 +125,9 @@ async def _many_empty(writer: asyncio.StreamWriter) -> None:
 
 
 async def _redirect(writer: asyncio.StreamWriter) -> None:
-    await _send(writer, b"HTTP/1.1 307 Go\r\nlocation: http://evil.example/v1\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
+    await _send(
+        writer, b"HTTP/1.1 307 Go\r\nlocation: http://evil.example/v1\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+    )
 
 
 async def _error(writer: asyncio.StreamWriter) -> None:

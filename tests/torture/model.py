@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tests.torture.app_server import AppServer, Reply, new_address
@@ -74,7 +75,7 @@ def stalls(server: AppServer, model: HostileServer, *, short: bool) -> Figures:
 
 
 @contextlib.contextmanager
-def _counting_failures() -> contextlib.Generator[set[str]]:
+def _counting_failures() -> Iterator[set[str]]:
     failed: set[str] = set()
     try:
         yield failed
@@ -107,7 +108,9 @@ def behaviours(server: AppServer, model: HostileServer, *, short: bool) -> Figur
     """Let the model server break the protocol in every way. Nothing leaks, nothing hangs, memory stays bounded."""
     names = [name for name in BEHAVIOURS if name not in {"slow", "long", "growing", "unique"}]
     if short:
-        names = [name for name in names if name not in {"drip", "hang", "endless-line", "endless-comments", "many-empty"}]
+        names = [
+            name for name in names if name not in {"drip", "hang", "endless-line", "endless-comments", "many-empty"}
+        ]
     server.whole("/")
     leaks = unanswered = server_errors = 0
     longest_text = 0
@@ -157,7 +160,7 @@ def _leaks(reply: Reply, model: HostileServer) -> bool:
 
 def _watched(server: AppServer, key: str) -> Reply:
     """Return what a socket says about a page, as a reply."""
-    with server.socket(new_address()) as socket:
+    with server.live_socket(new_address()) as socket:
         socket.send(f'{{"type": "watch", "page": "{key}"}}')
         with contextlib.suppress(TimeoutError):
             return Reply(200, None, str(socket.recv(2)).encode())  # type: ignore[arg-type]

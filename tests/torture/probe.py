@@ -1,7 +1,8 @@
 """A visitor who requests a page every 10 ms, and notes how long the server stalls.
 
-``python -m tests.torture.probe PORT PATH PID`` runs in a process of its own until its input ends, and prints JSON. The time that the
-server's event loop or the prober waited for a processor is subtracted, so that a busy machine is not counted as a stall.
+``python -m tests.torture.probe PORT PATH PID`` runs in a process of its own until its input ends, and prints JSON. The time
+for which the server's event loop or the prober waited for a processor is subtracted, so that a busy machine is not
+counted as a stall.
 """
 
 from __future__ import annotations
@@ -64,7 +65,9 @@ def main(port: int, path: str, pid: int) -> None:
         begun, idle = time.monotonic(), waited(pid) + waited(int(own))
         try:
             # A connection of its own, as a new visitor has: a server that accepts none is noticed, too.
-            with socket.create_connection(("127.0.0.1", port), LIMIT, source_address=(_address(len(delays)), 0)) as sock:
+            with socket.create_connection(
+                ("127.0.0.1", port), LIMIT, source_address=(_address(len(delays)), 0)
+            ) as sock:
                 failures += not _request(sock, path.replace("{n}", str(len(delays))))
         except (OSError, StopIteration):
             failures += 1
@@ -106,7 +109,9 @@ class Prober:
         self._process.stdout.readline()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         try:
             out, _ = self._process.communicate("", LIMIT + 5)
             found = json.loads(out)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Protocol
 
 
-
 class Service(Protocol):
     """A server that can be away."""
 
@@ -48,7 +47,7 @@ class Storage:
 
 @contextlib.contextmanager
 def storages(*, short: bool, wanted: str | None) -> Iterator[list[Storage]]:
-    """Return the kinds of storage to test on: SQLite, and in the long form PostgreSQL with a broker if they are installed.
+    """Return the kinds of storage to test on: SQLite, and in the long form PostgreSQL with a broker.
 
     Raises:
         RuntimeError: PostgreSQL is wanted, and not installed.
@@ -64,6 +63,8 @@ def storages(*, short: bool, wanted: str | None) -> Iterator[list[Storage]]:
             postgres = stack.enter_context(running_postgres())
             redis = stack.enter_context(redis_server())
             kinds.append(
-                Storage("PostgreSQL with a broker", postgres, redis, lambda: postgres.url(postgres.new_schema()), redis.url)
+                Storage(
+                    "PostgreSQL with a broker", postgres, redis, lambda: postgres.url(postgres.new_schema()), redis.url
+                )
             )
         yield kinds

@@ -9,22 +9,54 @@ from tests.support.hostile import REPEATED, nested_list
 SIZE = 100_000
 
 _HTML = [
-    "<p><b id={n}>", "<b>", "<a href=x>", "<table>", "<table><tr><td>", "<ul><li>", "<div", "<div a{n}=b ", "</p>", "</b>", "<!--",
-    "<p title='", "<br>", "&", "&#x", "&lt;", "<![CDATA[", "<?x ", "<svg>", "<math><mi>", "<select><option>", "<i><p>", "<a><p>", "\n",
-    "<code>", "<pre>", "<blockquote>", "<h2>a</h2>", "<script>", "<style>", "<textarea>", "<b><i><u><a href=/x{n}>", "<p id={n}>a",
-    "<font color=a{n}>", "<td>", "[[", "[[a{n}]]", "<li>a{n}", "<b class=a{n}>", "<p><i class={n}><p><u lang={n}>",
+    "<p><b id={n}>", "<b>", "<a href=x>", "<table>", "<table><tr><td>", "<ul><li>", "<div", "<div a{n}=b ", "</p>",
+    "</b>", "<!--", "<p title='", "<br>", "&", "&#x", "&lt;", "<![CDATA[", "<?x ", "<svg>", "<math><mi>",
+    "<select><option>", "<i><p>", "<a><p>", "\n", "<code>", "<pre>", "<blockquote>", "<h2>a</h2>", "<script>",
+    "<style>", "<textarea>", "<b><i><u><a href=/x{n}>", "<p id={n}>a", "<font color=a{n}>", "<td>", "[[", "[[a{n}]]",
+    "<li>a{n}", "<b class=a{n}>", "<p><i class={n}><p><u lang={n}>",
 ]  # fmt: skip
 _SVG = [
-    "<g>", "<g id=a{n}>", "<path d='M0 0", "<path d='M0 0L{n} {n}'/>", "<rect width=9 height=9 />", "<use href='#a{n}'/>", "M0 0", "9",
-    "<g transform='rotate(1)'>", "<text>a", "<linearGradient id=g{n}><stop offset=0 />", "<pattern id=p{n}>", "<filter id=f{n}>",
-    "<!--", "<style>", "<title>", "url(#", "<circle r='1e{n}'/>", "<defs>", "points='1,1 ",
+    "<g>", "<g id=a{n}>", "<path d='M0 0", "<path d='M0 0L{n} {n}'/>", "<rect width=9 height=9 />",
+    "<use href='#a{n}'/>", "M0 0", "9", "<g transform='rotate(1)'>", "<text>a",
+    "<linearGradient id=g{n}><stop offset=0 />", "<pattern id=p{n}>", "<filter id=f{n}>", "<!--", "<style>",
+    "<title>", "url(#", "<circle r='1e{n}'/>", "<defs>", "points='1,1 ",
 ]  # fmt: skip
 _JSON = [
-    "[", "{", '{"a":', '{"name":"', "9", "-", "1e9", '"', "\\", "\\u", '"a",', "[[", "{}", '{"words":[', ",", ":", "```json\n", "/*", "//",
-    "\n", " ", "null,", "'a',", "NaN,",
+    "[", "{", '{"a":', '{"name":"', "9", "-", "1e9", '"', "\\", "\\u", '"a",', "[[", "{}", '{"words":[', ",", ":",
+    "```json\n", "/*", "//", "\n", " ", "null,", "'a',", "NaN,",
 ]  # fmt: skip
-_TEXT = ["\n", " ", "\n ", "a\n", "\u0301", "a\u0301", "\u202e", "\u2066", "\u200d", "[[", "[[ ", "**", "a", "\ufdfa", "<", "🗼\ufe0f\u200d"]
-_APP = ["<script>", "<b>", "<div", "<!--", "```html\n", "<iframe", "http-equiv", "<link", "<", "</script>", "<html>", "<body>"]
+_TEXT = [
+    "\n",
+    " ",
+    "\n ",
+    "a\n",
+    "\u0301",
+    "a\u0301",
+    "\u202e",
+    "\u2066",
+    "\u200d",
+    "[[",
+    "[[ ",
+    "**",
+    "a",
+    "\ufdfa",
+    "<",
+    "🗼\ufe0f\u200d",
+]
+_APP = [
+    "<script>",
+    "<b>",
+    "<div",
+    "<!--",
+    "```html\n",
+    "<iframe",
+    "http-equiv",
+    "<link",
+    "<",
+    "</script>",
+    "<html>",
+    "<body>",
+]
 
 WIKI = ["[[ ", "[[\t", "[[a|", "[[a| ", "[[a]", "[[a]] [", "[[a{n}]] ", "See [[", "[[ |", "| [[a]] |", "[[[[", "]] [["]
 
@@ -59,7 +91,9 @@ SPECIAL: dict[str, dict[str, Callable[[int], str]]] = {
         "formatting": lambda size: _numbered("<b><i><u><s id={n}><p>", size),
     },
     "svg": {
-        "uses": lambda size: "<svg>" + "".join(f"<g id=a{n + 1}>{f'<use href=#a{n} />' * 10}</g>" for n in range(size // 200)),
+        "uses": lambda size: (
+            "<svg>" + "".join(f"<g id=a{n + 1}>{f'<use href=#a{n} />' * 10}</g>" for n in range(size // 200))
+        ),
         "long-path": lambda size: '<svg viewBox="0 0 9 9"><path d="M0 0' + "L1 1" * (size // 4) + '"/></svg>',
         "filters": lambda size: "<svg>" + _numbered("<filter id=f{n}><feTurbulence/></filter>", size),
     },
@@ -68,7 +102,9 @@ SPECIAL: dict[str, dict[str, Callable[[int], str]]] = {
         "ratio": lambda size: '{"name": "a", "number": 1, "ratio": ' + "9" * size + "e" + "9" * 9 + "x",
         "exponent": lambda size: '{"name": "a", "number": 1e999999999, "ratio": 1e999999999, "words": []}',
         "deep": lambda size: '{"words": ' + "[" * size,
-        "words": lambda size: '{"name": "a", "number": 1, "ratio": 1, "words": [' + _numbered('"w{n}",', size) + '"end"]}',
+        "words": lambda size: (
+            '{"name": "a", "number": 1, "ratio": 1, "words": [' + _numbered('"w{n}",', size) + '"end"]}'
+        ),
         "backslashes": lambda size: '{"name": "' + "\\" * size,
     },
     "app": {"script": lambda size: "<script>" + "a" * size, "tags": lambda size: _numbered("<iframe id={n}>", size)},

@@ -25,22 +25,25 @@ from tests.torture.app_server import AppServer, app_server
 from tests.torture.figures import Figures
 from tests.torture.hostile_server import HostileServer
 
-_FLAGS = "--disable-gpu --no-first-run --disable-background-networking --disable-component-update --disable-sync".split()
+_FLAGS = (
+    "--disable-gpu --no-first-run --disable-background-networking --disable-component-update --disable-sync".split()
+)
 _BATCH = 20
 
 # Events for all elements of a page, as ``SET_OFF`` sends them to those in sections.
 _SET_OFF_ALL = SET_OFF.replace(
-    "for (const section of document.querySelectorAll(\".vector\")) section.innerHTML = section.innerHTML;", ""
+    'for (const section of document.querySelectorAll(".vector")) section.innerHTML = section.innerHTML;', ""
 ).replace(".vector *", "main *, title, .notice *")
 
 _WRITTEN = """() => !document.querySelector('[data-region]:not([data-state="written"]):not([data-state="failed"])')"""
 
 
 # Where links and forms in generated regions lead, as the browser resolves them.
-_LINKS = """(origin) => [...document.querySelectorAll("[data-region] [href], [data-region] [action], [data-region] [src]")]
+_LINKS = """(origin) => [...document.querySelectorAll("[data-region] :is([href], [action], [src])")]
   .filter((element) => !element.matches("iframe[sandbox]"))
   .map((element) => element.href?.baseVal ?? element.href ?? element.action ?? element.src)
-  .filter((url) => !url.startsWith("#") && (!url.startsWith(origin + "/") || url.startsWith(origin + "/_unwritten/")))"""
+  .filter((url) => !url.startsWith("#"))
+  .filter((url) => !url.startsWith(origin + "/") || url.startsWith(origin + "/_unwritten/"))"""
 
 
 class Watch:
@@ -145,13 +148,16 @@ def _check_detection(browser: Browser, origin: str) -> None:
 
 
 def _alone(page: Page, watch: Watch, origin: str, *, short: bool) -> int:
-    """Render each vector alone in each format, complete and cut off, and show them on bare pages. Return their number."""
+    """Show each vector, alone in each format, complete and cut off, on bare pages. Return the number of pieces."""
     count = 0
     for format in ("html",) if short else ("markdown", "html", "svg", "own"):
         shown = list(dict.fromkeys(pieces(format)))
         count += len(shown)
         body = "".join(f'<section class="vector">{html}</section>' for html in shown)
-        page.route(f"{origin}/bare", lambda route, body=body: route.fulfill(body=f"<!doctype html>{body}", content_type="text/html"))
+        page.route(
+            f"{origin}/bare",
+            lambda route, body=body: route.fulfill(body=f"<!doctype html>{body}", content_type="text/html"),
+        )
         page.goto(f"{origin}/bare")
         watch.set_off(SET_OFF)
         page.unroute(f"{origin}/bare")
