@@ -39,6 +39,7 @@ SHARED: dict[str, Callable[..., Figures]] = {
         crowds.large_forms,
         crowds.slow_clients,
         crowds.subscribers,
+        vectors.vectors,
     )
 }
 """Checks of a hostile model and of hostile visitors. In the short form, one server survives all of them."""
@@ -57,7 +58,7 @@ FAULTS: dict[str, Callable[..., Figures]] = {
 }
 """Checks of faults. Each starts its servers itself, on each kind of storage."""
 
-ALONE = ("vectors", "owner", "services", "processes")
+ALONE = ("owner", "services", "processes")
 
 SHORT = {
     "behaviours",
@@ -108,8 +109,6 @@ def run(names: list[str], *, short: bool, storage: Storage, folder: Path) -> Fig
                     figures |= FAULTS[name](place, engine, storage, short=short)
                 elif name == "owner":
                     figures |= strangers.owner(place, engine)
-                elif name == "vectors":
-                    figures |= vectors.vectors(place, engine, short=short)
                 elif name == "processes":
                     from tests.torture.processes import processes
 

@@ -278,7 +278,7 @@ def _frames_of_rewrite(server: AppServer, live: ClientConnection, key: str, seen
 
 def growth(folder: Path, model: HostileServer, storage: Storage, *, short: bool) -> Figures:
     """Write many pages, with bursts of visitors between them. Memory and descriptors do not grow."""
-    pages = 400 if short else 10_000
+    pages, visits = (300, 60) if short else (10_000, 200)
     with app_server(folder, model.url, storage.flags(folder)) as server, ThreadPoolExecutor(40) as burst:
         numbers = iter(range(1, pages + 1))
 
@@ -288,15 +288,16 @@ def growth(folder: Path, model: HostileServer, storage: Storage, *, short: bool)
                     pool.submit(server.whole, f"/short/unique-{number}", new_address())
 
         def visit() -> None:
-            list(burst.map(lambda n: server.get(f"/board/{n % 5}", new_address()), range(200)))
+            list(burst.map(lambda n: server.get(f"/board/{n % 5}", new_address()), range(visits)))
             list(burst.map(lambda n: server.get(f"/slow/0/{n}", new_address()), range(40)))
 
         visit()
         write(pages // 10)
         time.sleep(0.5)
         descriptors, memory = server.descriptors, server.memory_mb
-        for _ in range(3):
-            write(pages * 3 // 10)
+        rounds = 1 if short else 3
+        for _ in range(rounds):
+            write(pages * 9 // 10 // rounds)
             visit()
         time.sleep(1)
         return {

@@ -17,7 +17,7 @@ from tests.torture.texts import SIZE, hostile_texts
 MAX_TEXT_LENGTH = 60_000
 """Maximum length of a text that a visitor may submit."""
 
-_SHORT_FRAGMENTS = 9
+_SHORT_FRAGMENTS = 15
 """In the short form, one of so many fragments is tried."""
 
 LIMIT_MS = 250.0

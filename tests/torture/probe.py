@@ -1,8 +1,8 @@
 """A visitor who requests a page every 10 ms, and notes how long the server stalls.
 
-``python -m tests.torture.probe PORT PATH PID`` runs in a process of its own until its input ends, and prints JSON. The time
-for which the server's event loop or the prober waited for a processor is subtracted, so that a busy machine is not
-counted as a stall.
+``python -m tests.torture.probe PORT PATH PID`` runs in a process of its own until its input ends, and prints JSON.
+The time for which the server's event loop or the prober waited for a processor is subtracted, so that a busy machine is
+not counted as a stall.
 """
 
 from __future__ import annotations
