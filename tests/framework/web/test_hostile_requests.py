@@ -8,7 +8,7 @@ import logging
 import random
 import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import quote_from_bytes, unquote
 
@@ -105,7 +105,7 @@ def encoded(value: bytes, chance: random.Random) -> bytes:
     return quote_from_bytes(value, safe=safe).encode()
 
 
-def make_body(chance: random.Random, content_type: bytes, names: list[str]) -> bytes:
+def make_body(chance: random.Random, content_type: bytes, names: Sequence[str]) -> bytes:
     pairs = [(chance.choice(names).encode(), chance.choice(VALUES)) for _ in range(chance.randrange(5))]
     if content_type.startswith(b"multipart"):
         pairs += [(b"text", b"+2AA-")] * (b"utf-7" in content_type)  # half of a character
