@@ -45,6 +45,7 @@ from ..web.error_pages import ErrorPages, report_lifespan_errors
 from ..web.extension import Extension
 from ..web.middleware import ConnectionMiddleware
 from ..web.site import Site
+from ..web.watchdog import Watchdog
 from .build import Declarations
 from .framework_routes import WellKnownRoutes, framework_mount
 from .lifespan import Lifespan
@@ -146,6 +147,7 @@ class App(Router, Starlette):
                     raise BadSetting(f"App takes no argument {setting!r}. Did you mean {near!r}?") from None
             raise
         self._exposure = Exposure(self.settings)
+        self._watchdog = Watchdog()
         self._mount = MountPoint()
         self._templates_folder = _subfolder(folder, "templates")
         static = _subfolder(folder, "static")
@@ -451,7 +453,13 @@ class App(Router, Starlette):
         handlers.pop(Exception, None)
         stack = [
             *self._proxy_middleware(),
-            Middleware(ConnectionMiddleware, settings=self.settings, exposure=self._exposure, mount=self._mount),
+            Middleware(
+                ConnectionMiddleware,
+                settings=self.settings,
+                exposure=self._exposure,
+                mount=self._mount,
+                watchdog=self._watchdog,
+            ),
             *(middleware for extension in self.extensions for middleware in extension.middleware(self.ready)),
             Middleware(ServerErrorMiddleware, handler=server_error),
             *self._body_limit(),
@@ -537,6 +545,7 @@ class App(Router, Starlette):
             extensions=self.extensions,
             mount=self._mount,
             exposure=self._exposure,
+            watchdog=self._watchdog,
         )
 
     def _check_declarations(self, pages: Sequence[PageRoute]) -> None:

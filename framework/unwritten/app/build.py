@@ -52,6 +52,7 @@ from ..web.page_handler import PageHandler
 from ..web.site import Site
 from ..web.socket_registry import LiveSockets
 from ..web.template_globals import TemplateGlobals
+from ..web.watchdog import Watchdog
 
 log = logging.getLogger("unwritten")
 
@@ -78,6 +79,7 @@ class Declarations:
     extensions: Sequence[Extension]
     mount: MountPoint
     exposure: Exposure
+    watchdog: Watchdog
 
 
 def build(declared: Declarations, progress: Progress | None = None) -> Site:
@@ -259,6 +261,7 @@ def _connect(declared: Declarations, store: PageStore, engine: Engine) -> Site:
         engine=engine,
         owns_engine=declared.engine is None,
         exposure=exposure,
+        watchdog=declared.watchdog,
         signer=signer,
         signed_links=signed_links,
         store=store,

@@ -27,6 +27,7 @@ from ..storage.database import LOCK_TIMEOUT
 from ..storage.pages import PageStore
 from ..storage.records import StoredCanvas
 from .page_job import INTERNAL_ERROR, SHUTDOWN, CancelReason, JobObserver, PageJob, Subscriber, TextCheck
+from .unsaved_pages import UnsavedPages
 
 WrittenCallback: TypeAlias = Callable[[PageJob], Awaitable[None]]
 """Called with a job whose page has just been stored, before the job is finished. It must not raise."""
@@ -38,9 +39,6 @@ GRACE_PERIOD = 20.0
 
 _PARTIAL_RESULTS = 128
 """Maximum number of pages whose finished regions are remembered after a failure."""
-
-_MAX_UNSTORED = 256
-"""Maximum number of finished pages in memory while the database cannot be written, for example on a full disk."""
 
 _RECENT_JOBS = 64
 """Maximum number of ended jobs that are remembered for browsers whose socket connects after the end."""
@@ -61,6 +59,7 @@ class JobQueue:
 
     Attributes:
         num_submitted: How many jobs were submitted.
+        unsaved: The finished pages that could not be stored yet.
         grace_period: Seconds for which a job continues after its last visitor has left.
         seconds_per_page: A moving average of the seconds that jobs took.
     """
@@ -75,6 +74,7 @@ class JobQueue:
         on_written: WrittenCallback | None = None,
     ) -> None:
         self.num_submitted = 0
+        self.unsaved = UnsavedPages()
         self.grace_period = GRACE_PERIOD
         self.seconds_per_page = 8.0
         self._engine = clean_engine(engine)
@@ -144,9 +144,7 @@ class JobQueue:
         Raises:
             Busy: If the queue is full.
         """
-        running, waiting = self.load
-        if len(self._by_key) - running - waiting >= _MAX_UNSTORED:
-            raise Busy("Too many finished pages wait to be saved. The server's log says why the database fails.", 60)
+        self.unsaved.check_capacity()
         if priority is Priority.PREFETCH:
             return
         running, waiting = len(_clicks(self._running)), len(_clicks(self._waiting))
@@ -293,7 +291,7 @@ class JobQueue:
                 job.rebase(self._store.get(job.key))
                 page = await job.prepare_to_store()
             except StoreError as error:
-                log.error("%s could not be stored: %s", job.key, error)
+                self.unsaved.add(job, error)
                 job.finish("written", f"Not saved yet: {error}")
                 if self._closing:
                     return
@@ -307,6 +305,7 @@ class JobQueue:
 
     def _remove(self, job: PageJob) -> None:
         """Take an ended job out of the queue."""
+        self.unsaved.discard(job)
         if self._by_key.get(job.key) is job:
             del self._by_key[job.key]
         self._recent[job.key] = job

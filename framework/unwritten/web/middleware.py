@@ -8,11 +8,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from ..core.errors import BadURL
 from ..core.mount import MountPoint
 from ..core.settings import Settings
-from ..security.client_address import FORWARDING_HEADERS
+from ..security.client_address import FORWARDING_HEADERS, is_in_process
 from ..security.exposure import Exposure
 from ..security.hosts import AllowedHosts
 from ..security.signed_links import SIGNATURE_MARK, take_signature
 from .transport import remember_transport
+from .watchdog import Watchdog
 
 _MAX_CHECKED = 1024
 """Connections whose checks are remembered."""
@@ -26,13 +27,17 @@ class ConnectionMiddleware:
         settings: ``host`` and ``hosts``.
         exposure: Updated with each connection.
         mount: Updated with the prefix under which the app is served.
+        watchdog: Started by the first connection over a network: only then the event loop runs all the time.
     """
 
-    def __init__(self, app: ASGIApp, settings: Settings, exposure: Exposure, mount: MountPoint) -> None:
+    def __init__(
+        self, app: ASGIApp, settings: Settings, exposure: Exposure, mount: MountPoint, watchdog: Watchdog
+    ) -> None:
         self._app = app
         self._hosts = AllowedHosts(settings.hosts, settings.host)
         self._exposure = exposure
         self._mount = mount
+        self._watchdog = watchdog
         self._checked: set[tuple[object, ...]] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -49,6 +54,8 @@ class ConnectionMiddleware:
                 await _refuse(error, scope, receive, send)
                 return
             self._exposure.observe(scope)
+            if not is_in_process(scope):
+                self._watchdog.start()
             if connection is not None:
                 if len(self._checked) >= _MAX_CHECKED:
                     self._checked.clear()
