@@ -52,6 +52,7 @@ from ..web.error_pages import ErrorPages, report_lifespan_errors
 from ..web.extension import Extension
 from ..web.middleware import ConnectionMiddleware
 from ..web.site import Site
+from ..web.watchdog import Watchdog
 from .build import Declarations
 from .framework_routes import WellKnownRoutes, framework_mount
 from .lifespan import Lifespan
@@ -156,6 +157,7 @@ class App(Router, Starlette):
                     raise BadSetting(f"App takes no argument {setting!r}. Did you mean {near!r}?") from None
             raise
         self._exposure = Exposure(self.settings)
+        self._watchdog = Watchdog()
         self._mount = MountPoint()
         self._templates_folder = _subfolder(folder, "templates")
         static = _subfolder(folder, "static")
@@ -506,7 +508,13 @@ class App(Router, Starlette):
         handlers.pop(Exception, None)
         stack = [
             *self._proxy_middleware(),
-            Middleware(ConnectionMiddleware, settings=self.settings, exposure=self._exposure, mount=self._mount),
+            Middleware(
+                ConnectionMiddleware,
+                settings=self.settings,
+                exposure=self._exposure,
+                mount=self._mount,
+                watchdog=self._watchdog,
+            ),
             *(middleware for extension in self.extensions for middleware in extension.middleware(self.ready)),
             Middleware(ServerErrorMiddleware, handler=server_error),
             *self._body_limit(),
@@ -618,6 +626,7 @@ class App(Router, Starlette):
             dispatch=self._dispatch,
             has_middleware=self._has_access_middleware,
             is_developing=lambda: self.devtools.is_enabled,
+            watchdog=self._watchdog,
         )
 
     def _check_declarations(self, pages: Sequence[PageRoute]) -> None:

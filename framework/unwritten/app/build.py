@@ -59,6 +59,7 @@ from ..web.page_handler import PageHandler
 from ..web.site import Site
 from ..web.socket_registry import LiveSockets
 from ..web.template_globals import TemplateGlobals
+from ..web.watchdog import Watchdog
 
 log = logging.getLogger("unwritten")
 
@@ -88,6 +89,7 @@ class Declarations:
     dispatch: ASGIApp
     has_middleware: Callable[[], bool]
     is_developing: Callable[[], bool]
+    watchdog: Watchdog
 
 
 def build(declared: Declarations, progress: Progress | None = None, *, is_server: bool = False) -> Site:
@@ -296,6 +298,7 @@ def _connect(declared: Declarations, store: PageStore, world: WorldStore, broker
         engine=engine,
         owns_engine=declared.engine is None,
         exposure=exposure,
+        watchdog=declared.watchdog,
         signer=signer,
         signed_links=signed_links,
         store=store,

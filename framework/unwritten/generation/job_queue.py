@@ -34,6 +34,7 @@ from ..storage.pages import PageStore
 from ..storage.records import StoredCanvas
 from .page_job import ABANDONED, SHUTDOWN, CancelReason, JobObserver, PageJob, Subscriber, TextCheck
 from .shared_jobs import PublishedJob, adopt, finished_canvases, show_frames
+from .unsaved_pages import UnsavedPages
 
 WrittenCallback: TypeAlias = Callable[[PageJob], Awaitable[None]]
 """Called with a job whose page has just been stored, before the job is finished. It must not raise."""
@@ -45,9 +46,6 @@ GRACE_PERIOD = 20.0
 
 _PARTIAL_RESULTS = 128
 """Maximum number of pages whose finished regions are remembered after a failure."""
-
-_MAX_UNSTORED = 256
-"""Maximum number of finished pages in memory while the database cannot be written, for example on a full disk."""
 
 _RECENT_JOBS = 64
 """Maximum number of ended jobs that are remembered for browsers whose socket connects after the end."""
@@ -75,6 +73,7 @@ class JobQueue(BrokerListener):
 
     Attributes:
         num_submitted: How many jobs were submitted.
+        unsaved: The finished pages that could not be stored yet.
         grace_period: Seconds for which a job continues after its last visitor has left.
         seconds_per_page: A moving average of the seconds that jobs took.
         draining: True if the server is stopping. Prefetches are refused.
@@ -91,6 +90,7 @@ class JobQueue(BrokerListener):
         broker: Broker | None = None,
     ) -> None:
         self.num_submitted = 0
+        self.unsaved = UnsavedPages()
         self.grace_period = GRACE_PERIOD
         self.seconds_per_page = 8.0
         self.draining = False
@@ -186,9 +186,7 @@ class JobQueue(BrokerListener):
             raise StoreReadOnly("This page is not written yet, and this server only reads its database.")
         if self.draining and priority is Priority.PREFETCH:
             raise Busy("The server is restarting. Try again in a moment.", 5)
-        running, waiting = self.load
-        if len(self._by_key) - running - waiting - len(self._followers) >= _MAX_UNSTORED:
-            raise Busy("Too many finished pages wait to be saved. The server's log says why the database fails.", 60)
+        self.unsaved.check_capacity()
         if priority is Priority.PREFETCH:
             return
         running, waiting = len(_clicks(self._running)), len(_clicks(self._waiting))
@@ -399,6 +397,7 @@ class JobQueue(BrokerListener):
                 job.rebase(current)
                 page = await job.prepare_to_store()
             except StoreError as error:
+                self.unsaved.add(job, error)
                 message = report_to_visitor(log, f"Saving {job.key}", error)
                 job.finish("written", f"Not saved yet. {message}")
                 job.detail = f"Not saved yet: {error}"
@@ -414,6 +413,7 @@ class JobQueue(BrokerListener):
 
     def _remove(self, job: PageJob) -> None:
         """Take an ended job out of the queue."""
+        self.unsaved.discard(job)
         if self._by_key.get(job.key) is job:
             del self._by_key[job.key]
         self._recent[job.key] = job

@@ -8,6 +8,8 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator
 
+from unwritten_engine.errors import EngineError, RequestRefused
+
 from ..core.errors import Busy, Denied, OverBudget
 from .page_job import JobObserver, PageJob
 from .region_job import RegionJob
@@ -52,6 +54,8 @@ class Metrics(JobObserver):
         page_seconds: Durations from submission to the stored page, by kind.
         tokens: Tokens of the stored pages.
         refused: Requests that were refused, by reason.
+        engine_failures: Regions that the engine could not write.
+        failures_in_a_row: How many of them since it last wrote a page.
         stored_pages_served: Stored pages that were served.
         connections: Open connections. 0 if the server does not count them.
         closed_connections: Connections that the server closed, by reason: what the client was too slow with ("header",
@@ -65,6 +69,8 @@ class Metrics(JobObserver):
         self.page_seconds: dict[str, Histogram] = {}
         self.tokens = 0
         self.refused: Counter[str] = Counter()
+        self.engine_failures = 0
+        self.failures_in_a_row = 0
         self.stored_pages_served = 0
         self.connections = 0
         self.closed_connections: Counter[str] = Counter()
@@ -85,6 +91,12 @@ class Metrics(JobObserver):
             seconds = time.monotonic() - self._submitted_at[job]
             self.first_frame_seconds.setdefault(_kind(job), Histogram()).observe(seconds)
 
+    def on_region_failed(self, job: PageJob, region_job: RegionJob, error: Exception) -> None:
+        """Count what the engine could not write. Requests that it refuses are not its fault."""
+        if isinstance(error, EngineError) and not isinstance(error, RequestRefused):
+            self.engine_failures += 1
+            self.failures_in_a_row += 1
+
     def on_end(self, job: PageJob) -> None:
         """Count an ended job, and its time and tokens if its page was stored."""
         submitted_at = self._submitted_at.pop(job, None)
@@ -94,6 +106,7 @@ class Metrics(JobObserver):
         state = "left" if job.cancel_reason == "abandoned" else job.state
         self.jobs_ended[state, _kind(job)] += 1
         if job.state == "written":
+            self.failures_in_a_row = self.failures_in_a_row if job.reverted else 0
             self.page_seconds.setdefault(_kind(job), Histogram()).observe(time.monotonic() - submitted_at)
             provenance = job.provenance()
             self.tokens += provenance.tokens if provenance else 0

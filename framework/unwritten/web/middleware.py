@@ -12,12 +12,13 @@ from ..core.mount import MountPoint
 from ..core.settings import Settings
 from ..routing.access import ACCESS_CHECK
 from ..routing.reader import Reader, current_reader
-from ..security.client_address import FORWARDING_HEADERS
+from ..security.client_address import FORWARDING_HEADERS, is_in_process
 from ..security.exposure import Exposure
 from ..security.hosts import AllowedHosts
 from ..security.owner import OWNER_MARK
 from ..security.signed_links import SIGNATURE_MARK, take_signature
 from .transport import remember_transport
+from .watchdog import Watchdog
 
 _MAX_CHECKED = 1024
 """Connections whose checks are remembered."""
@@ -31,13 +32,17 @@ class ConnectionMiddleware:
         settings: ``host`` and ``hosts``.
         exposure: Updated with each connection.
         mount: Updated with the prefix under which the app is served.
+        watchdog: Started by the first connection over a network: only then the event loop runs all the time.
     """
 
-    def __init__(self, app: ASGIApp, settings: Settings, exposure: Exposure, mount: MountPoint) -> None:
+    def __init__(
+        self, app: ASGIApp, settings: Settings, exposure: Exposure, mount: MountPoint, watchdog: Watchdog
+    ) -> None:
         self._app = app
         self._hosts = AllowedHosts(settings.hosts, settings.host)
         self._exposure = exposure
         self._mount = mount
+        self._watchdog = watchdog
         self._checked: set[tuple[object, ...]] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -56,6 +61,8 @@ class ConnectionMiddleware:
                 self._exposure.refused_hosts += 1
                 await _refuse(error, scope, receive, send)
                 return
+            if not is_in_process(scope):
+                self._watchdog.start()
             if connection is not None:
                 if len(self._checked) >= _MAX_CHECKED:
                     self._checked.clear()

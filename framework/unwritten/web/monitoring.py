@@ -1,29 +1,51 @@
-"""``/health`` and ``/metrics``: whether the app can generate and store pages, and its counters for Prometheus."""
+"""``/health`` and ``/metrics``: whether the app can do its work, and its state and counters for Prometheus."""
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import importlib.util
+import shutil
+import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from unwritten_engine import EngineError
 
-from ..core.errors import UnwrittenError
+from ..core.errors import StoreFull, UnwrittenError
+from ..core.process import max_descriptors, num_descriptors, resident_bytes
 from ..core.settings import OWNER_VARIABLE
 from ..generation.metrics import Histogram
 from ..security.headers import NO_STORE
 from .site import GetSite, Site
 
 WRITE_TIMEOUT = 2.0
-"""Seconds after which a database that does not respond counts as not writable."""
+"""Seconds after which a database or disk that does not respond counts as not writable."""
+
+LOW_DISK_BYTES = 256 * 1024 * 1024
+"""Free space of the database's disk below which the app is degraded."""
+
+MAX_FAILURES = 3
+"""How often in a row the engine may fail until the app is degraded."""
+
+MAX_DESCRIPTOR_SHARE = 0.9
+"""Share of the allowed file descriptors above which the app is degraded."""
+
+STALL_MEMORY = 60.0
+"""Seconds for which the app is degraded after its event loop was blocked."""
 
 _CACHE_SECONDS = 1.0
 """Seconds for which a health check is reused, so that frequent requests cost nothing."""
+
+_PROBE_BYTES = 64 * 1024
+"""Bytes that are written to see whether the disk is full. SQLite writes about as much for a page."""
+
+StoreState: TypeAlias = Literal["writable", "read only", "full", "not writable"]
 
 
 class Health:
@@ -34,13 +56,16 @@ class Health:
         self._started_at = time.monotonic()
         self._checked_at = float("-inf")
         self._values: dict[str, Any] = {}
+        self._checking = asyncio.Lock()
+        self._stalls = (0, float("-inf"))
 
     async def respond(self, request: Request) -> Response:
-        """Respond with JSON: 200 if pages can be generated and stored, otherwise 503."""
-        now = time.monotonic()
-        if now - self._checked_at > _CACHE_SECONDS:
-            self._checked_at, self._values = now, await self._check()
-        return JSONResponse(self._values, 200 if self._values["status"] == "ok" else 503, NO_STORE)
+        """Respond with JSON. The status is 503 if this process should get no requests, otherwise 200."""
+        async with self._checking:
+            if time.monotonic() - self._checked_at > _CACHE_SECONDS:
+                self._values = await self._check()
+                self._checked_at = time.monotonic()
+        return JSONResponse(self._values, 503 if self._values["status"] in {"failing", "draining"} else 200, NO_STORE)
 
     async def _check(self) -> dict[str, Any]:
         try:
@@ -48,29 +73,93 @@ class Health:
         except (UnwrittenError, EngineError):
             # The message may name files, so it belongs in the log only.
             return {"status": "failing", "reason": "The app cannot start. Its log has the reason."}
+        store, disk_free = await store_state(site), free_disk_bytes(site)
+        descriptors, max_open = num_descriptors(), max_descriptors()
+        problems = {
+            "store": store in {"full", "not writable"},
+            "disk": disk_free is not None and disk_free < LOW_DISK_BYTES,
+            "unsaved_pages": len(site.jobs.unsaved) > 0,
+            "engine": site.metrics.failures_in_a_row >= MAX_FAILURES,
+            "descriptors": descriptors is not None and descriptors > MAX_DESCRIPTOR_SHARE * max_open,
+            "event_loop": self._has_stalled(site),
+            "broker": site.broker.state == "away",
+        }
+        failing = problems["store"]
         running, waiting = site.jobs.load
-        writable = site.settings.read_only or await _is_writable(site)
         about = site.engine.about
+        status = "failing" if failing else "degraded" if any(problems.values()) else "ok"
         return {
-            "status": "draining" if site.draining else "ok" if writable else "failing",
+            "status": "draining" if site.draining else status,
+            "problems": [name for name, found in problems.items() if found],
             "engine": about.engine,
             "model": about.model,
+            "engine_failures_in_a_row": site.metrics.failures_in_a_row,
             "running": running,
             "waiting": waiting,
             "sockets": len(site.sockets),
-            "store": "read only" if site.settings.read_only else "writable" if writable else "not writable",
+            "connections": site.metrics.connections,
+            "store": store,
+            "broker": site.broker.state,
+            "unsaved_pages": len(site.jobs.unsaved),
+            "disk_free_bytes": disk_free,
+            "descriptors": descriptors,
+            "max_descriptors": max_open,
+            "stalls": site.watchdog.stalls,
+            "longest_stall_seconds": round(site.watchdog.longest, 3),
+            "resident_bytes": resident_bytes(),
             "uptime_seconds": round(time.monotonic() - self._started_at, 1),
         }
 
+    def _has_stalled(self, site: Site) -> bool:
+        """True if the event loop was blocked within the last minute, as far as the checks have seen."""
+        known, at = self._stalls
+        if site.watchdog.stalls != known:
+            self._stalls = known, at = site.watchdog.stalls, time.monotonic()
+        return time.monotonic() - at < STALL_MEMORY
 
-async def _is_writable(site: Site) -> bool:
-    """True if the database accepts a transaction. An empty one takes the lock and writes nothing."""
+
+async def store_state(site: Site) -> StoreState:
+    """Return whether pages can be stored now.
+
+    An empty transaction takes the lock and writes nothing, so the disk is tried with a temporary file beside the
+    database: a real transaction would make all cached pages stale.
+    """
+    if site.settings.read_only:
+        return "read only"
     try:
         async with asyncio.timeout(WRITE_TIMEOUT):
             await site.store.database.write(lambda database: None)
+            return await asyncio.to_thread(_probe_disk, _folder(site))
+    except StoreFull:
+        return "full"
     except (UnwrittenError, TimeoutError):
-        return False
-    return True
+        return "not writable"
+
+
+def _probe_disk(folder: Path | None) -> StoreState:
+    """Write a temporary file. It has no name where the system allows that, so that nothing is left behind."""
+    if folder is None:
+        return "writable"
+    try:
+        with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
+            file.write(bytes(_PROBE_BYTES))
+    except OSError as error:
+        return "full" if error.errno in {errno.ENOSPC, errno.EDQUOT} else "not writable"
+    return "writable"
+
+
+def free_disk_bytes(site: Site) -> int | None:
+    """Return the free space of the disk with the database, or None if the database is elsewhere."""
+    folder = _folder(site)
+    try:
+        return None if folder is None else shutil.disk_usage(folder).free
+    except OSError:
+        return None
+
+
+def _folder(site: Site) -> Path | None:
+    location = site.store.database.location
+    return location.absolute().parent if isinstance(location, Path) else None
 
 
 async def metrics_endpoint(get_site: GetSite, request: Request) -> Response:
@@ -119,9 +208,37 @@ def metric_families(site: Site) -> Iterator[Any]:
     yield GaugeMetricFamily("unwritten_pages_running", "Pages that are being generated.", value=running)
     yield GaugeMetricFamily("unwritten_queue_length", "Pages that wait to be generated.", value=waiting)
     yield GaugeMetricFamily("unwritten_sockets", "Open live sockets.", value=len(site.sockets))
+    yield GaugeMetricFamily("unwritten_connections", "Open connections.", value=metrics.connections)
+    closed = [([reason], number) for reason, number in metrics.closed_connections.items()]
+    help = "Connections that were closed, by what the client was too slow with, or idle if there were too many."
+    yield _counter("connections_closed", help, ["reason"], closed)
+    yield from _state_families(site)
 
 
-def _counter(name: str, help: str, labels: list[str], values: Iterable[tuple[Sequence[str], int]]) -> Any:
+def _state_families(site: Site) -> Iterator[Any]:
+    """Yield the state of the engine, of the event loop and of what the process depends on."""
+    from prometheus_client.core import GaugeMetricFamily
+
+    metrics, watchdog, unsaved = site.metrics, site.watchdog, site.jobs.unsaved
+    yield _counter("engine_failures", "Regions that the engine could not write.", [], [([], metrics.engine_failures)])
+    yield _counter("event_loop_stalls", "How often the event loop was blocked.", [], [([], watchdog.stalls)])
+    yield _counter("event_loop_stall_seconds", "How long it was blocked in all.", [], [([], watchdog.total)])
+    gauges: dict[str, tuple[str, float | None]] = {
+        "engine_failures_in_a_row": ("Failures since the last page that was written.", metrics.failures_in_a_row),
+        "event_loop_longest_stall_seconds": ("The longest time that the event loop was blocked.", watchdog.longest),
+        "unsaved_pages": ("Finished pages that wait to be saved.", len(unsaved)),
+        "unsaved_bytes": ("Their size.", unsaved.size),
+        "disk_free_bytes": ("Free space of the disk with the database.", free_disk_bytes(site)),
+        "open_descriptors": ("Open files and connections.", num_descriptors()),
+        "max_descriptors": ("How many may be open.", max_descriptors()),
+        "resident_memory_bytes": ("Memory that the process has in use.", resident_bytes()),
+    }
+    for name, (help, value) in gauges.items():
+        if value is not None:
+            yield GaugeMetricFamily(f"unwritten_{name}", help, value=value)
+
+
+def _counter(name: str, help: str, labels: list[str], values: Iterable[tuple[Sequence[str], float]]) -> Any:
     from prometheus_client.core import CounterMetricFamily
 
     family = CounterMetricFamily(f"unwritten_{name}", help, labels=labels)

@@ -38,6 +38,7 @@ from .page_cache import PageCache
 from .page_handler import PageHandler
 from .socket_registry import LiveSockets
 from .template_globals import TemplateGlobals
+from .watchdog import Watchdog
 
 
 class Closable(Protocol):
@@ -58,6 +59,7 @@ class Site:
     engine: Engine
     owns_engine: bool
     exposure: Exposure
+    watchdog: Watchdog
     signer: Signer
     signed_links: SignedLinks
     store: PageStore
@@ -113,6 +115,7 @@ class Site:
 
     async def close(self) -> None:
         """Stop all work and close the store. Finished pages that are not stored yet get one last attempt."""
+        self.watchdog.stop()
         if self.prefetcher is not None:
             self.prefetcher.close()
         await self.updates.close()

@@ -63,7 +63,7 @@ async def test_drafts_are_skipped_while_one_is_formatted_and_the_last_frame_is_s
     for length in range(5):
         await region.formatter.show(text_frame(LONG + "x" * length))
         await wait_until(lambda: region.formatted)
-    assert region.shown == [] and region.job.state == "waiting", "nothing is shown before it is formatted"
+    assert region.shown == [] and not region.job.frame.text, "nothing is shown before it is formatted"
     region.go.set()
     await wait_until(lambda: len(region.shown) == 2)
     assert region.shown == [len(LONG), len(LONG) + 4]

@@ -15,6 +15,7 @@ from unwritten.security.exposure import Exposure
 from unwritten.security.signed_links import SCOPE_KEY
 from unwritten.security.trusted_proxies import TrustedProxiesMiddleware
 from unwritten.web.middleware import ConnectionMiddleware
+from unwritten.web.watchdog import Watchdog
 
 pytestmark = pytest.mark.anyio
 
@@ -24,10 +25,10 @@ class Connection:
 
     def __init__(self, **settings: Any) -> None:
         loaded = load_settings(settings, environment={})
-        self.exposure, self.mount = Exposure(loaded), MountPoint()
+        self.exposure, self.mount, self.watchdog = Exposure(loaded), MountPoint(), Watchdog()
         self.scopes: list[Scope] = []
         self.sent: list[Message] = []
-        self.middleware: ASGIApp = ConnectionMiddleware(self._app, loaded, self.exposure, self.mount)
+        self.middleware: ASGIApp = ConnectionMiddleware(self._app, loaded, self.exposure, self.mount, self.watchdog)
         if loaded.trusted_proxies:
             self.middleware = TrustedProxiesMiddleware(self.middleware, loaded.trusted_proxies)
 

@@ -1,0 +1,139 @@
+"""The watchdog: measures, counts and logs how long the event loop was blocked, and by what.
+
+A beat in the event loop is due ten times a second. A thread looks for beats that are late, and notes where the loop's
+thread is meanwhile. A process that does not run at all, because it was stopped or the laptop sleeps, is not blocked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+import threading
+import time
+import traceback
+from types import FrameType
+
+log = logging.getLogger("unwritten")
+
+STALL_SECONDS = 0.25
+"""How late a beat must be to count as a stall."""
+
+HANG_SECONDS = 10.0
+"""After how many seconds a stall is logged although it has not ended."""
+
+LOG_SECONDS = 60.0
+"""Seconds in which one stall is logged. The others are counted."""
+
+_BEAT_SECONDS = 0.1
+_LOOK_SECONDS = 0.05
+
+
+class Watchdog:
+    """Watches one event loop.
+
+    Attributes:
+        stalls: How often the loop was blocked for more than ``STALL_SECONDS``.
+        longest: The longest stall, in seconds.
+        total: All stalls together, in seconds.
+    """
+
+    def __init__(self) -> None:
+        self.stalls = 0
+        self.longest = 0.0
+        self.total = 0.0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread_id = 0
+        self._clock_id: int | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._stopped = threading.Event()
+        self._beat_at = self._beat_processor = 0.0
+        self._seen = 0.0  # seconds without a beat in which the watching thread ran
+        self._stack = ""
+        self._logged_at = float("-inf")
+        self._unlogged = 0
+
+    def start(self) -> None:
+        """Watch the running event loop, unless that is watched already."""
+        loop = asyncio.get_running_loop()
+        if self._loop is loop:
+            return
+        self.stop()
+        self._loop, self._stopped = loop, threading.Event()
+        self._thread_id = threading.get_ident()
+        get_clock_id = getattr(time, "pthread_getcpuclockid", None)  # not on Windows and macOS
+        self._clock_id = get_clock_id(self._thread_id) if get_clock_id else None
+        self._beat_at, self._beat_processor = time.monotonic(), self._processor_seconds()
+        self._timer = loop.call_later(_BEAT_SECONDS, self._beat)
+        threading.Thread(target=self._watch, args=[loop, self._stopped], name="unwritten-watchdog", daemon=True).start()
+
+    def stop(self) -> None:
+        """Stop watching. Call it in the event loop's thread, or after the loop has ended."""
+        self._stopped.set()
+        if self._timer is not None:
+            self._timer.cancel()
+        self._loop = self._timer = None
+
+    # -- in the event loop ------------------------------------------------------------------------------------
+
+    def _beat(self) -> None:
+        now, processor = time.monotonic(), self._processor_seconds()
+        late = now - self._beat_at - _BEAT_SECONDS
+        if late > STALL_SECONDS:
+            # While a C function holds the interpreter, the watching thread does not run. Then the processor's clock
+            # tells a stall from a process that was stopped.
+            seconds = min(late, max(self._seen, processor - self._beat_processor))
+            if seconds > STALL_SECONDS:
+                self._count(seconds)
+        self._beat_at, self._beat_processor, self._seen, self._stack = now, processor, 0.0, ""
+        assert self._loop is not None
+        self._timer = self._loop.call_later(_BEAT_SECONDS, self._beat)
+
+    def _count(self, seconds: float) -> None:
+        self.stalls += 1
+        self.longest = max(self.longest, seconds)
+        self.total += seconds
+        now = time.monotonic()
+        if now - self._logged_at < LOG_SECONDS:
+            self._unlogged += 1
+            return
+        more = f" {self._unlogged} more stalls before it were not logged." if self._unlogged else ""
+        self._logged_at, self._unlogged = now, 0
+        log.warning(
+            "The event loop was blocked for %.2f s: no request was answered meanwhile.%s%s", seconds, more, self._stack
+        )
+
+    # -- in the watching thread -------------------------------------------------------------------------------
+
+    def _watch(self, loop: asyncio.AbstractEventLoop, stopped: threading.Event) -> None:
+        last, hanging = time.monotonic(), 0.0
+        while not stopped.wait(_LOOK_SECONDS):
+            now = time.monotonic()
+            if not loop.is_running():
+                if loop.is_closed():
+                    return
+                last, self._seen = now, 0.0
+                continue
+            beat_at = self._beat_at
+            late = now - beat_at - _BEAT_SECONDS
+            if late > 0:
+                self._seen += min(
+                    now - last, late, 4 * _LOOK_SECONDS
+                )  # after a longer gap, this thread was stopped too
+                if late > STALL_SECONDS and not self._stack:
+                    self._stack = _describe(sys._current_frames().get(self._thread_id))
+                if self._seen > HANG_SECONDS and hanging != beat_at:
+                    hanging = beat_at
+                    log.error("The event loop has been blocked for %.0f s, and still is.%s", self._seen, self._stack)
+            last = now
+
+    def _processor_seconds(self) -> float:
+        """Return the processor time of the event loop's thread, or of the process where threads have no clock."""
+        return time.process_time() if self._clock_id is None else time.clock_gettime(self._clock_id)
+
+
+def _describe(frame: FrameType | None) -> str:
+    """Return the innermost calls of a thread, one per line."""
+    stack = traceback.extract_stack(frame) if frame is not None else []
+    calls = [f"{entry.filename}:{entry.lineno} in {entry.name}" for entry in stack if "/asyncio/" not in entry.filename]
+    return "".join(f"\n  {call}" for call in calls[-12:])
