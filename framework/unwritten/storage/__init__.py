@@ -1,1 +1,1 @@
-"""Storage: the SQLite database, pages and their versions, values, tables and migrations."""
+"""Storage: the database (SQLite or PostgreSQL), pages and their versions, values, tables and migrations."""

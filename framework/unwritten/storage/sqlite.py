@@ -327,12 +327,16 @@ class SQLiteDatabase(Database):
     def data_version(self) -> int:
         """Return a number that changes with every commit."""
         # SQLite counts the commits of other connections, so the number always comes from the same connection.
-        with self._version_lock, self.translated_errors():
-            if self._closed:
-                raise StoreError(f"The database {self.path} has been closed.")
-            if self._version_reader is None:
-                self._version_reader = self._connect_reader()
-            return self._version_base + int(self._version_reader.execute("PRAGMA data_version").fetchone()[0])
+        with self._version_lock:
+            reader = self._version_reader
+            if reader is None:
+                if self._closed:
+                    raise StoreError(f"The database {self.path} has been closed.")
+                reader = self._version_reader = self._connect_reader()
+            try:
+                return self._version_base + int(reader.execute("PRAGMA data_version").fetchone()[0])
+            except sqlite3.Error as error:
+                raise self.store_error(error) from error
 
     # -- the file -----------------------------------------------------------------------------------------
 
@@ -350,6 +354,7 @@ class SQLiteDatabase(Database):
             self._closed = True
             if self._version_reader is not None:
                 self._version_reader.close()
+                self._version_reader = None
         self._readers.close()
         if self._writer is not None:
             self._writer.close()

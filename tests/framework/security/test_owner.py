@@ -15,7 +15,8 @@ from tests.support.servers import wait_for
 from unwritten import App
 from unwritten.core.errors import BadSetting
 from unwritten.security.owner import Owner
-from unwritten_engine import GenerationFailed, scripted
+from unwritten_engine import scripted
+from unwritten_engine.errors import GenerationFailed
 
 pytestmark = pytest.mark.timeout(30)
 
