@@ -157,5 +157,3 @@ def test_an_action_that_redraws_an_unknown_region_is_rolled_back(tmp_path: Path)
         url = action_url(client.get("/notes").text, "/save")
         assert client.post(url, data={"text": "nowhere"}).status_code == 500
         assert notes.count() == 0
-
-
