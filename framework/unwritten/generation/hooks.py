@@ -25,7 +25,7 @@ from ..core.tracebacks import log_error
 from ..routing import page_function
 from ..routing.page_function import PageFunction
 from ..routing.patterns import PagePattern
-from ..routing.reader import reading
+from ..routing.reader import no_visitor
 from ..routing.routes import PatternRoute
 from ..storage.database import Database
 from ..storage.transactions import function_transaction
@@ -187,7 +187,7 @@ class OnWrittenRunner:
             self._write_lock,
             function_transaction(self._database, function.name, is_async=function.is_async) as transaction,
         ):
-            with reading(None):  # it runs for no visitor, whoever has caused the page
+            with no_visitor():  # it runs for no visitor, whoever has caused the page
                 await function.run(arguments, None, None)
         for table in transaction.written:
             self._on_table_written(table)

@@ -22,7 +22,7 @@ from ..core.assets import asset_dir
 from ..core.errors import BadTemplate
 from ..formats.direction import text_direction
 from ..formats.page import CanvasGroup
-from ..routing.reader import current_reader, template_reader
+from ..routing.reader import current_audience
 from .blocks import PLACEHOLDER, Blocks, RegionGroup, RegionNumbers, StateRegion, check_not_nested
 from .document import COLOPHON
 from .regions import PageView, Region
@@ -72,13 +72,13 @@ class Shell:
         if region.name not in self._context.blocks:
             return str(region)
         context = self._context.derived({region.name: region, "page": page})
-        token = current_reader.set(template_reader())
+        token = current_audience.set("everyone")
         try:
             return check_not_nested("".join(context.blocks[region.name][0](context)), region.name)
         except Exception as error:
             raise template_error(self._template.name or "?", error, f"the block {region.name!r}") from error
         finally:
-            current_reader.reset(token)
+            current_audience.reset(token)
 
 
 class Templates:
@@ -165,7 +165,7 @@ class Templates:
             context.blocks, page, regions, frozenset(state_names) - _LAYOUT_BLOCKS, self._numbers, placeholders
         )
         context.blocks = blocks
-        token = current_reader.set(template_reader())
+        token = current_audience.set("everyone")
         try:
             html = blocks.insert_canvases("".join(template.root_render_func(context)))
         except BadTemplate:
@@ -173,7 +173,7 @@ class Templates:
         except Exception as error:
             raise template_error(name, error) from error
         finally:
-            current_reader.reset(token)
+            current_audience.reset(token)
         missing = [region for region in regions if region not in blocks.rendered]
         if missing:
             raise BadTemplate(

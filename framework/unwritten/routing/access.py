@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import anyio.from_thread
 from cachetools import TTLCache
 from starlette.responses import Response
 from starlette.routing import Match, Router
@@ -22,7 +23,7 @@ from starlette.types import ASGIApp, Message, Scope
 from ..core.errors import BadApp, BadURL
 from ..core.mount import MountPoint
 from ..core.paths import FRAMEWORK_PREFIX, page_key
-from .reader import Reader, current_reader, reading
+from .reader import audience, current_audience, current_connection, is_limited
 from .resolver import PageResolver
 from .routes import PageRequest, PageRoute
 
@@ -191,7 +192,7 @@ class PageAccess:
         known = self._known(origin)
         decision = identity(origin), key
         if decision not in known:
-            with reading(Reader(origin, is_deciding=True)):
+            with audience("nobody"):
                 known[decision] = await self.find(key, origin) is not None
         return known.get(decision, False)
 
@@ -204,28 +205,29 @@ class PageAccess:
         return self._has_middleware() or any(route.depends_on_visitor for route in self._pages)
 
     def readable_now(self, keys: Sequence[str]) -> set[str]:
-        """Return those of these keys whose pages may be listed by the running function; see ``current_reader``.
+        """Return those of these keys whose pages the running function may list; see ``reader``.
 
         Raises:
             BadApp: In an async function or a template, where the check cannot be awaited.
         """
-        reader = current_reader.get()
-        if reader is None or not self.is_restricted:
+        if not is_limited() or not self.is_restricted:
             return set(keys)
-        if reader.is_deciding:  # what the function returns is not shown
+        readers, connection = current_audience.get(), current_connection.get()
+        if readers == "nobody":
             return set()
-        origin = anonymous(reader.scope) if reader.is_shared else reader.scope
+        origin = connection if readers == "visitor" and connection is not None else anonymous(connection)
         decisions, reader_id = self._known(origin), identity(origin)
         known = {key: decisions.get((reader_id, key)) for key in keys if not self.is_open(key)}
         if None not in known.values():
             return {key for key in keys if known.get(key, True)}
-        if reader.loop is None or _is_in_loop():
+        try:
+            return anyio.from_thread.run(self.readable, keys, origin)
+        except RuntimeError:  # the function does not run in a thread of the server
             raise BadApp(
                 "This list of pages is limited to those that its reader may read, and an async function or a template "
                 "cannot wait for that check. Make it in a function without async and pass it to the template, or "
                 "write: await app.readable(app.site.store.recent(10), request)"
-            )
-        return asyncio.run_coroutine_threadsafe(self.readable(keys, origin), reader.loop).result()
+            ) from None
 
     # -- internal requests --------------------------------------------------------------------------------
 
@@ -279,14 +281,6 @@ class PageAccess:
         except Exception:  # the error handler has logged it, and Starlette raises it again
             return 500
         return status
-
-
-def _is_in_loop() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
 
 
 def identity(scope: Scope) -> bytes:

@@ -15,7 +15,7 @@ MAX_LISTED = 500
 
 
 class ReadableStore(PageStore):
-    """The stored pages, with lists for the current reader; see ``reader.current_reader``.
+    """The stored pages, with lists for the current reader; see ``routing.reader``.
 
     A page that is requested by its key is returned to everyone.
     """

@@ -1,56 +1,45 @@
-"""The reader: for whom the running code lists pages. A context variable holds it, also in the threads of functions."""
+"""The reader: for whom the running code lists pages. Context variables hold it, also in the threads of functions."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 from starlette.types import Scope
 
+Audience: TypeAlias = Literal["visitor", "everyone", "nobody"]
+"""Who sees the result of the running code: the visitor; everyone, as of a page function or a page's template; or nobody,
+because a page function is called only to decide whether the visitor may read the page."""
 
-@dataclass(frozen=True, slots=True)
-class Reader:
-    """Who sees the result of the running code.
+current_connection: ContextVar[Scope | None] = ContextVar("unwritten_connection", default=None)
+"""The connection that is being handled. None: the code runs for no visitor, as in a script, a command or a hook."""
 
-    Attributes:
-        scope: A connection of the visitor.
-        loop: The event loop of the app, for code that runs in a thread. None: it cannot wait for the loop.
-        is_shared: True if all visitors see the result, as in a page function or a page's template.
-        is_deciding: True if nobody sees the result: the function is called to decide whether the visitor may read.
-    """
-
-    scope: Scope
-    loop: asyncio.AbstractEventLoop | None = None
-    is_shared: bool = False
-    is_deciding: bool = False
-
-
-current_reader: ContextVar[Reader | None] = ContextVar("unwritten_reader", default=None)
-"""The reader. None: the code runs for no visitor, as in a script, a command or a hook, and may list all pages."""
+current_audience: ContextVar[Audience] = ContextVar("unwritten_audience", default="visitor")
 
 
 @contextmanager
-def reading(reader: Reader | None) -> Iterator[None]:
-    """Run the code inside this context for a reader."""
-    token = current_reader.set(reader)
+def audience(audience: Audience) -> Iterator[None]:
+    """Run the code inside this context for an audience."""
+    token = current_audience.set(audience)
     try:
         yield
     finally:
-        current_reader.reset(token)
+        current_audience.reset(token)
 
 
-def page_reader(scope: Scope) -> Reader:
-    """Return the reader of a page function. All visitors see the page, unless it is called to decide about access."""
-    current = current_reader.get()
-    if current is not None and current.is_deciding:
-        return current
-    return Reader(scope, asyncio.get_running_loop(), is_shared=True)
+@contextmanager
+def no_visitor() -> Iterator[None]:
+    """Run the code inside this context for no visitor, so that it may list all pages."""
+    token = current_connection.set(None)
+    try:
+        with audience("visitor"):
+            yield
+    finally:
+        current_connection.reset(token)
 
 
-def template_reader() -> Reader:
-    """Return the reader of a page's template. All visitors see the page."""
-    current = current_reader.get()
-    return Reader(current.scope if current is not None else {}, is_shared=True)
+def is_limited() -> bool:
+    """True if lists of pages have only those that their reader may read."""
+    return current_connection.get() is not None or current_audience.get() != "visitor"

@@ -50,5 +50,5 @@ class Exposure:
 
     def observe(self, scope: Scope) -> None:
         """Mark the app as public if this connection may not be the owner's."""
-        if not self.is_public and not self.owner.owns(scope):
+        if not self.owner.owns(scope):
             self.is_public = True

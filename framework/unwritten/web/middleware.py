@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -11,7 +9,7 @@ from ..core.errors import BadURL
 from ..core.mount import MountPoint
 from ..core.settings import Settings
 from ..routing.access import ACCESS_CHECK
-from ..routing.reader import Reader, current_reader
+from ..routing.reader import current_connection
 from ..security.client_address import FORWARDING_HEADERS, is_in_process
 from ..security.exposure import Exposure
 from ..security.hosts import AllowedHosts
@@ -72,17 +70,18 @@ class ConnectionMiddleware:
             if response is not None:
                 await response(scope, receive, send)
                 return
-        self._exposure.observe(scope)
+        if not self._exposure.is_public:
+            self._exposure.observe(scope)
         if scope.get("root_path", "") != self._mount.root_path:
             self._mount.update(scope.get("root_path", ""))
         remember_transport(scope, receive)
         if scope["type"] == "http" and SIGNATURE_MARK in scope["query_string"]:
             scope = take_signature(scope)
-        token = current_reader.set(Reader(scope, asyncio.get_running_loop()))
+        token = current_connection.set(scope)
         try:
             await self._app(scope, receive, send)
         finally:
-            current_reader.reset(token)
+            current_connection.reset(token)
 
 
 def _direct_connection(scope: Scope) -> tuple[object, ...] | None:

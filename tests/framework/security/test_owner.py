@@ -21,6 +21,7 @@ from unwritten_engine.errors import GenerationFailed
 pytestmark = pytest.mark.timeout(30)
 
 KEY = "/wiki/Tea"
+SOCKET = f"ws://127.0.0.1{LIVE}"
 
 
 def local(app: App, **headers: str) -> TestClient:
@@ -113,7 +114,7 @@ def test_visitors_see_a_number_and_the_owner_the_text_of_an_error(
     owner = {"authorization": f"Bearer {app.owner.token}"}
     with local(app) as client:
         assert client.get(KEY).status_code == 200
-        with client.websocket_connect(LIVE) as visitor, client.websocket_connect(LIVE, headers=owner) as ours:
+        with client.websocket_connect(SOCKET) as visitor, client.websocket_connect(SOCKET, headers=owner) as ours:
             watch(visitor, KEY)
             watch(ours, KEY)
             heard, last = until(visitor, type="page", state="failed"), until(ours, type="page", state="failed")[-1]
@@ -132,7 +133,7 @@ def test_the_path_of_the_database_is_not_shown(tmp_path: Path) -> None:
             client.get(f"/_unwritten/history?page={KEY}"),
             client.get(f"/_unwritten/box/state?page={KEY}&region=body"),
         ]
-        with client.websocket_connect(LIVE) as ws:
+        with client.websocket_connect(SOCKET) as ws:
             watch(ws, KEY)
             told = ws.receive_json()
         for text in (*(answer.text for answer in answers), json.dumps(told)):
