@@ -26,14 +26,14 @@ from unwritten_engine.cleaning import clean_engine
 
 from ..broker.base import RELEASED, Broker, BrokerListener, Command, Feed, Lease
 from ..broker.local import LOCAL_LEASE, LocalBroker
-from ..core.errors import BrokerAway, Busy, EditConflict, PageFailed, StoreError, StoreReadOnly
+from ..core.errors import BrokerAway, Busy, EditConflict, StoreError, StoreReadOnly
 from ..core.incidents import report_to_visitor
 from ..core.settings import Settings
 from ..storage.database import LOCK_TIMEOUT
 from ..storage.pages import PageStore
 from ..storage.records import StoredCanvas
 from .page_job import ABANDONED, SHUTDOWN, CancelReason, JobObserver, PageJob, Subscriber, TextCheck
-from .shared_jobs import PublishedJob, adopt, finished_canvases, show_frames
+from .shared_jobs import PublishedJob, adopt, finished_canvases, restore_region, show_frames
 from .unsaved_pages import UnsavedPages
 
 WrittenCallback: TypeAlias = Callable[[PageJob], Awaitable[None]]
@@ -527,8 +527,7 @@ class JobQueue(BrokerListener):
         for name, canvas in finished_canvases(lease.partial_results).items():
             region_job = job.regions.get(name)
             if region_job is not None and region_job.state != "written":
-                with contextlib.suppress(PageFailed):
-                    region_job.roll_back(canvas)
+                restore_region(region_job, canvas)
         with contextlib.suppress(StoreError):  # saving notices what is stored
             job.set_base(self._store.get(job.key))
         self._enqueue(job, lease)
