@@ -43,7 +43,7 @@ class Settings(BaseModel):
     engine: str = Field(
         default="auto",
         description="Engine: auto, embedded, diffusion, a .gguf file, a recorded .tape, hf:OWNER/REPO/FILE.gguf, or "
-        "the URL of a model server.",
+        "the URL of a model server or an engine server (ws://HOST:PORT).",
     )
     model: str = Field(
         default="", description="The engine's model: a name on its server, or a folder or OWNER/REPO for diffusion."
