@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import sqlite_utils
 from click.testing import CliRunner
-from tests.support.apps import browser, make_wiki, tables, write
+from tests.support.apps import browser, database_file, make_wiki, tables, write
 from tests.support.urls import url_vectors
 
 from unwritten.cli.main import main
@@ -38,7 +38,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         client.post("/_unwritten/rewrite", data={"page": "/wiki/Tower"})
         write(client, "/wiki/Tower")
         write(client, "/wiki/Sea")
-    return app.database
+    return database_file(app)
 
 
 @pytest.fixture
