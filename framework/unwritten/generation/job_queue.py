@@ -289,12 +289,15 @@ class JobQueue:
         """Save a finished page. While the store fails, the job stays in the queue, and saving is retried."""
         page = job.page_to_store()
         attempt = 0
+        is_outdated = False
         while job.stored is None:
             try:
+                if is_outdated:
+                    job.rebase(self._store.get(job.key))
+                    page, is_outdated = job.page_to_store(), False
                 job.stored = await self._store.save(page)
             except EditConflict:  # another process has saved a newer version
-                job.rebase(self._store.get(job.key))
-                page = job.page_to_store()
+                is_outdated = True
             except StoreError as error:
                 log.error("%s could not be stored: %s", job.key, error)
                 job.finish("written", f"Not saved yet: {error}")
