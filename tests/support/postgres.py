@@ -63,7 +63,7 @@ class PostgresServer:
         }
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         with open(f"{self._folder}/log", "ab") as log:
-            self._process = subprocess.Popen(
+            self._process = subprocess.Popen[bytes](
                 [_binary("postgres"), "-D", self._data, *options],
                 stdout=log,
                 stderr=log,

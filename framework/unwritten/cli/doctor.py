@@ -30,6 +30,7 @@ from ..formats.page import Canvas
 from ..formats.registry import supports
 from ..generation.page_job import Subscriber
 from ..security.exposure import Exposure
+from ..storage.location import parse_location
 from ..storage.pages import PageStore
 from ..testing.asgi_client import request, running
 from ..testing.scripted_engine import answers
@@ -225,7 +226,8 @@ class _Checkup:
         values = [(setting, getattr(settings, setting.name)) for setting in SETTINGS]
         changed = [(setting, value) for setting, value in values if value != setting.default]
         for setting, value in changed:
-            yield f"note  {setting.variable} is set: {mask_keys(str(value))}"
+            shown = str(parse_location(value)) if setting.name == "database" else str(value)  # without a password
+            yield f"note  {setting.variable} is set: {mask_keys(shown)}"
         if not changed:
             yield "ok    all at their defaults; no UNWRITTEN_* variable is set"
         for name in sorted(SECRETS & os.environ.keys()):

@@ -382,20 +382,23 @@ class JobQueue(BrokerListener):
         """Save a finished page. While the store fails, the job stays in the queue, and saving is retried."""
         page = await job.prepare_to_store()
         attempt = 0
+        is_outdated = False
         while job.stored is None:
             if not await self._has_lease(job):
                 self._follow_soon(job)
                 return
             try:
+                if is_outdated:
+                    current = self._store.get(job.key)
+                    if job.change.base is None and adopt(job, current):
+                        job.finish("written", "")
+                        self._remove(job)
+                        return
+                    job.rebase(current)
+                    page, is_outdated = await job.prepare_to_store(), False
                 job.stored = await self._store.save(page)
             except EditConflict:  # another process has saved a newer version
-                current = self._store.get(job.key)
-                if job.change.base is None and adopt(job, current):
-                    job.finish("written", "")
-                    self._remove(job)
-                    return
-                job.rebase(current)
-                page = await job.prepare_to_store()
+                is_outdated = True
             except StoreError as error:
                 self.unsaved.add(job, error)
                 message = report_to_visitor(log, f"Saving {job.key}", error)

@@ -169,7 +169,7 @@ class PageResolver:
             page,
             route,
             request,
-            Linker(url.key, links, self._store.exists, self._sign, self._mount.prefix, self._no_pages),
+            Linker(url.key, links, self._store.known_to_exist, self._sign, self._mount.prefix, self._no_pages),
             frozenset(tracker.tables),
             frame_src(page.embeds, request.headers.get("host"), self._mount.root_path) if page.embeds else "",
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections import deque
@@ -35,6 +36,7 @@ class ConnectionPool(Generic[C]):
         self._name = name
         self._timeout = timeout
         self._idle: deque[C] = deque()  # its pop and append are atomic, so the fast path needs no lock
+        self._reserved: deque[C] = deque()  # for threads that wait, which would otherwise never win against others
         self._changed = threading.Condition()
         self._open = 0
         self._waiting = 0
@@ -58,12 +60,15 @@ class ConnectionPool(Generic[C]):
 
     def _borrow_new(self) -> C:
         end = time.monotonic() + self._timeout
+        has_waited = False
         with self._changed:
             self._waiting += 1
             try:
                 while True:
                     if self._closed:
                         raise StoreError(f"The database {self._name} has been closed.")
+                    if self._reserved and (has_waited or len(self._reserved) >= self._waiting):
+                        return self._reserved.pop()
                     if self._idle:
                         return self._idle.pop()
                     if self._open < self._size:
@@ -74,8 +79,12 @@ class ConnectionPool(Generic[C]):
                             f"All {self._size} connections to the database {self._name} are in use. Try again in a "
                             "moment."
                         )
+                    has_waited = True
             finally:
                 self._waiting -= 1
+                while len(self._reserved) > self._waiting:
+                    self._idle.append(self._reserved.pop())
+                    self._changed.notify()
         try:
             return self._connect()
         except BaseException:
@@ -90,7 +99,10 @@ class ConnectionPool(Generic[C]):
             self.drop_idle()
         elif self._waiting:
             with self._changed:
-                self._changed.notify()
+                if self._waiting > len(self._reserved):
+                    with contextlib.suppress(IndexError):
+                        self._reserved.append(self._idle.pop())
+                        self._changed.notify()
 
     def discard(self, connection: C) -> None:
         """Close a borrowed connection, because it is broken."""
@@ -110,6 +122,8 @@ class ConnectionPool(Generic[C]):
         """Close all connections. Borrowed ones are closed when they are given back."""
         with self._changed:
             self._closed = True
+            self._idle.extend(self._reserved)
+            self._reserved.clear()
             self._changed.notify_all()
         self.drop_idle()
 

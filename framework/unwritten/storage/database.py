@@ -39,15 +39,19 @@ class Cursor(Protocol):
     @property
     def rowcount(self) -> int:
         """The number of changed rows."""
+        ...
 
     def fetchone(self) -> Any:
         """Return the next row, or None."""
+        ...
 
     def fetchall(self) -> list[Any]:
         """Return all further rows."""
+        ...
 
     def __iter__(self) -> Iterator[Any]:
         """Iterate over the rows."""
+        ...
 
 
 class Connection(ABC):
@@ -101,13 +105,12 @@ class Connection(ABC):
 
 
 class WriteTransaction(ABC):
-    """A transaction that holds the write lock, so what it has read is still current when it writes.
+    """A transaction that holds the write lock, so what it has read is still current when it writes."""
 
-    Attributes:
-        connection: Executes its statements.
-    """
-
-    connection: Connection
+    @property
+    @abstractmethod
+    def connection(self) -> Connection:
+        """Executes the statements of the transaction."""
 
     @abstractmethod
     def commit(self) -> None:

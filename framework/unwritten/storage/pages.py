@@ -6,13 +6,14 @@ A page is written in one transaction, so a reader sees a whole version or none o
 from __future__ import annotations
 
 import json
+import logging
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import cast
 
-from ..core.errors import EditConflict
+from ..core.errors import EditConflict, StoreError
 from ..formats.links import Link, title_from_key
 from .database import ALL_ROWS, Connection, insert_row_with_id, insert_rows
 from .location import Location
@@ -20,6 +21,8 @@ from .open import open_database
 from .records import UNOPENED, Change, ChangeKind, PageSummary, PageWrite, Provenance, StoredCanvas, StoredPage, Version
 from .search import index_page, search_pages, unindex_page
 from .values import delete_values, save_values
+
+log = logging.getLogger("unwritten")
 
 _MAX_PARAMETERS = 500
 """Maximum number of parameters in one query. SQLite has a limit."""
@@ -179,6 +182,17 @@ class PageStore:
             marks = ",".join("?" * len(part))
             found.update(key for (key,) in self._read(f"SELECT key FROM pages WHERE key IN ({marks})", part))  # noqa: S608
         return found
+
+    def known_to_exist(self, keys: Collection[str]) -> set[str]:
+        """Return keys like ``exists``, or none while the database cannot be read.
+
+        A page that is being generated must not fail because it is not known which of its links are written.
+        """
+        try:
+            return self.exists(keys)
+        except StoreError as error:
+            log.debug("It is not known which pages are written: %s", error)
+            return set()
 
     def count(self) -> int:
         """Return the number of stored pages."""

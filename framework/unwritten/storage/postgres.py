@@ -462,12 +462,16 @@ class _Transaction(WriteTransaction):
     def __init__(
         self, database: PostgresDatabase, connection: PostgresConnection, commit_timeout: float | None
     ) -> None:
-        self.connection: PostgresConnection = connection
+        self._connection = connection
         self._database = database
         self._commit_timeout = commit_timeout
 
+    @property
+    def connection(self) -> PostgresConnection:
+        return self._connection
+
     def commit(self) -> None:
-        database, connection = self._database, self.connection
+        database, connection = self._database, self._connection
         try:
             if connection.raw.info.transaction_status != pq.TransactionStatus.INTRANS:
                 # The server would roll back without an error.
@@ -489,11 +493,11 @@ class _Transaction(WriteTransaction):
             database._end(connection)
 
     def rollback(self) -> None:
-        self._database._end(self.connection)
+        self._database._end(self._connection)
 
     def interrupt(self) -> None:
         with contextlib.suppress(psycopg.Error):
-            self.connection.raw.cancel_safe(timeout=2)
+            self._connection.raw.cancel_safe(timeout=2)
 
 
 def is_event_loop() -> bool:

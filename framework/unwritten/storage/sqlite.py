@@ -93,10 +93,14 @@ class _Transaction(WriteTransaction):
     """
 
     def __init__(self, raw: sqlite3.Connection, timer: SQLTimer | None, *, owned: bool) -> None:
-        self.connection = SQLiteConnection(raw)
+        self._connection = SQLiteConnection(raw)
         self._raw = raw
         self._timer = timer
         self._owned = owned
+
+    @property
+    def connection(self) -> SQLiteConnection:
+        return self._connection
 
     def commit(self) -> None:
         try:

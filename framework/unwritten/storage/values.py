@@ -155,7 +155,7 @@ def save_values(connection: Connection, page: int, version: int) -> None:
            FROM canvases c JOIN versions v ON v.id = c.version WHERE v.id = ? AND c.schema <> ''""",
         (version,),
     ).fetchall()
-    values = [dict(zip(columns, row, strict=True)) for row in rows]
+    values: list[dict[str, Any]] = [dict(zip(columns, row, strict=True)) for row in rows]
     insert_rows(connection, "canvas_values", [value for value in values if _is_json(value["value"])])
 
 

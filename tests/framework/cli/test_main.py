@@ -251,7 +251,9 @@ def test_doctor_takes_a_model_and_options_and_hides_keys(monkeypatch: pytest.Mon
     assert result.exit_code == 1 and "FAULT 'threads' is not an option of an engine. Write name=value" in result.output
     monkeypatch.setenv("UNWRITTEN_ENGINE_OPTIONS", "key=sk-123 retries=0")
     monkeypatch.setenv("UNWRITTEN_API_KEY", "sk-456")
+    monkeypatch.setenv("UNWRITTEN_DATABASE", "postgresql://ada:sk-789@127.0.0.1:1/wiki")
     result = unwritten("doctor", "--no-engine")
+    assert "UNWRITTEN_DATABASE is set: postgresql://ada@127.0.0.1:1/wiki" in result.output
     assert "UNWRITTEN_ENGINE_OPTIONS is set: key=… retries=0" in result.output
     assert "UNWRITTEN_API_KEY is set; it is not shown" in result.output
     assert "sk-" not in result.output

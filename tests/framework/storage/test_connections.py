@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from tests.support.servers import wait_for
 
 from unwritten.core.errors import StoreError
 from unwritten.storage.connection_pool import ConnectionPool
@@ -93,3 +94,23 @@ def test_a_failed_connection_frees_its_place_and_a_full_pool_is_an_error() -> No
     assert pool.num_open == 0 and pool.borrow() == "connection"
     with pytest.raises(StoreError, match=r"All 1 connections to the database pages.db are in use"):
         pool.borrow()
+
+
+def test_a_waiting_thread_gets_the_next_connection_before_busy_ones() -> None:
+    pool = ConnectionPool(object, lambda connection: None, 1, "pages.db", timeout=5)
+    order: list[str] = []
+    first = pool.borrow()
+
+    def wait() -> None:
+        connection = pool.borrow()
+        order.append("the waiting thread")
+        pool.give_back(connection)
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    wait_for(lambda: pool._waiting == 1)
+    pool.give_back(first)
+    pool.borrow()
+    order.append("this thread")
+    thread.join(5)
+    assert order == ["the waiting thread", "this thread"]

@@ -234,7 +234,7 @@ def test_a_page_that_is_generated_while_the_server_is_away_is_stored_later(
     postgres: PostgresServer, url: PostgresURL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("unwritten.generation.job_queue._STORE_RETRY_SECONDS", (0.1,))
-    engine = scripted(LIGHTHOUSE, delay=0.02)
+    engine = scripted(LIGHTHOUSE, delay=0.03)  # a second for a page
     with browser(make_wiki(tmp_path, engine, database=url.secret)) as client:
         write(client, "/wiki/Tower")
         wait_for(lambda: "bright" in client.get("/wiki/Tower").text and not client.app.site.jobs.get("/wiki/Tower"))  # type: ignore[attr-defined]

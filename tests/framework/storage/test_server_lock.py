@@ -76,8 +76,6 @@ def test_apps_of_one_process_share_the_lock(location: Location, setting: str) ->
     with pytest.raises(AssertionError), other_server(setting):
         pass
     one.close()
-    with other_server(setting):
-        pass
 
 
 def test_an_app_is_not_served_twice_but_read_beside_its_server(tmp_path: Path) -> None:

@@ -130,11 +130,11 @@ def test_a_page_function_is_tracked_and_must_not_write(database: Database) -> No
 def test_a_locked_database_is_an_error(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("unwritten.storage.sqlite.LOCK_TIMEOUT", 0.05)
     monkeypatch.setattr("unwritten.storage.postgres.LOCK_TIMEOUT", 0.05)
-    other = open_database(database.location)
-    held = other.begin()
-    with table_access(Transaction(database, "post")), pytest.raises(StoreLocked, match="is locked by another pro"):
-        add(database, 1)
+    other = open_database(database.location)  # its connections have the short time-out
+    held = database.begin()
+    with table_access(Transaction(other, "post")), pytest.raises(StoreLocked, match="is locked by another pro"):
+        add(other, 1)
     held.rollback()
-    add(database, 1)
+    add(other, 1)
     assert rows(database) == [1]
     other.close()
