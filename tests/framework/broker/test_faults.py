@@ -199,6 +199,7 @@ def test_a_restart_of_the_broker_does_not_interrupt_a_page(server: RedisServer, 
         until(ws, type="frame", state="writing")
         server.stop()
         server.start()
+        wait_for(lambda: state_of(b) == "ok")
         third = threading.Thread(target=b.get, args=("/wiki/Third",))
         third.start()
         heard = until(ws, type="page", state="written")
