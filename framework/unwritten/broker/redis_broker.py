@@ -335,7 +335,7 @@ class RedisBroker:
             self.failed(error)
 
     def _report(self, error: BaseException) -> None:
-        reason = str(error) or "it does not respond"
+        reason = str(error).rstrip(".") or "it does not respond"
         log.warning(
             "The broker %s is away: %s. Pages that are being written are finished and stored, stored pages are served, "
             "and new pages are refused until it is back.",

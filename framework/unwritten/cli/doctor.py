@@ -22,6 +22,7 @@ from unwritten_engine.text_to_image import open_painter
 
 from .. import __version__
 from ..app.application import App
+from ..broker.open import shown_url
 from ..core.assets import HTMX, HTMX_VERSION, asset_dir, htmx_cache, htmx_copy
 from ..core.engine_options import engine_options, mask_keys, painter_options
 from ..core.errors import UnwrittenError
@@ -225,7 +226,8 @@ class _Checkup:
         values = [(setting, getattr(settings, setting.name)) for setting in SETTINGS]
         changed = [(setting, value) for setting, value in values if value != setting.default]
         for setting, value in changed:
-            yield f"note  {setting.variable} is set: {mask_keys(str(value))}"
+            shown = shown_url(value) if setting.name == "broker" else mask_keys(str(value))
+            yield f"note  {setting.variable} is set: {shown}"
         if not changed:
             yield "ok    all at their defaults; no UNWRITTEN_* variable is set"
         for name in sorted(SECRETS & os.environ.keys()):

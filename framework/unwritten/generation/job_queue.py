@@ -26,7 +26,7 @@ from unwritten_engine.cleaning import clean_engine
 
 from ..broker.base import RELEASED, Broker, BrokerListener, Command, Feed, Lease
 from ..broker.local import LOCAL_LEASE, LocalBroker
-from ..core.errors import BrokerAway, Busy, EditConflict, PageFailed, StoreError
+from ..core.errors import BrokerAway, Busy, EditConflict, StoreError
 from ..core.settings import Settings
 from ..storage.database import LOCK_TIMEOUT
 from ..storage.pages import PageStore
@@ -41,7 +41,7 @@ from .page_job import (
     Subscriber,
     TextCheck,
 )
-from .shared_jobs import PublishedJob, adopt, finished_canvases, show_frames
+from .shared_jobs import PublishedJob, adopt, finished_canvases, restore_region, show_frames
 
 WrittenCallback: TypeAlias = Callable[[PageJob], Awaitable[None]]
 """Called with a job whose page has just been stored, before the job is finished. It must not raise."""
@@ -533,8 +533,7 @@ class JobQueue(BrokerListener):
         for name, canvas in finished_canvases(lease.partial_results).items():
             region_job = job.regions.get(name)
             if region_job is not None and region_job.state != "written":
-                with contextlib.suppress(PageFailed):
-                    region_job.roll_back(canvas)
+                restore_region(region_job, canvas)
         with contextlib.suppress(StoreError):  # saving notices what is stored
             job.set_base(self._store.get(job.key))
         self._enqueue(job, lease)

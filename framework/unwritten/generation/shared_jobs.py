@@ -7,6 +7,7 @@ than a text of the model.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -103,7 +104,7 @@ def show_frames(job: PageJob, message: Mapping[str, Any]) -> None:
             region_job = job.regions.get(name)  # this visitor's page may have others
             if region_job is not None and region["number"] > region_job.number:
                 _show_region(region_job, region)
-    except (PageFailed, LookupError, TypeError, ValueError) as error:  # another version of the app, or of Unwritten
+    except (LookupError, TypeError, ValueError) as error:  # another version of the app, or of Unwritten
         log.warning("%s: a frame of another process cannot be shown: %s", job.key, error)
     job.notify()
 
@@ -111,7 +112,7 @@ def show_frames(job: PageJob, message: Mapping[str, Any]) -> None:
 def _show_region(region_job: RegionJob, region: Mapping[str, Any]) -> None:
     number = region["number"]
     if region["stored"]:
-        region_job.roll_back(StoredCanvas(**region["stored"]))
+        restore_region(region_job, StoredCanvas(**region["stored"]))
         region_job.number = number
         return
     text, unsettled, *rest = region["frame"]
@@ -134,13 +135,18 @@ def adopt(job: PageJob, stored: StoredPage | None) -> bool:
     canvases = stored.canvases if stored is not None else {}
     for name, region_job in job.regions.items():
         canvas = canvases.get(name)
-        if canvas is None or (region_job.state == "written" and region_job.frame.text == canvas.text):
-            continue
-        try:
-            region_job.roll_back(canvas)
-        except PageFailed:
-            return False
-    if stored is None or not job.regions.keys() <= canvases.keys():
+        if canvas is not None and (region_job.state, region_job.frame.text) != ("written", canvas.text):
+            restore_region(region_job, canvas)
+    if stored is None or any(
+        name not in canvases or region_job.state != "written" for name, region_job in job.regions.items()
+    ):
         return False
     job.stored = stored
     return True
+
+
+def restore_region(region_job: RegionJob, canvas: StoredCanvas) -> None:
+    """Show a finished canvas, unless it does not fit the region any more."""
+    if canvas.format == region_job.format.name:
+        with contextlib.suppress(PageFailed):  # its schema has changed since
+            region_job.roll_back(canvas)

@@ -158,6 +158,10 @@ class ActionHandler:
                     )
         except TimedOut as error:
             raise TimedOut(f"{error} All its changes were rolled back.") from None
+        except _SubmittedBeforeError:  # its changes were rolled back
+            previous = self._previous_response(submission)
+            assert previous is not None
+            return previous, (), set()
         return response, names, transaction.written
 
     def _response(self, result: object, route: ActionRoute, page: str) -> Response:
@@ -255,8 +259,16 @@ class _Submission:
         )
 
 
+class _SubmittedBeforeError(Exception):
+    """Another process has committed the same form while this one ran the function."""
+
+
 def _store_response(connection: sqlite3.Connection, submission: _Submission, response: Response) -> None:
     now = time.time()
+    same = (submission.action, submission.form_id, submission.content, now - RESPONSE_LIFETIME)
+    sql = "SELECT 1 FROM actions WHERE action = ? AND key = ? AND content = ? AND at > ?"
+    if connection.execute(sql, same).fetchall():
+        raise _SubmittedBeforeError
     connection.execute("DELETE FROM actions WHERE at < ?", (now - RESPONSE_LIFETIME,))
     connection.execute(
         "INSERT OR REPLACE INTO actions (action, key, content, answer, at) VALUES (?, ?, ?, ?, ?)",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,19 +17,21 @@ from tests.support.apps import (
     LIVE,
     follow,
     in_turn,
+    make_app,
     make_two,
     make_wiki,
     tables,
+    templates,
     until,
     until_over,
     watch,
     write,
 )
-from tests.support.forum import make_forum, send
+from tests.support.forum import THREAD, Post, make_forum, send
 from tests.support.html_checks import inner
 from tests.support.servers import wait_for
 
-from unwritten import App
+from unwritten import App, Page
 from unwritten.web.site import Site
 from unwritten_engine import Engine, Priority, Request
 from unwritten_engine.errors import GenerationFailed
@@ -352,6 +356,37 @@ def test_an_action_updates_the_open_pages_of_all_processes(serve: Serve) -> None
             assert shown(ws, "replies-1", "Because it is so.")["page"] == "/thread/1"
             until(ws, type="page", state="written")
     assert len(processes.requests) == 1
+
+
+def test_a_form_that_is_sent_to_several_processes_at_once_counts_once(serve: Serve) -> None:
+    processes = serve(make_slow_thread, "Words.")
+    url = re.search(r'action="(/thread/1/post[^"]*)"', processes.a.get("/thread/1").text)
+    assert url is not None
+    target, headers = html.unescape(url[1]), {"origin": "http://testserver"}
+    with ThreadPoolExecutor(4) as crowd:
+        sent = [
+            crowd.submit(client.post, target, data={"text": "Once."}, headers=headers)
+            for client in (processes.a, processes.b, processes.a, processes.b)
+        ]
+        assert [answer.result().status_code for answer in sent] == [303] * 4
+    assert next(iter(site_of(processes.a).tables)).count() == 1
+
+
+def make_slow_thread(home: Path, engine: Engine, **given: Any) -> App:
+    """Return a forum whose action takes a while before it writes."""
+    app = make_app(home, engine, folder=templates(home, thread=THREAD), **given)
+    posts = app.table(Post)
+
+    @app.page("/thread/{id}")
+    def thread(id: int) -> Page:
+        return Page("thread.html", title="Thread", id=id, posts=posts.select())
+
+    @app.action("/thread/{id}/post")
+    def post(id: int, text: str) -> None:
+        time.sleep(0.2)
+        posts.insert(Post(thread=id, text=text))
+
+    return app
 
 
 def test_a_write_outside_of_actions_updates_the_open_pages_of_all_processes(serve: Serve) -> None:
