@@ -172,7 +172,8 @@ class RemoteEngine:
             GenerationFailed: also if the connection was lost, or the server was away for too long.
         """
         call = _Call({"type": "generate", "request": encode_request(request)}, request)
-        opening, shown, repeated = len(request.prompt.opening), 0, False
+        opening = len(request.prompt.opening) if self._about.abilities.prefill else 0
+        shown, repeated = 0, False
         self._calls.add(call)
         try:
             while True:

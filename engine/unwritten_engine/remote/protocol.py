@@ -38,7 +38,7 @@ SUBPROTOCOL: Final = Subprotocol("unwritten.engine.1")
 TOKEN_VARIABLE: Final = "UNWRITTEN_ENGINE_TOKEN"  # noqa: S105 - a name, not a token
 """Environment variable with the token that the server requires and the client sends."""
 
-MAX_REQUEST_BYTES: Final = 32 * 1024 * 1024
+MAX_REQUEST_BYTES: Final = 16 * 1024 * 1024
 """Largest message of a client: a prompt with images."""
 
 MAX_FRAME_BYTES: Final = 16 * 1024 * 1024

@@ -174,6 +174,9 @@ class _Client:
         except InvalidMessage as error:
             log.warning("A client of the engine server was disconnected: %s", error)
             await self.websocket.close(_POLICY_VIOLATION, str(error)[:100])
+        except Exception:
+            log.exception("A client of the engine server was disconnected")
+            raise
         finally:
             tasks = [sender, *(call.task for call in self._calls.values() if call.task)]
             for task in tasks:
@@ -229,7 +232,7 @@ class _Client:
             result = encode_error(error)
         except Exception:
             log.exception("A request failed")
-            result = encode_error(GenerationFailed("The engine failed. The log of the engine server has the details."))
+            result = encode_error(_internal_error())
         self._finish(call, result)
 
     async def _generate(self, call: _Call) -> dict[str, Any] | None:
@@ -255,6 +258,9 @@ class _Client:
             self._engine.check(request)
         except EngineError as error:
             return {"type": "error", **encode_error(error)}
+        except Exception:
+            log.exception("A request could not be checked")
+            return {"type": "error", **encode_error(_internal_error())}
         return {"type": "ok"}
 
     def _cancel(self, number: int) -> None:
@@ -304,3 +310,7 @@ class _Client:
                 kind = "error" if "error" in call.result else "ok"
                 await self.websocket.send(encode({"type": kind, "id": number, **call.result}))
             self._remove(number)
+
+
+def _internal_error() -> GenerationFailed:
+    return GenerationFailed("The engine failed. The log of the engine server has the details.")

@@ -315,7 +315,7 @@ class Supervisor:
             slot.failures += 1
             code = child.process.returncode
             end = f"was killed by signal {-code}" if code < 0 else f"has ended with status {code}"
-            if slot.failures >= MAX_FAILURES:
+            if slot.failures >= MAX_FAILURES and not self._is_served_without(slot):
                 click.echo(f"{slot.name} {end}, {slot.failures} times in a row. Stopping.", err=True)
                 sys.exit(1)
             delay = 0.0 if slot.failures == 1 else min(30.0, 0.5 * 2**slot.failures)
@@ -324,6 +324,12 @@ class Supervisor:
             click.echo(f"{slot.name} (process {child.process.pid}) {end}. It is started {then}.", err=True)
         if now >= slot.start_at:
             slot.child = self._start(slot)
+
+    def _is_served_without(self, slot: _Slot) -> bool:
+        """True if other workers serve the app, as far as it can be served without this slot's process."""
+        others = [other.child for other in self._workers if other is not slot]
+        serving = any(child is not None and child.is_running and child.facts is not None for child in others)
+        return serving and slot is not self._engine
 
     # -- restarting and stopping --------------------------------------------------------------------------
 

@@ -68,11 +68,15 @@ class UnfinishedPages(JobObserver):
             resolver: Calls the page functions.
             repeats: True to continue until the server stops, because other processes may stop before.
         """
+        failed = False
         while not self._jobs.draining:
             try:
                 await self._resume(starter, resolver)
+                failed = False
             except StoreError as error:
-                log.warning("Unfinished pages cannot be continued: %s", error)
+                if not failed:
+                    log.warning("Unfinished pages cannot be continued at the moment: %s", error)
+                failed = True
             if not repeats:
                 return
             await asyncio.sleep(RESUME_SECONDS)

@@ -167,6 +167,18 @@ async def test_the_server_checks_requests() -> None:
     client.check(replace(ASK, schema={"type": "object"}))  # nothing answers: the request itself will be refused
 
 
+async def test_a_check_that_fails_itself_is_an_error_of_the_engine(caplog: pytest.LogCaptureFixture) -> None:
+    engine = scripted("Text.")
+    engine.check = lambda request: 1 / 0  # type: ignore[method-assign, assignment]
+    async with served(engine) as server:
+        client = await opened(server)
+        with pytest.raises(GenerationFailed, match="log of the engine server"):
+            client.check(ASK)
+        assert (await frames_of(client))[-1].text == "Text."
+        await client.close()
+    assert "ZeroDivisionError" in caplog.text
+
+
 async def test_a_check_while_the_server_is_away_does_not_block() -> None:
     async with served(scripted("Text.")) as server:
         client = await opened(server)
