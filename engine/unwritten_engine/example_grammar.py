@@ -17,6 +17,7 @@ _LATIN = "A-Za-z0-9àáâãäåæçèéêëìíîïñòóôõöøœùúûüßÁ�
 _SIGNS = "'’%&+$€£°–—-"
 _LINK = re.compile(r"\[\[[^\[\]\n]+\]\]")
 _SENTENCE = re.compile(r"(?<=[.!?])[\"”’)]?\s+(?=[^\sa-z])")
+_BLANK = re.compile(r"\n(?:[^\S\n]*+\n)++")
 _SPEAKER = re.compile(r"\*\*[^*\n]+:\*\* ")
 _LINE = {
     "heading": re.compile(r"#{1,6} "),
@@ -24,6 +25,8 @@ _LINE = {
     "step": re.compile(r"\d+[.)] "),
     "speech": _SPEAKER,
 }
+_LONGEST = 10_000
+"""In characters. Longer answers have no form that a grammar could keep a model to."""
 _SLACK = 1.6
 """Limit of a sentence's length, relative to the longest example. At the limit a model that is not finished runs words
 together, so the limit only catches endless sentences.
@@ -41,17 +44,18 @@ def grammar_from_examples(answers: Sequence[str], opening: str, end: str, subjec
             denied one character tends to use a look-alike.
 
     Returns:
-        GBNF, or None without examples, or if they are not prose (HTML, JSON, code, tables).
+        GBNF, or None without examples, or if one is empty, very long, or not prose (HTML, JSON, code, tables).
     """
     answers = [answer.strip() for answer in answers]
-    if not answers or any(_is_not_prose(answer) for answer in answers):
+    if not answers or any(not answer or len(answer) > _LONGEST or _is_not_prose(answer) for answer in answers):
         return None
     bodies = [_after_opening(answer, opening) for answer in answers]
-    kinds = [[kind for kind, _ in _blocks(answer)] for answer in answers]
-    open_kinds = [kind for kind, _ in _blocks(opening)] if opening.strip() else []
-    rules = _rules([text for answer in answers for _, text in _blocks(answer)], bodies, subject)
+    answer_blocks = [_blocks(answer) for answer in answers]
+    kinds = [[kind for kind, _ in blocks] for blocks in answer_blocks]
+    open_kinds = [kind for kind, _ in _blocks(opening[:_LONGEST])] if opening.strip() else []
+    rules = _rules([text for blocks in answer_blocks for _, text in blocks], bodies, subject)
     if all(kind == kinds[0] for kind in kinds) and _continues(open_kinds, kinds[0]):
-        blocks = _strict(answers, kinds[0])[max(0, len(open_kinds) - 1) :]
+        blocks = _strict(answer_blocks, kinds[0])[max(0, len(open_kinds) - 1) :]
         if open_kinds:
             blocks[0] = _rest_of_block(blocks[0], opening)
         root = [blocks[0], *(f'"\\n\\n" {block}' for block in blocks[1:])]
@@ -102,7 +106,7 @@ def _after_opening(answer: str, opening: str) -> str:
 def _blocks(answer: str) -> list[tuple[str, str]]:
     """Return the blocks of a text between blank lines, each with its kind."""
     blocks = []
-    for block in re.split(r"\n\s*\n", answer):
+    for block in _BLANK.split(answer):
         lines = block.split("\n")
         kinds = [next((kind for kind, mark in _LINE.items() if mark.match(line)), "prose") for line in lines]
         for kind, group in groupby(zip(kinds, lines, strict=True), key=lambda pair: pair[0]):
@@ -170,11 +174,11 @@ def _rules(blocks: Sequence[str], bodies: Sequence[str], subject: str) -> dict[s
     return rules
 
 
-def _strict(answers: Sequence[str], kinds: Sequence[str]) -> list[str]:
+def _strict(answer_blocks: Sequence[Sequence[tuple[str, str]]], kinds: Sequence[str]) -> list[str]:
     """Return one rule per block of a sequence that all examples share, with as many sentences as they have."""
     rules = []
     for place, kind in enumerate(kinds):
-        texts = [_blocks(answer)[place][1] for answer in answers]
+        texts = [blocks[place][1] for blocks in answer_blocks]
         counts = [len(_sentences(text)) for text in texts]
         if len(texts) > 1 and len(set(texts)) == 1:
             rules.append(_quoted(texts[0]))

@@ -119,7 +119,11 @@ def parse_error(value: Any, status: int = 0, retry_after: str = "") -> ServerErr
     code, kind = (inner.get("code"), inner.get("type")) if isinstance(inner, dict) else (None, None)
     number = code if isinstance(code, int) and not isinstance(code, bool) and 100 <= code < 600 else 0
     kind = code if isinstance(code, str) else kind
-    return ServerError(status or number, _one_line(_words(value)), str(kind or ""), parse_retry_after(retry_after))
+    try:
+        words = _words(value)
+    except RecursionError:
+        words = "the error is nested too deeply"
+    return ServerError(status or number, _one_line(words), str(kind or "")[:80], parse_retry_after(retry_after))
 
 
 def find_error(value: Any) -> ServerError | None:
@@ -174,5 +178,5 @@ def parse_retry_after(header: str) -> float | None:
 
 
 def _one_line(text: str, most: int = 400) -> str:
-    line = clean_characters(" ".join(text.split())).rstrip(".")
+    line = clean_characters(" ".join(text[:_MOST_HTML].split())).rstrip(".")
     return line if len(line) <= most else f"{line[:most]}…"

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from markupsafe import Markup
 
+from ..core.bidi import neutralize_overrides
 from .unsettled import FormattedFrame
 
 _RIGHT_TO_LEFT_LANGUAGES = frozenset(
@@ -43,7 +44,7 @@ class BlockDirections:
 
     def add(self, formatted: FormattedFrame) -> FormattedFrame:
         """Return a rendered frame with directions. Only what was not fixed before is looked at."""
-        html = str(formatted.html)
+        html = neutralize_overrides(str(formatted.html))
         if formatted.fixed < len(self._fixed) or not html.startswith(self._fixed):
             self._fixed = self._fixed_result = ""
         self._fixed_result += _add_directions(html[len(self._fixed) : formatted.fixed])

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from unwritten_engine import Frame, Span
 
-from .links import WIKI_LINK, Linker
+from .links import MAX_LINKS, WIKI_LINK, Linker
 from .sanitize_html import clean_html
 from .unsettled import FormattedFrame, clip_spans, insert_marks, render_marks, strip_marks, unlink_unsettled
 
@@ -90,13 +90,15 @@ def render_wiki_links(html: str, linker: Linker) -> str:
         return html
     parts: list[str] = []
     depth = 0
+    left = MAX_LINKS
     for piece in _RENDERED_TAG.split(html):
         name = _TAG_NAME.match(piece)
         if name:
             if name[1] in _UNLINKED_ELEMENTS:
                 depth += -1 if piece.startswith("</") else 1
-        elif not depth:
-            piece = WIKI_LINK.sub(lambda match: _wiki_anchor(match, linker), piece)
+        elif not depth and left and "[[" in piece:
+            piece, count = WIKI_LINK.subn(lambda match: _wiki_anchor(match, linker), piece, count=left)
+            left -= count
         parts.append(piece)
     return "".join(parts)
 

@@ -11,6 +11,7 @@ from urllib.parse import unquote
 
 from markupsafe import Markup, escape
 
+from ..core.bidi import remove_controls
 from ..core.paths import page_path
 from ..security.signed_links import unsigned
 
@@ -32,6 +33,13 @@ _IMAGE_OR_LINK = re.compile(r"!?\[([^\[\]]*+)\]\([^()\n]*+\)")
 _LINE_MARKUP = re.compile(r"^[^\S\n]*+(?:#{1,6}\s|[-*+]\s|\d+[.)]\s|>\s?|\|)|\|", re.M)
 _MARKUP = re.compile(r"\*\*|__|`+|\[\[|\]\]")
 _EMPHASIS = re.compile(r"(?<!\w)[*_](?=\w)|(?<=\w)[*_](?!\w)")
+
+
+MAX_LINKS = 2000
+"""Maximum number of links of one text that are rendered and stored. What follows is shown as text."""
+
+MAX_TEXT = 300
+"""Maximum length of a link's text that is stored. A longer one is cut."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +150,7 @@ class Linker:
 
 
 def find_anchors(html: str, root_path: str = "") -> list[Link]:
-    """Return the links of rendered HTML, the first of each target, in order."""
+    """Return the links of rendered HTML, the first of each target, in order: at most ``MAX_LINKS``."""
     parts: list[str] = []
     length = 0
     found: dict[str, tuple[int, int]] = {}  # key: where the link's text is
@@ -151,8 +159,8 @@ def find_anchors(html: str, root_path: str = "") -> list[Link]:
         parts.append(text)
         length += len(text)
         if tag is not None and tag[2].lower() == "a":
-            if key and key not in found:
-                found[key] = (start, length)
+            if key and key not in found and len(found) < MAX_LINKS:
+                found[key] = (start, min(length, start + MAX_TEXT))
             href = None if tag[1] else _HREF.search(tag[3])
             key, start = unsigned(_unescape(href[1]).removeprefix(root_path)) if href else "", length
     whole = "".join(parts)
@@ -181,7 +189,7 @@ def _unescape(html: str) -> str:
     """Return the text of a piece of HTML without tags, in one line."""
     with contextlib.suppress(ValueError):  # a reference to a character with thousands of digits
         html = unescape(html)
-    return html.replace("\n", " ")
+    return remove_controls(html.replace("\n", " "))
 
 
 def plain_text(text: str) -> str:
@@ -194,7 +202,7 @@ def plain_text(text: str) -> str:
 def title_from_key(key: str) -> str:
     """Return a readable title for a key: its last segment, decoded, with spaces."""
     last = key.partition("?")[0].rstrip("/").rsplit("/", 1)[-1]
-    return unquote(last).replace("_", " ") or "Front page"
+    return remove_controls(unquote(last)).replace("_", " ") or "Front page"
 
 
 def _sentence_around(text: str, start: int, end: int, reach: int = 300) -> str:

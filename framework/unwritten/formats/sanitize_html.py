@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from .html_limits import limit_markup
 from .html_source import DROPPED_ELEMENTS
-from .links import Linker
+from .links import MAX_LINKS, Linker
 
 ID_PREFIX = "g-"
 """The prefix of every id in generated HTML."""
@@ -89,7 +89,19 @@ def clean_html(
         growing: True if more HTML may follow. An element without its end may then be left out.
     """
     cleaned = _cleaner(css_classes).clean(limit_markup(html, growing=growing))
-    return Markup(_ANCHOR.sub(lambda match: _link(match, linker), cleaned))
+    return Markup(_link_anchors(cleaned, linker))
+
+
+def _link_anchors(html: str, linker: Linker) -> str:
+    """Return cleaned HTML with the addresses of its links; those after the first ``MAX_LINKS`` have none."""
+    count = 0
+
+    def link(match: re.Match[str]) -> str:
+        nonlocal count
+        count += 1
+        return _link(match, linker) if count <= MAX_LINKS else "<a>"
+
+    return _ANCHOR.sub(link, html)
 
 
 def clean_rendered(html: str) -> Markup:

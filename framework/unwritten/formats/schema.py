@@ -18,6 +18,7 @@ from pydantic_core import from_json
 
 from unwritten_engine import Frame, Span
 
+from ..core.bidi import neutralize_json
 from ..core.errors import BadSchema, PageFailed
 from .unsettled import CLOSE, OPEN, PIPE, FormattedFrame, clip_spans, render_marks, strip_marks
 
@@ -329,7 +330,7 @@ class SchemaFormatter:
         Raises:
             PageFailed: If a finished text does not match the schema.
         """
-        text = strip_marks(frame.text)
+        text = neutralize_json(strip_marks(frame.text))
         if frame.done:
             value = parse_value(self._schema, text)
             html = _render(type_adapter(self._schema).dump_python(value, mode="json"))

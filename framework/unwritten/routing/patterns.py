@@ -25,11 +25,15 @@ from starlette.routing import PARAM_REGEX, compile_path
 
 from unwritten_engine.errors import suggestion
 
+from ..core.bidi import remove_controls
 from ..core.errors import BadApp, BadURL
 from ..core.paths import ENCODED_SLASH, page_key
 
 MAX_PARAMETER_LENGTH = 120
 """Maximum length of a URL parameter, which becomes part of a prompt. Longer ones are refused."""
+
+MAX_TITLE_LENGTH = 300
+"""Maximum length of a page's title. A longer one is cut."""
 
 _UNQUOTED = "!$'()*,:@;-._~"
 """Characters that are not percent-encoded in a key: they are readable, and have no special meaning in a path."""
@@ -263,5 +267,9 @@ def _quote(name: str, convertor: Convertor[Any], value: Any) -> str:
 
 
 def safe_title(title: str) -> str:
-    """Return a title that can be displayed: on one line, without brackets that would form links, never empty."""
-    return re.sub(r"\s+", " ", re.sub(r"[\[\]]{2,}", "", title)).strip() or "Untitled"
+    """Return a title that can be displayed: one short line without invisible controls, never empty.
+
+    Brackets that would form links are removed.
+    """
+    title = " ".join(re.sub(r"[\[\]]{2,}", "", remove_controls(title)).split()) or "Untitled"
+    return title if len(title) <= MAX_TITLE_LENGTH else f"{title[: MAX_TITLE_LENGTH - 1]}…"
