@@ -228,7 +228,7 @@ class JobStarter:
         place, source = found
         error = BadPage(
             f"The {place} on {page_request.key} contains a value of the visitor ({source}), "
-            "but it is stored and shown to all visitors. Leave it out of the prompt. A template may print it, "
+            "but it is stored and shown to all visitors. Leave it out. A template may print it, "
             "because its blocks are rendered for each visitor."
         )
         error.function = page_request.route.function.function

@@ -30,7 +30,8 @@ def find_personal_value(page_request: PageRequest, visitor: str) -> tuple[str, s
     ]
     shared = {"title": [page_request.title]}
     for name, canvas in page_request.page.canvases.items():
-        shared[f"prompt of the canvas {name!r}"] = [
+        examples = [text for example in canvas.examples for text in (example.ask, example.answer)]
+        shared[f"prompt of the canvas {name!r}"] = [canvas.prompt, canvas.opening, *examples]
             canvas.prompt,
             canvas.opening,
             *(part for fact in canvas.examples for part in (fact.ask, fact.answer)),
