@@ -32,10 +32,6 @@ def find_personal_value(page_request: PageRequest, visitor: str) -> tuple[str, s
     for name, canvas in page_request.page.canvases.items():
         examples = [text for example in canvas.examples for text in (example.ask, example.answer)]
         shared[f"prompt of the canvas {name!r}"] = [canvas.prompt, canvas.opening, *examples]
-            canvas.prompt,
-            canvas.opening,
-            *(part for fact in canvas.examples for part in (fact.ask, fact.answer)),
-        ]
     for place, texts in shared.items():
         for source, value in values:
             if any(value in text for text in texts):
