@@ -688,8 +688,8 @@ class UnknownRoute(BadApp, NoMatchFound):
 
 def _root_path_of(app: Starlette, root_path: str) -> str:
     """Return the root path of an app, from that of an app that is mounted in it."""
-    mounts = [route.path for route in app.routes if isinstance(route, Mount) and route.path]
-    return next((root_path.removesuffix(path) for path in mounts if root_path.endswith(path)), root_path)
+    paths = [route.path for route in app.routes if isinstance(route, Mount) and root_path.endswith(route.path)]
+    return root_path.removesuffix(max(paths, key=len, default=""))
 
 
 def _public_names(cls: type) -> list[str]:

@@ -308,7 +308,7 @@ class _Checkup:
 
 def _describe_exposure(settings: Settings) -> Iterator[str]:
     if not Exposure(settings).is_public:
-        yield "ok    only this machine can reach an app. With --host 0.0.0.0 others can, with signed links and budgets"
+        yield "ok    only this machine can reach an app; all but its owner have signed links and budgets"
         return
     if settings.signed_links != "off":
         yield "ok    links are signed: pages are generated only for links and buttons that a page displayed"

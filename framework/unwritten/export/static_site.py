@@ -277,7 +277,7 @@ class _Export:
             "index.html": {
                 "title": name,
                 "message": f"A copy of a world with {count}, made on {made}.",
-                "entries": self._app.store.all(limit=-1),
+                "entries": [entry for entry in self._app.store.all(limit=-1) if entry.key in self._files],
             },
         }
         for file, values in pages.items():

@@ -329,10 +329,10 @@ class JobStarter:
         found = find_personal_value(page_request, self._visitor_cookie.read(page_request.request))
         if found is None:
             return
-        canvas, source = found
+        place, source = found
         error = BadPage(
-            f"The prompt of the canvas {canvas!r} on {page_request.key} contains a value of the visitor ({source}), "
-            "but the text is stored and shown to all visitors. Leave it out of the prompt. A template may print it, "
+            f"The {place} on {page_request.key} contains a value of the visitor ({source}), "
+            "but it is stored and shown to all visitors. Leave it out. A template may print it, "
             "because its blocks are rendered for each visitor."
         )
         error.function = page_request.route.function.function

@@ -20,7 +20,7 @@ from starlette.responses import Response
 from starlette.routing import Match, Router
 from starlette.types import ASGIApp, Message, Scope
 
-from ..core.errors import BadApp, BadURL
+from ..core.errors import BadApp, BadURL, PageFailed, StoreError
 from ..core.mount import MountPoint
 from ..core.paths import FRAMEWORK_PREFIX, page_key
 from .reader import audience, current_audience, current_connection, is_limited
@@ -32,6 +32,9 @@ ACCESS_CHECK = "unwritten.access_check"
 
 _GRANTED = 204
 """The status of the response to an internal request that has reached its page."""
+
+_TEMPORARY = frozenset({429, 503, 504})
+"""Statuses of responses that do not refuse the visitor: the server or the database is busy."""
 
 _LIST_SECONDS = 5.0
 """Seconds for which a decision for a visitor is reused in lists of pages."""
@@ -128,6 +131,7 @@ class PageAccess:
 
         Raises:
             BadURL: If the visitor may not read the page; its status is that of the response to a GET.
+            PageFailed, StoreError: If that cannot be decided now.
             Exception: What the page function or the access rule of the page raises.
         """
         normalized = page_key(key)
@@ -143,6 +147,8 @@ class PageAccess:
             return check.result
         if status == 404:
             return None
+        if status in _TEMPORARY:
+            raise PageFailed("This page cannot be read at the moment. Try again.")
         raise BadURL("You may not read this page.", status if 400 <= status < 500 else 403)
 
     async def find(self, key: str, origin: Scope | None) -> PageRequest | None:
@@ -156,6 +162,17 @@ class PageAccess:
     async def may_read(self, key: str, origin: Scope | None) -> bool:
         """True if a visitor may read a page. Nothing is remembered: sessions expire."""
         return self.is_open(key) or await self.find(key, origin) is not None
+
+    async def is_refused(self, key: str, origin: Scope | None) -> bool:
+        """True if a visitor who could read a page may not read it any more. False if that cannot be decided now."""
+        if self.is_open(key):
+            return False
+        try:
+            return not isinstance(await self.resolve_key(key, origin), PageRequest)
+        except (PageFailed, StoreError):
+            return False
+        except Exception:
+            return True
 
     # -- lists --------------------------------------------------------------------------------------------
 

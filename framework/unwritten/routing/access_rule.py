@@ -11,7 +11,7 @@ from typing import Any
 import anyio.to_thread
 from starlette.requests import Request
 
-from ..core.errors import BadApp, Denied
+from ..core.errors import BadApp, BadURL
 from . import page_function
 from .page_function import annotated
 
@@ -42,7 +42,7 @@ class AccessRule:
         """Call the function.
 
         Raises:
-            Denied: If the visitor may not read the page.
+            BadURL: With status 403 if the visitor may not read the page.
             BadApp: If the function returns something else than True or False.
             TimeoutError: If it takes too long.
         """
@@ -58,4 +58,4 @@ class AccessRule:
             error.function = self._function
             raise error
         if not answer:
-            raise Denied("You may not read this page.")
+            raise BadURL("You may not read this page.", 403)

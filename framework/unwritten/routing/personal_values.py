@@ -1,10 +1,11 @@
-"""Personal values: finds what is known about a visitor in the prompts of a page, which all visitors share."""
+"""Personal values: finds what is known about a visitor in the title and prompts of a page, which everyone sees."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
+from urllib.parse import unquote
 
 from .routes import PageRequest
 
@@ -13,25 +14,28 @@ _MIN_LENGTH = 4
 
 
 def find_personal_value(page_request: PageRequest, visitor: str) -> tuple[str, str] | None:
-    """Return the first canvas whose prompt contains a value of the visitor, and where the value comes from.
+    """Return what of a page contains a value of the visitor, a prompt or the title, and where the value comes from.
 
-    A value that is also a part of the page's key or title is not counted.
+    A value that is also a part of the page's key is not counted.
 
     Args:
         page_request: The page, resolved for the visitor.
         visitor: The visitor's identifier; see ``VisitorCookie``.
     """
-    known = f"{page_request.key}\n{page_request.title}".casefold()
+    known = unquote(page_request.key).replace("_", " ").replace("+", " ").casefold()
     values = [
         (source, value)
         for source, value in _values(page_request.request.scope, visitor)
         if value.casefold() not in known
     ]
+    shared = {"title": [page_request.title]}
     for name, canvas in page_request.page.canvases.items():
-        texts = [canvas.prompt, canvas.opening, *(part for fact in canvas.examples for part in (fact.ask, fact.answer))]
+        examples = [text for example in canvas.examples for text in (example.ask, example.answer)]
+        shared[f"prompt of the canvas {name!r}"] = [canvas.prompt, canvas.opening, *examples]
+    for place, texts in shared.items():
         for source, value in values:
             if any(value in text for text in texts):
-                return name, source
+                return place, source
     return None
 
 

@@ -10,8 +10,10 @@ from typing import Literal, TypeAlias
 from starlette.types import Scope
 
 Audience: TypeAlias = Literal["visitor", "everyone", "nobody"]
-"""Who sees the result of the running code: the visitor; everyone, as of a page function or a page's template; or
-nobody, because a page function is called only to decide whether the visitor may read the page."""
+"""Who sees the result of the running code.
+
+The visitor; everyone, as of a page function or a page's template; or nobody, if a page function is called to decide
+whether the visitor may read the page."""
 
 current_connection: ContextVar[Scope | None] = ContextVar("unwritten_connection", default=None)
 """The connection that is being handled. None: the code runs for no visitor, as in a script, a command or a hook."""

@@ -134,8 +134,7 @@ class PageResolver:
             The page request, a redirect to the canonical URL, or the response that the page function returned.
 
         Raises:
-            BadURL: If no page can have the URL.
-            Denied: If the page's access rule denies it.
+            BadURL: If no page can have the URL, or the page's access rule denies it.
             TimedOut: If the page function takes too long.
             BadPage: If it returns something that is not a page or a response.
         """
@@ -211,7 +210,7 @@ class PageResolver:
             See ``resolve``. None if no route matches.
 
         Raises:
-            BadURL, Denied, TimedOut, BadPage: See ``resolve``.
+            BadURL, TimedOut, BadPage: See ``resolve``.
         """
         return await self._resolve_on(self._pages, key, origin, referer)
 

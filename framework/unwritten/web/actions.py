@@ -170,7 +170,7 @@ class ActionHandler:
         """Return the page of a form, or the response by which its page function refuses the visitor.
 
         Raises:
-            BadURL, Denied: If the visitor may not read the page.
+            BadURL: If the visitor may not read the page.
         """
         found = await self._access.resolve_key(page, request.scope)
         if isinstance(found, CanonicalRedirect):

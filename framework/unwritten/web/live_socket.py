@@ -403,7 +403,7 @@ class LiveSocket:
         while True:
             await asyncio.sleep(RECHECK_SECONDS)
             for key in {*self._jobs, *self._pages, self._viewed} - {""}:
-                if not await self._site.access.may_read(key, self._websocket.scope):
+                if await self._site.access.is_refused(key, self._websocket.scope):
                     self._deny(key)
 
     def _deny(self, key: str) -> None:

@@ -20,7 +20,7 @@ from starlette.types import Scope
 from unwritten_engine.errors import suggestion
 
 from ..broker.base import Broker, BrokerListener
-from ..core.errors import BadApp, BadURL, Busy, Denied, OverBudget, StoreError, TimedOut, UnwrittenError
+from ..core.errors import BadApp, BadURL, Busy, Denied, OverBudget, PageFailed, StoreError, UnwrittenError
 from ..core.tracebacks import log_error
 from ..formats.page import Page
 from ..generation.job_queue import JobQueue
@@ -284,7 +284,7 @@ class LiveUpdates(JobObserver, BrokerListener):
         """Resolve a page for the tabs of one visitor. End their subscriptions if the visitor may not read it."""
         try:
             page_request = await self._access.resolve_key(key, subscriptions[0].scope)
-        except (StoreError, TimedOut) as error:
+        except (StoreError, PageFailed) as error:
             log.warning("%s: open tabs are not updated: %s", key, error)
             return None
         except (Denied, BadURL, HTTPException):

@@ -213,7 +213,6 @@ class PageHandler:
 
         Raises:
             BadURL: If there is no such page, it has no canvases, or the visitor may not read it.
-            Denied: If the page's access rule denies it.
         """
         page_request = await self._access.resolve_key(key, request.scope)
         if isinstance(page_request, CanonicalRedirect):

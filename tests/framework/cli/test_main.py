@@ -308,7 +308,7 @@ def test_progress_is_plain_lines_where_there_is_no_terminal(capsys: pytest.Captu
 
 def test_doctor_shows_limits_for_visitors(monkeypatch: pytest.MonkeyPatch) -> None:
     home = unwritten("doctor", "--no-engine").output
-    assert "ok    only this machine can reach an app. With --host 0.0.0.0 others can" in home
+    assert "ok    only this machine can reach an app; all but its owner have signed links" in home
     monkeypatch.setenv("UNWRITTEN_HOST", "0.0.0.0")
     monkeypatch.setenv("UNWRITTEN_VISITOR_SECONDS", "0")
     beyond = unwritten("doctor", "--no-engine").output

@@ -116,11 +116,17 @@ def test_a_prompt_with_a_value_of_the_visitor_is_an_error_in_development(
         def hello(request: Request, title: str) -> Canvas:
             return Canvas(f"A greeting for {request.session['user']} about {title}.")
 
+        @app.page("/titled")
+        def titled(request: Request) -> Page:
+            return Page(title=request.session["user"], body=Canvas("A text."))
+
         with TestClient(app, headers={**BROWSER, **ANN}, raise_server_exceptions=False) as client:
             answer = client.get("/hello/Tea")
             assert answer.status_code == (500 if debug else 200)
-            assert client.get("/hello/Ann_Smith").status_code == 200, "the title has the same words"
-        assert "request.session['user']" in caplog.text and "'body'" in caplog.text
+            assert client.get("/hello/Ann_Smith").status_code == 200, "the URL has the same words"
+            assert client.get("/titled").status_code == (500 if debug else 200)
+        assert "request.session['user']" in caplog.text and "canvas 'body'" in caplog.text
+        assert "The title on /titled" in caplog.text
         caplog.clear()
 
 
