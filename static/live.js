@@ -74,11 +74,15 @@
     const { origin, pathname, search } = new URL(address, location.href);
     if (origin !== location.origin || !pathname.startsWith(`${ROOT}/`)) return null;
     const path = pathname.slice(ROOT.length);
-    let decoded = path; // several times, as a chain of servers might
-    for (let i = 0; i < 5; i++) decoded = decoded.replace(/%([\da-f]{2})/gi, (_, code) => String.fromCharCode(parseInt(code, 16)));
-    const [, first = "", ...others] = decoded.split(/[/\\]/);
-    const leadsElsewhere = (!first && others.length) || [first, ...others].some((part) => part === "." || part === "..");
-    return leadsElsewhere || first.toLowerCase() === "_unwritten" ? null : path + search;
+    // A server, or a chain of them, may decode the path several times and then resolve "." and "..".
+    for (let i = 0, decoded = path; i < 5; i++) {
+      const segments = /** @type {string[]} */ ([]);
+      for (const part of decoded.split(/[/\\]/).slice(1)) part === ".." ? segments.pop() : part !== "." && segments.push(part);
+      const [first = "", ...others] = segments;
+      if (/^\/[/\\]/.test(decoded) || (!first && others.length) || first.toLowerCase() === "_unwritten") return null;
+      decoded = decoded.replace(/%([\da-f]{2})/gi, (_, code) => String.fromCharCode(parseInt(code, 16)));
+    }
+    return path + search;
   }
 
   /** @param {EventTarget} target @param {string} name @param {object} detail */

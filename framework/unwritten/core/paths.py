@@ -8,6 +8,7 @@ any spelling, and text that is no URL. What they return is the normalized path, 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from urllib.parse import quote, unquote, unquote_to_bytes
 
 FRAMEWORK_PREFIX = "/_unwritten/"
@@ -38,7 +39,6 @@ MAX_URL_LENGTH = 8000
 _PLAIN_PATH = re.compile(r"/(?!_)(?:(?!\.)[A-Za-z0-9!$'()*+,:;=@&~_.-]++/?+)*+")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*+:")
 _NOT_TEXT = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
-_SEPARATOR = re.compile(r"[/\\]")
 _MAX_DECODED = 4  # a path of 8000 characters could be encoded 4000 times
 _STRIPPED = "".join(map(chr, range(33)))  # browsers remove these around a URL
 
@@ -89,10 +89,10 @@ def page_path(url: str, base: str | None = None) -> str | None:
     The framework's own routes are no pages, in any spelling that a server or proxy might decode.
     """
     path = site_path(url, base)
-    if path is None or path[1:2] not in {"_", "%"}:
+    if path is None or ("%" not in path and not path.startswith("/_")):
         return path
-    first = _SEPARATOR.split(_decoded(re.split("[?#]", path, maxsplit=1)[0]))[1]
-    return None if first.lower() == "_unwritten" else path
+    readings = _readings(re.split("[?#]", path, maxsplit=1)[0])
+    return None if any(f"{reading.lower()}/".startswith(FRAMEWORK_PREFIX) for reading in readings) else path
 
 
 def page_key(text: str) -> str | None:
@@ -134,16 +134,16 @@ def _decodes_safely(path: str) -> bool:
         return False
     if _NOT_TEXT.search(decoded):
         return False
-    decoded = _decoded(decoded)
-    _, first, *others = _SEPARATOR.split(decoded)
-    is_relative = not first and bool(others)  # "//host"
-    return unquote(decoded) == decoded and not is_relative and not {first, *others} & {".", ".."}
+    *others, last = _readings(path)
+    return unquote(last) == last and not any(reading.startswith("//") for reading in (*others, last))
 
 
-def _decoded(path: str) -> str:
-    """Return a path after decoding it several times, as a chain of servers might."""
-    for _ in range(_MAX_DECODED):
+def _readings(path: str) -> Iterator[str]:
+    """Yield how servers may read a path: decoded once or several times, with "." and ".." as they are or resolved."""
+    for _ in range(_MAX_DECODED + 1):
+        plain = path.replace("\\", "/")
+        yield plain
+        yield _without_dot_segments(plain)
         if "%" not in path:
-            break
+            return
         path = unquote(path)
-    return path

@@ -249,7 +249,7 @@ def _world_name(other: UntrustedWorld) -> str:
     for row in other.rows("world", "WHERE name = ?", "name"):
         with contextlib.suppress(ValueError, RecursionError):
             name = json.loads(row["value"]) if isinstance(row["value"], str) else ""
-            return " ".join(_check_text(name)[:200].split()) if isinstance(name, str) else ""
+            return _printable(name) if isinstance(name, str) else ""
     return ""
 
 
@@ -352,9 +352,10 @@ def _parse(model: type[Any], row: dict[str, Any]) -> Any:
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         name = ".".join(map(str, first["loc"]))
-        message = first["msg"].removeprefix("Value error, ")
+        message = _printable(first["msg"].removeprefix("Value error, "))
         raise _Refused(f"{model.__name__.strip('_').lower()} {name}: {message}") from None
 
 
 def _printable(value: object) -> str:
-    return "".join(c if c.isprintable() else "\ufffd" for c in str(value)[:80])
+    """Return the beginning of a value for a message, without characters that control a terminal."""
+    return "".join(c if c.isprintable() else "\ufffd" for c in str(value)[:120])
