@@ -53,6 +53,30 @@ def test_a_disconnected_socket_reconnects_and_continues(serve: Serve, open_tab: 
     assert len(engine.requests) == 1
 
 
+def test_a_tab_with_numbers_of_a_clock_that_was_ahead_follows_after_reconnecting(
+    serve: Serve, open_tab: OpenTab, tmp_path: Path
+) -> None:
+    url = serve(make_wiki(tmp_path, scripted(TEXT, delay=0.2)))
+    tab = open_tab()
+    sockets: list[WebSocketRoute] = []
+
+    def listen(socket: WebSocketRoute) -> None:
+        socket.connect_to_server()
+        sockets.append(socket)
+
+    tab.page.route_web_socket(LIVE, listen)
+    tab.goto(f"{url}/wiki/Lighthouse")
+    until(lambda: len(tab.events("frame")) > 3)
+    tab.page.evaluate("document.querySelector('[data-region]').dataset.frame = 2 ** 52")
+    sockets[0].close(code=1012, reason="restart")
+    until(lambda: tab.events("close"))
+    shown = len(tab.events("frame"))
+    until(lambda: len(tab.events("frame")) > shown)
+    assert tab.events("frame")[-1]["state"] == "writing", "it does not only fetch the page when that is finished"
+    tab.finished()
+    assert tab.text("body").strip().endswith(TEXT.replace("[[", "").replace("]]", ""))
+
+
 def test_a_short_disconnection_shows_no_notice(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
     url = serve(make_wiki(tmp_path, scripted(["A tower ", HANG])))
     tab = open_tab()

@@ -416,11 +416,15 @@ class LiveSocket:
     # -- to the browser -----------------------------------------------------------------------------------
 
     async def _send(self) -> None:
+        turns = self._site.sockets.turns
         try:
             while True:
                 await self._subscriber.changed.wait()
+                await turns.take()
                 self._subscriber.changed.clear()
-                for text in self._pending_messages():
+                for number, text in enumerate(self._pending_messages()):
+                    if number:
+                        await turns.take()
                     async with asyncio.timeout(SEND_TIMEOUT):
                         await self._websocket.send_text(text)
                 if self._reconnects:

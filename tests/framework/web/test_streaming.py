@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import socket
 import time
 from pathlib import Path
 
@@ -191,3 +192,21 @@ def test_the_colophon_of_a_failed_page_has_no_stop_button(tmp_path: Path) -> Non
         html = client.get("/wiki/Lamp?plain=1").text
     assert "the details under the number" in html
     assert "data-stop" not in html
+
+
+def test_a_client_that_does_not_read_its_stream_is_no_subscriber_any_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("unwritten.web.streaming.SEND_TIMEOUT", 0.3)
+    blocks = [f"Block {number * number}: " + "x" * 1000 + "\n\n" for number in range(1000)]
+    engine = scripted(["".join(blocks[: 100 * i]) for i in range(1, 11)] + [HANG])
+    app = make_wiki(tmp_path, engine)
+    with served(app, send_buffer=16_384) as address, socket.socket() as client:
+        host, port = address.split(":")
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect((host, int(port)))
+        client.sendall(f"GET {KEY}?plain=1 HTTP/1.1\r\nhost: localhost\r\n\r\n".encode())
+        wait_for(lambda: (job := app.site.jobs.get(KEY)) and job.num_subscribers == 1)
+        job = app.site.jobs.get(KEY)
+        assert job is not None
+        wait_for(lambda: job.num_subscribers == 0, 10)
