@@ -1,8 +1,8 @@
 """``python tests/benchmarks capacity``: what a page costs, and what a thousand and a million pages a day need.
 
 Everything is measured on a real server process, ``unwritten run``, in one run: processor time from the operating
-system, bytes from the database. The engine is a model server that writes at a fixed speed and costs nothing here: its speed is
-given as tokens per second.
+system, bytes from the database. The engine is a model server that writes at a fixed speed and costs nothing here. The
+speed of real ones is given as tokens per second.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from urllib.parse import urlsplit
 
 import click
 from tests.benchmarks.report import report
+from tests.benchmarks.web import frame_cost
 from tests.torture.app_server import AppServer, app_server, new_address
 from tests.torture.hostile_server import hostile_server
 from tests.torture.services import Storage, storages
@@ -33,6 +34,7 @@ DAYS = (1_000, 1_000_000)
 """Generated pages a day that are estimated."""
 
 _DAY = 86_400.0
+_TABS = 40
 
 
 def _cpu(server: AppServer, work: Callable[[], None], count: int) -> float:
@@ -84,6 +86,16 @@ async def _visit(server: AppServer, key: str, limit: asyncio.Semaphore) -> tuple
     return messages, size
 
 
+def _crowd(server: AppServer, keys: list[str], at_once: int = 8) -> list[tuple[int, int]]:
+    """Let one visitor open each of these pages. Return the messages that each of them got, and their bytes."""
+
+    async def crowd() -> list[tuple[int, int]]:
+        limit = asyncio.Semaphore(at_once)
+        return await asyncio.gather(*(_visit(server, key, limit) for key in keys))
+
+    return asyncio.run(crowd())
+
+
 def measure(storage: Storage, folder: Path, count: int) -> dict[str, float]:
     """Return the cost of one page on one kind of storage."""
     with hostile_server() as engine, app_server(folder, engine.url, storage.flags(folder)) as server:
@@ -95,12 +107,10 @@ def measure(storage: Storage, folder: Path, count: int) -> dict[str, float]:
         size = (storage_bytes(storage, folder) - before) / count
         commands = (_broker_commands(storage) - commands) / count
         visits: list[tuple[int, int]] = []
-
-        async def crowd() -> None:
-            limit = asyncio.Semaphore(8)
-            visits.extend(await asyncio.gather(*(_visit(server, f"/article/{5_000 + n}", limit) for n in range(count))))
-
-        watched = _cpu(server, lambda: asyncio.run(crowd()), count)
+        keys = [f"/article/{5_000 + number}" for number in range(count)]
+        watched = _cpu(server, lambda: visits.extend(_crowd(server, keys)), count)
+        tabs: list[tuple[int, int]] = []
+        shared = _cpu(server, lambda: tabs.extend(_crowd(server, ["/article/9000"] * _TABS, _TABS)), 1)
         server.get("/article/long-1", new_address(), {"Sec-Fetch-Mode": "navigate"})
         shell = _cpu(server, lambda: _shells(server, count), count)
         memory = server.memory_mb
@@ -112,7 +122,8 @@ def measure(storage: Storage, folder: Path, count: int) -> dict[str, float]:
         "watched_page_ms": watched,
         "messages_per_page": frames,
         "message_kb_per_page": sum(size for _, size in visits) / count / 1000,
-        "frame_ms": max(0.0, watched - alone) / frames,
+        "frame_ms": frame_cost(2_400) * 1000,
+        "tab_message_ms": max(0.0, shared - watched) / sum(messages for messages, _ in tabs),
         "bytes_per_page": size,
         "broker_commands_per_page": commands,
         "memory_mb": memory,
@@ -179,6 +190,10 @@ _ROWS = {
 }
 
 
+def _rounded(figures: Mapping[str, float]) -> dict[str, float]:
+    return {name: round(value, 4) for name, value in figures.items()}
+
+
 @click.command()
 @click.option("--count", default=60, show_default=True, help="Pages that each measurement generates.")
 @click.option("--tokens", default=400.0, show_default=True, help="Tokens of a page.")
@@ -204,18 +219,22 @@ def command(count: int, tokens: float, speed: float, views: float, peak: float, 
                 ("shell of a page, processor time", f"{cost['shell_ms']:.2f} ms", ""),
                 ("generated page without a socket, processor time", f"{cost['written_page_ms']:.1f} ms", ""),
                 ("generated page that one tab watches, processor time", f"{cost['watched_page_ms']:.1f} ms", ""),
-                ("a live message to one more tab, processor time", f"{cost['frame_ms']:.2f} ms", ""),
+                ("one frame of it (parse, clean, render, encode), processor time", f"{cost['frame_ms']:.2f} ms", ""),
+                ("a live message to one more tab, processor time", f"{cost['tab_message_ms']:.3f} ms", ""),
                 ("live messages of a page", f"{cost['messages_per_page']:.0f}", ""),
                 ("their size", f"{cost['message_kb_per_page']:.0f} kB", ""),
                 ("a page in the database", f"{cost['bytes_per_page'] / 1000:.1f} kB", ""),
                 ("broker commands of a page", f"{cost['broker_commands_per_page']:.0f}", ""),
                 ("memory of the process", f"{cost['memory_mb']:.0f} MB", ""),
             ]
-            report(f"What a page costs: {storage.name}", rows, {key: round(value, 3) for key, value in cost.items()})
+            report(f"What a page costs: {storage.name}", rows, _rounded(cost))
             print(f"\n| {storage.name} | {' | '.join(f'{pages:,} pages a day' for pages in DAYS)} |\n|---|---|---|")
             for key, (label, form) in _ROWS.items():
                 if key != "broker_commands_per_second" or storage.broker_url:
                     print(f"| {label} | {' | '.join(form.format(needs[pages][key]) for pages in DAYS)} |")
             print()
-            document[storage.name] = {"cost": cost, "needs": {str(pages): found for pages, found in needs.items()}}
+            document[storage.name] = {
+                "cost": _rounded(cost),
+                "needs": {str(pages): _rounded(found) for pages, found in needs.items()},
+            }
     print(json.dumps(document))
