@@ -17,6 +17,7 @@ from unwritten.cli.main import LazyCommand, LazyGroup  # noqa: E402
 
 BENCHMARKS: Mapping[str, LazyCommand] = {
     "web": LazyCommand("web:command", "What the framework costs, with a model that takes no time."),
+    "capacity": LazyCommand("capacity:command", "What a page costs, and what a million pages a day need."),
     "ahead": LazyCommand("ahead:command", "What prefetching saves visitors, and what it costs."),
     "click": LazyCommand("click_latency:command", "From a click to the first words and to the finished page."),
     "demos": LazyCommand("demos:command", "How long a visitor waits in each demo."),

@@ -13,6 +13,7 @@ import click
 import pytest
 from tests.benchmarks.__main__ import BENCHMARKS, FOLDER, main
 from tests.benchmarks.apps import long_text
+from tests.benchmarks.capacity import estimate
 from tests.benchmarks.report import percentile, report
 from tests.benchmarks.shapes import SCHEMAS, sample
 from tests.browser.morph_cases import CONTROLS, ROWS
@@ -78,6 +79,19 @@ def test_a_report_ends_with_one_document(capsys: pytest.CaptureFixture[str]) -> 
 def test_the_text_of_a_benchmark_has_its_length_and_is_always_the_same() -> None:
     assert len(long_text("Tea", 10_000)) == 10_000
     assert long_text("Tea", 500) == long_text("Tea", 1000)[:500]
+
+
+def test_a_thousand_times_the_pages_need_a_thousand_times_the_processors_and_disk() -> None:
+    cost = dict.fromkeys(
+        ("watched_page_ms", "stored_page_ms", "bytes_per_page", "message_kb_per_page", "broker_commands_per_page"), 10.0
+    )
+    few, many = (estimate(cost, pages, tokens=400, speed=100, views=10, peak=4) for pages in (1_000, 1_000_000))
+    for name in ("pages_per_second", "engine_share", "cores", "disk_gb_per_year"):
+        assert many[name] == pytest.approx(1000 * few[name])
+    assert few["pages_per_second"] == pytest.approx(4 * 1_000 / 86_400)
+    assert few["cores"] == pytest.approx(few["pages_per_second"] * 0.110)
+    assert (few["engines"], few["processes"]) == (1, 1) and many["engines"] == 186
+    assert few["disk_gb_per_year"] == pytest.approx(0.00365)
 
 
 def test_ahead_compares_with_and_without_prefetching(home: Path) -> None:

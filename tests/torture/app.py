@@ -73,6 +73,11 @@ def short(name: str) -> Canvas:
     return Canvas(f"A short text: case {name}.", tokens=100)
 
 
+@app.page("/article/{name:raw}")
+def article(name: str) -> Canvas:
+    return Canvas(f"An article: case {name if name.startswith('long') else f'article-{name}'}.", tokens=800)
+
+
 def _add_format(format: str) -> None:
     @app.page(f"/{format}/{{name:raw}}", name=format)
     def page(name: str) -> Page:

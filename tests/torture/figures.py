@@ -113,6 +113,7 @@ TARGETS: Mapping[str, Target] = {
     "read_only_fails": Target("read-only file system: --read-only does not serve"),
     "read_only_tracebacks": Target("read-only file system without the flag: tracebacks"),
     "second_process_accepted": Target("a second process on the database is accepted"),
+    "second_process_refused": Target("a second process on the database is refused although there is a broker"),
     "second_reader_refused": Target("a second process with --read-only is refused"),
     "clock_forms_refused": Target("clock +3 days: fresh forms are refused"),
     "clock_frames_dropped": Target("clock -1 hour: open tabs drop frames"),

@@ -16,6 +16,7 @@ import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 
+from tests.benchmarks.apps import long_text
 from tests.torture.app import SECRET
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n"
@@ -64,6 +65,13 @@ async def _slow(writer: asyncio.StreamWriter) -> None:
 async def _long(writer: asyncio.StreamWriter) -> None:
     """A page that takes twelve seconds."""
     await _send(writer, HEAD, *(event(f"Word{n} ") for n in range(40)), END, pause=0.3)
+
+
+async def _article(writer: asyncio.StreamWriter) -> None:
+    """An ordinary page: 400 words within two seconds."""
+    pieces = [event(f"{word} ") for word in long_text("Article", 2_400).split()]
+    groups = [b"".join(pieces[at : at + 8]) for at in range(0, len(pieces), 8)]
+    await _send(writer, HEAD, *groups, END, pause=2 / len(groups))
 
 
 async def _unique(writer: asyncio.StreamWriter) -> None:
@@ -156,6 +164,7 @@ BEHAVIOURS: dict[str, Behaviour] = {
     "drip": _drip,
     "slow": _slow,
     "long": _long,
+    "article": _article,
     "unique": _unique,
     "growing": _growing,
     "cut": _cut,

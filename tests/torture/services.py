@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -15,6 +15,12 @@ class Service(Protocol):
     def stop(self) -> None: ...
 
     def start(self) -> None: ...
+
+
+class Database(Service, Protocol):
+    """A database server."""
+
+    def execute(self, statement: str) -> Sequence[tuple[object, ...]]: ...
 
 
 @dataclass(frozen=True)
@@ -30,7 +36,7 @@ class Storage:
     """
 
     name: str = "SQLite"
-    database: Service | None = None
+    database: Database | None = None
     broker: Service | None = None
     new_database: Callable[[], str] | None = None
     broker_url: str = ""
