@@ -17,7 +17,7 @@ import pytest
 from tests.support.apps import tables
 from tests.support.redis_server import RedisServer
 from tests.support.repository import ROOT
-from tests.support.servers import free_port, wait_for
+from tests.support.servers import AS_OWNER, OWNER_TOKEN, free_port, wait_for
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -48,7 +48,7 @@ class Process:
         with (home / f"{name}.log").open("wb") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "unwritten", "run", "--no-reload", str(home / "app.py"), *options],
-                env={**os.environ, "NAME": name, "PYTHONPATH": paths},
+                env={**os.environ, "NAME": name, "PYTHONPATH": paths, "UNWRITTEN_OWNER_TOKEN": OWNER_TOKEN},
                 stdout=log,
                 stderr=log,
             )
@@ -57,7 +57,7 @@ class Process:
         """Return the whole response to a request."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=seconds)
         with contextlib.closing(connection):
-            connection.request("GET", path)
+            connection.request("GET", path, headers=AS_OWNER)
             return connection.getresponse().read().decode()
 
     def is_ready(self) -> bool:
@@ -68,7 +68,7 @@ class Process:
     def owns(self, path: str) -> None:
         """Start generating a page. Nobody watches it here."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
-        connection.request("GET", path, headers={"accept": "text/html"})
+        connection.request("GET", path, headers={"accept": "text/html", **AS_OWNER})
         assert connection.getresponse().status == 200
         connection.close()
 

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.support.apps import a_linker, browser, make_wiki, text_frame, write
+from tests.support.apps import a_linker, browser, make_app, text_frame, write
 
 from unwritten import Canvas
 from unwritten.core.errors import PageFailed
@@ -155,14 +155,19 @@ async def test_the_event_loop_runs_while_a_long_text_is_cleaned(monkeypatch: pyt
 
     monkeypatch.setattr(FrameCleaner, "clean", clean)
     text = " ".join(f"word{number * number}" for number in range(2000))
-    async for frame in clean_engine(scripted(["A", text])).generate(Request(Prompt("x"))):
+    async for frame in clean_engine(scripted(["A", text])).generate(Request(Prompt("x"), canvases=8)):
         last = frame
     assert last.text == text and threads[0] != "unwritten-text" and threads[1] == "unwritten-text"
 
 
 def test_a_long_stored_page_is_formatted_in_the_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = "\n\n".join(f"Paragraph {number * number} of a long text." for number in range(1000))
-    app = make_wiki(tmp_path, scripted([text]))
+    app = make_app(tmp_path, scripted([text]))
+
+    @app.page("/wiki/{title}")
+    def article(title: str) -> Canvas:
+        return Canvas(f"A long article about {title}.", canvases=8)
+
     threads: list[str] = []
     original = RegionJob._format
 
