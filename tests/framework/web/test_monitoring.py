@@ -51,6 +51,7 @@ def test_health_shows_the_load_of_a_running_app(tmp_path: Path) -> None:
         "sockets": 0,
         "connections": 0,
         "store": "writable",
+        "broker": "none",
         "engine_failures_in_a_row": 0,
         "unsaved_pages": 0,
         "stalls": 0,

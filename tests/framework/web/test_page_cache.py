@@ -92,7 +92,7 @@ def test_requests_of_one_iteration_of_the_event_loop_read_the_version_once(
             assert isinstance(page_request, PageRequest)
             for _ in range(2):
                 for _ in range(3):
-                    assert app.site.cache.rendered(page_request, is_visit=True)
+                    assert await app.site.cache.rendered(page_request, is_visit=True)
                 await asyncio.sleep(0)
 
         asyncio.run(visit_at_once())

@@ -124,7 +124,7 @@ def test_the_first_connection_over_a_network_starts_the_watchdog(tmp_path: Path)
     import urllib.request
 
     app = make_wiki(tmp_path, scripted("Words."))
-    with served(app) as address:
+    with served(app, as_owner=False) as address:
         watchdog = app.site.watchdog
         assert watchdog._loop is None
         urllib.request.urlopen(f"http://{address}/health").read()
