@@ -141,6 +141,17 @@ def test_a_change_is_reverted_if_the_process_that_makes_it_disappears(redis: Red
         assert "Old." in b.get(KEY).text
 
 
+def test_the_client_that_started_a_page_is_charged_after_a_takeover(redis: RedisServer, tmp_path: Path) -> None:
+    with browser(make_wiki(tmp_path, scripted(["From B", 0.3, "From B."]), broker=redis.url)) as b:
+        with browser(make_wiki(tmp_path, scripted(["From A", HANG]), broker=redis.url), client=("127.0.0.7", 1)) as a:
+            a.get(KEY)
+            b.get(KEY)
+            job = b.app.site.jobs.get(KEY)  # type: ignore[attr-defined]
+            wait_for(lambda: job.client_id == "127.0.0.7")
+        assert follow(b, KEY)[-1]["state"] == "written"
+        assert (job.client_id, job.follows) == ("127.0.0.7", False)
+
+
 def test_a_server_that_stops_hands_its_pages_over_at_once(redis: RedisServer, tmp_path: Path) -> None:
     with browser(make_wiki(tmp_path, scripted("From B."), broker=redis.url)) as b, b.websocket_connect(LIVE) as ws:
         with browser(make_wiki(tmp_path, scripted(["From A", HANG]), broker=redis.url)) as a:
