@@ -3,7 +3,8 @@
 Keys, all of which begin with the identity of the world:
 
 * ``lease:PAGE``: the process that generates a page. It expires unless the owner renews it with its heartbeat.
-* ``frames:PAGE``: the latest frame of each region, for processes that begin to follow later, and for the next attempt.
+* ``frames:PAGE``: the latest frame of each region, and the status under "", for processes that begin to follow later.
+  Finished regions are also for the next attempt.
 * ``ended:PAGE``: the outcome, for processes that have missed its message.
 * ``readers:PAGE``: the number of subscribers in each process.
 * ``commands:PAGE``: what visitors of other processes want of the owner.
@@ -20,11 +21,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-import json
 import logging
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, Literal
 
 from cachetools import TTLCache
@@ -36,7 +36,10 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from ..core.errors import BrokerAway
 from . import redis_scripts
 from .base import RELEASED, BrokerListener, BrokerState, Command, JobSource, Lease
-from .redis_windows import AWAY, ERRORS, RedisWindows
+from .redis_connection import AWAY, ERRORS, decode, encode
+from .redis_feed import RedisFeed
+from .redis_sockets import REPORT_INTERVAL, RedisSockets
+from .redis_windows import RedisWindows
 
 log = logging.getLogger("unwritten")
 
@@ -64,15 +67,7 @@ _COMMANDS_LIFETIME = 10_000
 _OUTCOME_LIFETIME = 60.0
 """Seconds for which outcomes are remembered."""
 
-_SOCKETS_LIFETIME = 600.0
-"""Seconds for which the numbers of sockets are remembered. They are reported again in half of the time."""
-
 _MAX_CONNECTIONS = 16
-
-
-def encode(value: object) -> str:
-    """Return a value as compact JSON. ASCII, because a text may have halves of surrogate pairs."""
-    return json.dumps(value, separators=(",", ":"))
 
 
 class RedisLease:
@@ -121,7 +116,7 @@ class RedisLease:
             source.changed.clear()
             status, regions = source.changes()
             message = {"type": "frames", "status": status, "regions": regions}
-            pairs = [text for name, region in regions.items() for text in (name, encode(region))]
+            pairs = [text for name, value in {"": status, **regions}.items() for text in (name, encode(value))]
             lifetime = round(_FRAMES_LIFETIME * 1000)
             try:
                 is_sent = await broker.run(
@@ -135,45 +130,6 @@ class RedisLease:
             if not is_sent:  # the next heartbeat says whether the lease is lost, and publishes everything again
                 source.repeat()
             await asyncio.sleep(PUBLISH_INTERVAL)
-
-
-class RedisFeed:
-    """What the owner of one page publishes. See ``Feed``."""
-
-    def __init__(self, key: str, num_readers: Callable[[], int]) -> None:
-        self.key = key
-        self.num_readers = num_readers
-        self.others = 0
-        self._changed = asyncio.Event()
-        self._status: Mapping[str, Any] = {}
-        self._regions: dict[str, Any] = {}
-        self._has_frames = False
-        self._events: list[Mapping[str, Any]] = []
-
-    async def next(self) -> Mapping[str, Any]:
-        """Wait for the next message."""
-        while True:
-            if self._has_frames:
-                message = {"type": "frames", "status": self._status, "regions": self._regions}
-                self._status, self._regions, self._has_frames = {}, {}, False
-                return message
-            if self._events:
-                return self._events.pop(0)
-            self._changed.clear()
-            await self._changed.wait()
-
-    def add(self, message: Mapping[str, Any]) -> None:
-        """Add a message. Newer frames replace older ones, and events are not repeated."""
-        if message["type"] == "frames":
-            self._has_frames = True
-            self._status = message.get("status") or self._status
-            for name, region in message["regions"].items():
-                known = self._regions.get(name)
-                if known is None or known["number"] <= region["number"]:
-                    self._regions[name] = region
-        elif message not in self._events:
-            self._events.append(message)
-        self._changed.set()
 
 
 class RedisBroker:
@@ -205,8 +161,8 @@ class RedisBroker:
         self._elsewhere: dict[str, float] = {}  # when each page of another process was heard of
         self._clicks: dict[str, tuple[int, float]] = {}
         self._own_clicks = 0
-        self._sockets: dict[str, int] = {}
-        self._sockets_at = 0.0
+        self._sockets = RedisSockets(self, 2 * LEASE_LIFETIME)
+        self._sockets_at = float("-inf")
         self._beat_at = 0.0
         self._epoch = ""
         self._ready_at = 0.0
@@ -268,8 +224,7 @@ class RedisBroker:
         await asyncio.gather(self._starting, return_exceptions=True)
         for lease in list(self.leases.values()):
             lease.end(RELEASED)
-        for client_id in list(self._sockets):
-            self.release_socket(client_id, 0)
+        self._sockets.release_all()
         ending = [task for task in self._tasks if task in self._ending.values() or task.get_name().startswith("send")]
         if ending:
             await asyncio.wait(ending, timeout=COMMAND_TIMEOUT)
@@ -323,16 +278,28 @@ class RedisBroker:
         if self.state == "away":
             raise BrokerAway(AWAY, 5)
 
-    def send_soon(self) -> None:
-        """Send what was added to windows."""
-        if self.state == "ok" and not self._closed:
-            self.create_task(self._flush(), "sending seconds")
+    def send_soon(self, send: Callable[[], Awaitable[None]]) -> None:
+        """Call ``send`` soon, unless the server is away. Its errors are recorded."""
+        if self.state == "ok":
+            self.create_task(self._send_now(send), "sending")
 
-    async def _flush(self) -> None:
+    async def _send_now(self, send: Callable[[], Awaitable[None]]) -> None:
         try:
-            await self.windows.flush()
+            await send()
         except ERRORS as error:
             self.failed(error)
+
+    def hashed(self, client_id: str) -> str:
+        """Return a client as a part of a key. Addresses are not stored as they are."""
+        return hashlib.sha256(f"{self._world} {client_id}".encode()).hexdigest()[:24]
+
+    async def admit_socket(self, client_id: str, own: int, limit: float) -> bool:
+        """Return False if a client has more live sockets than allowed."""
+        return await self._sockets.admit(client_id, own, limit)
+
+    def release_socket(self, client_id: str, own: int) -> None:
+        """Report that a client has ``own`` sockets left in this process."""
+        self._sockets.release(client_id, own)
 
     def _report(self, error: BaseException) -> None:
         reason = str(error).rstrip(".") or "it does not respond"
@@ -345,7 +312,7 @@ class RedisBroker:
 
     def _recovered(self, *, first: bool = False) -> None:
         self.state = "ok"
-        self._sockets_at = 0.0
+        self._sockets_at = float("-inf")
         if not first:
             log.warning("The broker %s is back.", self._address)
             self._ready_at = time.monotonic() + SETTLE_TIME
@@ -406,19 +373,18 @@ class RedisBroker:
             if self._epoch:
                 log.warning("The broker %s has lost its data. Leases are taken again.", self._address)
                 self._ready_at = time.monotonic() + SETTLE_TIME
-                self._sockets_at = 0.0
+                self._sockets_at = float("-inf")
             self._epoch = epoch
         if now - self._beat_at > LEASE_LIFETIME:  # this process was paused, or the server was away
-            self._sockets_at = 0.0
+            self._sockets_at = float("-inf")
         self._beat_at = now
         known = {key for key, heard in self._elsewhere.items() if heard > now - 2 * HEARTBEAT}
         found = {key for key in active if key not in self.leases and key not in self._ending}
         fresh = {key for key in found if key not in self._outcomes or key in self._elsewhere}
         self._elsewhere = {key: self._elsewhere.get(key, 0.0) for key in known | fresh}
-        if now - self._sockets_at > _SOCKETS_LIFETIME / 2:
+        if now - self._sockets_at > REPORT_INTERVAL and self.state == "ok":
             self._sockets_at = now
-            for client_id, own in self._sockets.items():
-                await self._set_sockets(client_id, own)
+            self._sockets.report_soon()
         if self._own_clicks:
             await self._redis.publish(self.name("all"), self._message("clicks", number=self._own_clicks))
         await asyncio.gather(
@@ -473,7 +439,7 @@ class RedisBroker:
         feed.others = others
         self._tell(lambda listener: listener.on_readers(key, others))
         if not owner:
-            message = _decode(outcome) if outcome else None
+            message = decode(outcome) if outcome else None
             feed.add(message or {"type": "orphaned"})
 
     # -- pages --------------------------------------------------------------------------------------------
@@ -675,10 +641,10 @@ class RedisBroker:
             feed = self._feeds.get(channel.removeprefix(page))
             if feed is not None and kind == "subscribe":
                 self.create_task(self._load(feed), f"loading {feed.key}")
-            elif feed is not None and kind == "message" and (message := _decode(received["data"])):
+            elif feed is not None and kind == "message" and (message := decode(received["data"])):
                 feed.add(message)
         elif kind == "message":
-            message = _decode(received["data"])
+            message = decode(received["data"])
             if message is not None and message.get("process") != self.process:
                 self._dispatch(message)
 
@@ -686,8 +652,8 @@ class RedisBroker:
         """Fetch the latest frames of a page that is followed from now on, and report its readers."""
         try:
             frames = await self._redis.hgetall(self.name("frames", feed.key))
-            regions = {name: region for name, text in frames.items() if (region := _decode(text)) is not None}
-            feed.add({"type": "frames", "regions": regions})
+            regions = {name: value for name, text in frames.items() if (value := decode(text)) is not None}
+            feed.add({"type": "frames", "status": regions.pop("", None), "regions": regions})
             await self._watch(feed)
         except ERRORS as error:
             self.failed(error)
@@ -720,63 +686,8 @@ class RedisBroker:
         except ERRORS as error:
             self.failed(error)
 
-    # -- sockets ------------------------------------------------------------------------------------------
-
-    def hashed(self, client_id: str) -> str:
-        """Return a client as a part of a key. Addresses are not stored as they are."""
-        return hashlib.sha256(f"{self._world} {client_id}".encode()).hexdigest()[:24]
-
-    async def admit_socket(self, client_id: str, own: int, limit: float) -> bool:
-        """Return False if a client has more live sockets than allowed. While away, only this process counts."""
-        if own > limit:
-            return False
-        self._sockets[client_id] = own
-        if self.state == "away":
-            return True
-        lifetimes = [round(1000 * 2 * LEASE_LIFETIME), round(1000 * _SOCKETS_LIFETIME)]
-        try:
-            admitted = await self.run(
-                redis_scripts.ADMIT,
-                [self.name("sockets", self.hashed(client_id)), self.name("processes")],
-                [self.process, own, limit, *lifetimes],
-            )
-        except ERRORS as error:
-            self.failed(error)
-            return True
-        return bool(admitted)
-
-    def release_socket(self, client_id: str, own: int) -> None:
-        """Report that a client has ``own`` sockets left in this process."""
-        if self._sockets.pop(client_id, None) is not None:
-            if own:
-                self._sockets[client_id] = own
-            self.create_task(self._report_sockets(client_id, own), "sending sockets")
-
-    async def _report_sockets(self, client_id: str, own: int) -> None:
-        try:
-            await self._set_sockets(client_id, own)
-        except ERRORS as error:
-            self.failed(error)
-
-    async def _set_sockets(self, client_id: str, own: int) -> None:
-        key = self.name("sockets", self.hashed(client_id))
-        if own:
-            await self._redis.hset(key, self.process, str(own))
-            await self._redis.pexpire(key, round(1000 * _SOCKETS_LIFETIME))
-        else:
-            await self._redis.hdel(key, self.process)
-
-
-def _decode(text: object) -> dict[str, Any] | None:
-    """Return a JSON object, or None for anything else, which no process of this world has sent."""
-    try:
-        value = json.loads(str(text))
-    except ValueError:
-        return None
-    return value if isinstance(value, dict) else None
-
 
 def _finished_regions(pairs: Sequence[str]) -> dict[str, Mapping[str, Any]]:
     """Return the finished regions among frames, from a list of names and frames in turn."""
-    regions = {name: _decode(text) for name, text in zip(pairs[::2], pairs[1::2], strict=True)}
+    regions = {name: decode(text) for name, text in zip(pairs[::2], pairs[1::2], strict=True)}
     return {name: region for name, region in regions.items() if region is not None and region.get("stored")}

@@ -42,6 +42,7 @@ local owner = redis.call('GET', KEYS[2])
 if owner and owner ~= ARGV[2] then return {0} end
 redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
 redis.call('DEL', KEYS[4])
+redis.call('HDEL', KEYS[3], '')
 redis.call('ZADD', KEYS[5], now + ARGV[3], ARGV[4])
 redis.call('PUBLISH', ARGV[5], ARGV[6])
 return {1, redis.call('HGETALL', KEYS[3])}
@@ -164,9 +165,10 @@ return {0}
 ADMIT = (
     _NOW
     + """
--- KEYS: sockets of a client, processes. ARGV: process, sockets in this process, limit, lifetime of a process,
--- lifetime of the key. Returns 1 if the client may open the socket.
-local total, entries = tonumber(ARGV[2]), redis.call('HGETALL', KEYS[1])
+-- KEYS: sockets of a client, processes. ARGV: process, sockets in this process, limit (0: none), lifetime of a process,
+-- lifetime of the key. Returns 1, and records the number, unless the client has more sockets than allowed.
+local own = tonumber(ARGV[2])
+local total, entries = own, redis.call('HGETALL', KEYS[1])
 for i = 1, #entries, 2 do
     if entries[i] ~= ARGV[1] then
         local seen = redis.call('ZSCORE', KEYS[2], entries[i])
@@ -177,8 +179,8 @@ for i = 1, #entries, 2 do
         end
     end
 end
-if total > tonumber(ARGV[3]) then return 0 end
-redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+if tonumber(ARGV[3]) > 0 and total > tonumber(ARGV[3]) then return 0 end
+if own > 0 then redis.call('HSET', KEYS[1], ARGV[1], own) else redis.call('HDEL', KEYS[1], ARGV[1]) end
 redis.call('PEXPIRE', KEYS[1], ARGV[5])
 return 1
 """

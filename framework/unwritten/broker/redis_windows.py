@@ -8,45 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Protocol
-
-from redis.exceptions import RedisError
+from typing import Any
 
 from ..core.errors import BrokerAway
 from ..security.rate_limits import Charge
 from . import redis_scripts
-
-ERRORS = (RedisError, OSError, TimeoutError)
-"""What a server raises that is away, or that refuses commands."""
-
-AWAY = "New pages cannot be written at the moment. Stored pages can be read meanwhile. Try again in a few seconds."
+from .redis_connection import AWAY, ERRORS, Connection
 
 _BUCKETS = 300
 
 _MAX_UNSENT = 10_000
 """Maximum number of windows whose additions are remembered while the server is away."""
-
-
-class Connection(Protocol):
-    """A connection to Redis."""
-
-    async def run(self, script: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
-        """Run a script."""
-
-    def name(self, kind: str, key: str = "") -> str:
-        """Return the name of a key."""
-
-    def hashed(self, client_id: str) -> str:
-        """Return a client as a part of a key."""
-
-    def failed(self, error: BaseException) -> None:
-        """Record that the server could not be used."""
-
-    def check_state(self) -> None:
-        """Raise BrokerAway if the server is away."""
-
-    def send_soon(self) -> None:
-        """Call ``flush`` soon."""
 
 
 class RedisWindows:
@@ -76,7 +48,7 @@ class RedisWindows:
         unsent = self._unsent.get(key)
         if unsent is not None or len(self._unsent) < _MAX_UNSENT:
             self._unsent[key] = replace(charge, limit=0.0, amount=charge.amount + (unsent.amount if unsent else 0.0))
-        self._connection.send_soon()
+        self._connection.send_soon(self.flush)
 
     async def flush(self) -> None:
         """Send what was added.

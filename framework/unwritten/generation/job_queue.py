@@ -24,24 +24,16 @@ from cachetools import LRUCache
 from unwritten_engine import Engine, Priority
 from unwritten_engine.cleaning import clean_engine
 
-from ..broker.base import RELEASED, Broker, BrokerListener, Command, Feed, Lease
+from ..broker.base import RELEASED, Broker, BrokerListener, Command, Lease
 from ..broker.local import LOCAL_LEASE, LocalBroker
-from ..core.errors import BrokerAway, Busy, EditConflict, StoreError
+from ..core.errors import Busy, EditConflict, StoreError
 from ..core.settings import Settings
 from ..storage.database import LOCK_TIMEOUT
 from ..storage.pages import PageStore
 from ..storage.records import StoredCanvas
-from .page_job import (
-    ABANDONED,
-    INTERNAL_ERROR,
-    SHUTDOWN,
-    CancelReason,
-    JobObserver,
-    PageJob,
-    Subscriber,
-    TextCheck,
-)
-from .shared_jobs import PublishedJob, adopt, finished_canvases, restore_region, show_frames
+from .followers import Followers
+from .page_job import INTERNAL_ERROR, SHUTDOWN, CancelReason, JobObserver, PageJob, Subscriber, TextCheck
+from .shared_jobs import PublishedJob, adopt, finished_canvases, restore_region
 
 WrittenCallback: TypeAlias = Callable[[PageJob], Awaitable[None]]
 """Called with a job whose page has just been stored, before the job is finished. It must not raise."""
@@ -66,8 +58,6 @@ _STORE_RETRY_SECONDS = (1.0, 5.0, 15.0, 60.0)
 
 _FIRST_FRAMES_TIMEOUT = 0.5
 """Seconds to wait for the current frames of another process before its page is shown without them."""
-
-_OWNER_LOST = "The server that made this change was stopped."
 
 
 class JobQueue(BrokerListener):
@@ -109,7 +99,9 @@ class JobQueue(BrokerListener):
         self._on_written = on_written
         self._broker: Broker = LocalBroker() if broker is None else broker
         self._leases: dict[PageJob, Lease] = {}
-        self._followers: dict[PageJob, asyncio.Task[None]] = {}
+        self._followers = Followers(
+            self._broker, store, settings.time_limit, on_end=self._remove, on_lease=self._take_over
+        )
         self._observers: list[JobObserver] = []
         self._by_key: dict[str, PageJob] = {}
         self._waiting: deque[PageJob] = deque()
@@ -239,7 +231,7 @@ class JobQueue(BrokerListener):
         job.start_grace_period(self.grace_period, self._abandon)
         if job.priority is Priority.CLICK:
             self._broker.send(job.key, "promote")
-        self._follow_soon(job)
+        self._followers.add(job)
         job.publish(lambda observer: observer.on_start(job))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_FIRST_FRAMES_TIMEOUT):
@@ -311,11 +303,7 @@ class JobQueue(BrokerListener):
 
     def _cancel(self, job: PageJob, reason: CancelReason) -> None:
         if job in self._followers:
-            if reason == "stopped":
-                self._broker.send(job.key, "stop")  # its outcome follows
-            else:
-                job.cancel_reason = reason
-                self._followers[job].cancel()
+            self._followers.cancel(job, reason)
             return
         is_waiting = job in self._waiting
         if is_waiting:
@@ -361,7 +349,7 @@ class JobQueue(BrokerListener):
             self._running.discard(job)
             preempted = job.state == "queued"
             if preempted and job not in self._leases:
-                self._follow_soon(job)
+                self._followers.add(job)
             elif preempted:
                 self._waiting.appendleft(job)
             self._start_next()  # may be this job again
@@ -392,7 +380,7 @@ class JobQueue(BrokerListener):
         attempt = 0
         while job.stored is None:
             if not await self._has_lease(job):
-                self._follow_soon(job)
+                self._followers.add(job)
                 return
             try:
                 job.stored = await self._store.save(page)
@@ -435,96 +423,6 @@ class JobQueue(BrokerListener):
         lease = self._leases.get(job)
         return lease is not None and await lease.confirm() and job in self._leases
 
-    def _follow_soon(self, job: PageJob) -> None:
-        """Follow the process that generates a page."""
-        job.begin_following()
-        task = self._followers[job] = self._create_task(self._follow(job), f"following {job.key}")
-        task.add_done_callback(lambda task: self._on_follow_done(job, task))
-
-    def _on_follow_done(self, job: PageJob, task: asyncio.Task[None]) -> None:
-        job.shown.set()
-        if self._followers.get(job) is task:
-            del self._followers[job]
-            if not job.finished.is_set():  # it was cancelled before its first step
-                job.finish("stopped", SHUTDOWN)
-            self._remove(job)
-
-    async def _follow(self, job: PageJob) -> None:
-        lease: Lease | None = None
-        try:
-            async with self._broker.follow(job.key, lambda: job.num_own_subscribers) as feed:
-                lease = await self._show_until_end(job, feed)
-        except asyncio.CancelledError:
-            job.finish("stopped", ABANDONED if job.cancel_reason == "abandoned" else SHUTDOWN)
-            if job.cancel_reason is None:  # the event loop ends
-                raise
-        except Exception:
-            log.exception("%s could not be followed", job.key)
-            job.finish("failed", INTERNAL_ERROR)
-        if lease is not None:
-            del self._followers[job]
-            self._take_over(job, lease)
-
-    async def _show_until_end(self, job: PageJob, feed: Feed) -> Lease | None:
-        """Show what another process generates. Return the lease if this process has to continue.
-
-        Otherwise the job is finished on return.
-        """
-        heard_at = asyncio.get_running_loop().time()
-        while True:
-            message = await feed.next()
-            kind, state = message["type"], message.get("state", "")
-            if kind == "frames":
-                heard_at = asyncio.get_running_loop().time()
-                show_frames(job, message)
-                if message["regions"]:
-                    job.shown.set()
-                continue
-            if kind == "end" and state != "written":
-                show_frames(job, message)
-            if kind == "end" and state in {"failed", "stopped"} and not message["left"]:
-                job.finish(state, message["message"])
-                return None
-            if self._adopt(job, message):
-                return None
-            if kind == "away":
-                silence = asyncio.get_running_loop().time() - heard_at
-                if silence > self._settings.time_limit:
-                    job.finish("failed", "The connection to the process that writes this page was lost.")
-                    return None
-                continue
-            if job.previous is not None:  # a change, whose instruction only its owner has
-                job.finish("failed", _OWNER_LOST)
-                return None
-            try:
-                lease = await self._broker.claim(job.key)
-            except BrokerAway:
-                continue
-            if job.cancel_reason is not None:  # the client of Redis may swallow a cancellation
-                if lease is not None:
-                    lease.end(RELEASED)
-                raise asyncio.CancelledError
-            if lease is not None:
-                if self._adopt(job, {"type": "claimed"}):  # stored just before its owner disappeared
-                    lease.end(RELEASED)
-                    return None
-                return lease
-
-    def _adopt(self, job: PageJob, message: Mapping[str, Any]) -> bool:
-        """Finish a job with the stored page, if another process has stored it. Return False if it has not."""
-        is_outcome = message.get("state") == "written"
-        try:
-            stored = self._store.get(job.key)
-        except StoreError as error:
-            log.warning("%s: what another process has stored cannot be read yet: %s", job.key, error)
-            return False
-        is_older = job.previous is not None and stored is not None and stored.version <= job.previous.version
-        if (is_older and not is_outcome) or not adopt(job, stored):
-            return False
-        job.reverted = bool(message.get("reverted"))
-        job.finish("written", message.get("message", "") if is_outcome else "")
-        return True
-
     def _take_over(self, job: PageJob, lease: Lease) -> None:
         """Generate a page whose owner has disappeared. Its finished regions are kept."""
         log.warning("%s is taken over from another process", job.key)
@@ -557,7 +455,7 @@ class JobQueue(BrokerListener):
             return
         if job in self._waiting:
             self._waiting.remove(job)
-            self._follow_soon(job)
+            self._followers.add(job)
         else:
             job.preempt()  # ``_run`` follows; a job that is being stored notices it before it is saved
 
@@ -628,9 +526,10 @@ class JobQueue(BrokerListener):
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._followers.close()
         for job in list(self._by_key.values()):
             if job.state == "written" and job.stored is None:
-                with contextlib.suppress(StoreError):
+                with contextlib.suppress(StoreError, EditConflict):
                     await self._store.save(job.page_to_store())
 
 

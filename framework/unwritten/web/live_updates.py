@@ -316,7 +316,11 @@ class LiveUpdates(JobObserver, BrokerListener):
         region_jobs = self._starter.region_jobs(page_request, finished)
         regions = tuple(name for name, region_job in region_jobs.items() if region_job.state != "written")
         change = Change("rewritten", base=stored.version, regions=regions)
-        await self._starter.start(page_request, searched=True, region_jobs=region_jobs, change=change, previous=stored)
+        job = await self._starter.start(
+            page_request, searched=True, region_jobs=region_jobs, change=change, previous=stored
+        )
+        if job.regions is not region_jobs:  # another process generates the page now
+            self._starter.mark_pending(page_request.key, names)
 
     def _was_generated(self, key: str) -> bool:
         return bool(self._store.exists([key])) or self._jobs.recent(key) is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import threading
 import time
@@ -101,6 +102,28 @@ def test_a_process_that_was_frozen_before_it_saved_does_not_store_a_second_versi
     assert len(tables(tmp_path / "pages.db")["canvases"]) == 1
 
 
+def test_a_page_that_another_process_stores_meanwhile_is_served(redis: RedisServer, tmp_path: Path) -> None:
+    other = scripted("From B.")
+    with (
+        browser(make_wiki(tmp_path, scripted("From A."), broker=redis.url)) as a,
+        browser(make_wiki(tmp_path, other, broker=redis.url, visitor_pages=1)) as b,
+    ):
+        jobs = b.app.site.jobs  # type: ignore[attr-defined]
+        claim = jobs.claim
+
+        async def claim_late(key: str) -> Any:
+            await asyncio.to_thread(write, a, key)  # after this process has seen that the page is not stored
+            return await claim(key)
+
+        jobs.claim = claim_late
+        for title in ("One", "Two"):  # it is free
+            page = b.get(f"/wiki/{title}")
+            assert page.status_code == 200 and "From A." in page.text and 'aria-busy="true"' not in page.text
+            assert follow(b, f"/wiki/{title}")[-1]["state"] == "written"
+    assert other.requests == []
+    assert len(tables(tmp_path / "pages.db")["versions"]) == 2
+
+
 def test_a_change_is_reverted_if_the_process_that_makes_it_disappears(redis: RedisServer, tmp_path: Path) -> None:
     with (
         browser(make_wiki(tmp_path, scripted(in_turn("Old.", ["New", HANG])), broker=redis.url)) as a,
@@ -116,6 +139,17 @@ def test_a_change_is_reverted_if_the_process_that_makes_it_disappears(redis: Red
         assert page["message"] == "The server that made this change was stopped. The page is as it was."
         frozen.join()
         assert "Old." in b.get(KEY).text
+
+
+def test_the_client_that_started_a_page_is_charged_after_a_takeover(redis: RedisServer, tmp_path: Path) -> None:
+    with browser(make_wiki(tmp_path, scripted(["From B", 0.3, "From B."]), broker=redis.url)) as b:
+        with browser(make_wiki(tmp_path, scripted(["From A", HANG]), broker=redis.url), client=("127.0.0.7", 1)) as a:
+            a.get(KEY)
+            b.get(KEY)
+            job = b.app.site.jobs.get(KEY)  # type: ignore[attr-defined]
+            wait_for(lambda: job.client_id == "127.0.0.7")
+        assert follow(b, KEY)[-1]["state"] == "written"
+        assert (job.client_id, job.follows) == ("127.0.0.7", False)
 
 
 def test_a_server_that_stops_hands_its_pages_over_at_once(redis: RedisServer, tmp_path: Path) -> None:
@@ -199,6 +233,7 @@ def test_a_restart_of_the_broker_does_not_interrupt_a_page(server: RedisServer, 
         until(ws, type="frame", state="writing")
         server.stop()
         server.start()
+        wait_for(lambda: state_of(b) == "ok")
         third = threading.Thread(target=b.get, args=("/wiki/Third",))
         third.start()
         heard = until(ws, type="page", state="written")
@@ -207,6 +242,28 @@ def test_a_restart_of_the_broker_does_not_interrupt_a_page(server: RedisServer, 
         third.join()
     assert [len(engine.requests) for engine in engines] == [1, 1]
     assert len([row for row in tables(tmp_path / "pages.db")["pages"] if row["key"] == KEY]) == 1
+
+
+def test_no_page_is_started_again_after_the_broker_has_lost_its_data(
+    redis: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import redis as library
+
+    monkeypatch.setattr("unwritten.broker.redis_broker.SETTLE_TIME", 1.0)
+    other = scripted("From B.")
+    with (
+        browser(make_wiki(tmp_path, scripted(["From A", 2.0, "From A."]), broker=redis.url)) as a,
+        browser(make_wiki(tmp_path, other, broker=redis.url)) as b,
+        library.Redis.from_url(redis.url) as client,
+    ):
+        a.get(KEY)
+        frozen = freeze(a, 0.4)  # so that the other process is the first one that notices it
+        client.flushall()
+        assert b.get(KEY).status_code == 200
+        frozen.join()
+        assert follow(b, KEY)[-1]["state"] == "written"
+        assert "From A." in b.get(KEY).text
+    assert other.requests == []
 
 
 def test_a_broker_that_does_not_respond_delays_nothing_but_new_pages(
