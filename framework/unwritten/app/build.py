@@ -220,6 +220,7 @@ def _connect(declared: Declarations, store: PageStore, world: WorldStore, broker
         starter=starter,
         signed_links=signed_links,
     )
+    unfinished = UnfinishedPages(UnfinishedPageStore(store.database), store, jobs)
     handler = PageHandler(
         mount=mount,
         resolver=resolver,
@@ -232,6 +233,7 @@ def _connect(declared: Declarations, store: PageStore, world: WorldStore, broker
         prefetcher=prefetcher,
         renderer=renderer,
         metrics=metrics,
+        unfinished=unfinished,
     )
     updates = LiveUpdates(
         resolver=resolver,
@@ -256,7 +258,6 @@ def _connect(declared: Declarations, store: PageStore, world: WorldStore, broker
         updates=updates,
         write_lock=write_lock,
     )
-    unfinished = UnfinishedPages(UnfinishedPageStore(store.database), store, jobs)
     jobs.observe(budgets, metrics, *([prefetcher] if prefetcher else []), updates, unfinished)
     broker.listen(jobs, budgets, *([prefetcher] if prefetcher else []), updates)
     declared.tables.observe(updates.on_table_write)
