@@ -27,7 +27,7 @@ from .job_renderer import JobRenderer
 
 _UNFINISHED = {"waiting", "writing"}
 
-_STARTED_AGAIN = '<p><em>This part was started again:</em></p>'
+_STARTED_AGAIN = "<p><em>This part was started again:</em></p>"
 
 
 def accepts_stream(request: Request) -> bool:
