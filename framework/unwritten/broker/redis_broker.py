@@ -157,7 +157,7 @@ class RedisBroker:
         self._listeners: list[BrokerListener] = []
         self._feeds: dict[str, RedisFeed] = {}
         self._ending: dict[str, asyncio.Task[None]] = {}
-        self._outcomes: TTLCache[str, Mapping[str, Any]] = TTLCache(1024, _OUTCOME_LIFETIME)
+        self._outcomes: TTLCache[str, Mapping[str, Any]] = TTLCache[str, Mapping[str, Any]](1024, _OUTCOME_LIFETIME)
         self._elsewhere: dict[str, float] = {}  # when each page of another process was heard of
         self._clicks: dict[str, tuple[int, float]] = {}
         self._own_clicks = 0

@@ -7,12 +7,27 @@ import re
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
-from tests.support.apps import LIVE, Message, browser, follow, in_turn, make_app, make_wiki, tables, until, watch, write
+from tests.support.apps import (
+    LIVE,
+    Message,
+    browser,
+    follow,
+    in_turn,
+    make_app,
+    make_wiki,
+    tables,
+    text_frame,
+    until,
+    watch,
+    write,
+)
+from tests.support.html_checks import inner
 from tests.support.redis_server import MISSING, PROGRAM, RedisServer, redis_server
 from tests.support.servers import free_port, wait_for
 
@@ -139,6 +154,25 @@ def test_a_change_is_reverted_if_the_process_that_makes_it_disappears(redis: Red
         assert page["message"] == "The server that made this change was stopped. The page is as it was."
         frozen.join()
         assert "Old." in b.get(KEY).text
+
+
+def test_a_stream_shows_the_whole_text_after_a_takeover(redis: RedisServer, tmp_path: Path) -> None:
+    draft = "**Lighthouse** is the first text.\n\nIt is long.\n\nIt has no end"
+    slow = scripted([text_frame(draft, fixed=len(draft)), HANG])
+    with (
+        browser(make_wiki(tmp_path, slow, broker=redis.url)) as a,
+        browser(make_wiki(tmp_path, scripted(" and its second text."), broker=redis.url)) as b,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        a.get(KEY)
+        wait_for(lambda: "It is long." in a.get(KEY).text)
+        stream = pool.submit(lambda: b.get(f"{KEY}?plain=1").text)
+        wait_for(lambda: b.app.site.jobs.get(KEY) is not None)  # type: ignore[attr-defined]
+        time.sleep(0.2)  # until the beginning was sent
+        freeze(a, 1.5).join()
+        body = re.sub("<[^>]*>", "", inner(stream.result(10), "body"))
+    assert "is the first text." in body
+    assert body.split("This part was started again:")[1].strip() == "Lighthouse and its second text."
 
 
 def test_the_client_that_started_a_page_is_charged_after_a_takeover(redis: RedisServer, tmp_path: Path) -> None:
