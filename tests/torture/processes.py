@@ -326,6 +326,7 @@ async def rolling_restart(running: FourProcesses) -> dict[str, float]:
         while not stopping.is_set():
             number += 1
             responses.append(await visit(running.port, path.format(number)))
+            await asyncio.sleep(0.05)  # the starting workers need the processors too
 
     load_tasks = [
         *(asyncio.ensure_future(load("/wiki/Shared", stored)) for _ in range(4)),

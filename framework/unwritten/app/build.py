@@ -247,6 +247,7 @@ def _connect(declared: Declarations, store: PageStore, world: WorldStore, broker
         starter=starter,
         signed_links=signed_links,
     )
+    unfinished = UnfinishedPages(UnfinishedPageStore(store.database), store, jobs)
     handler = PageHandler(
         mount=mount,
         resolver=resolver,
@@ -261,6 +262,7 @@ def _connect(declared: Declarations, store: PageStore, world: WorldStore, broker
         prefetcher=prefetcher,
         renderer=renderer,
         metrics=metrics,
+        unfinished=unfinished,
     )
     updates = LiveUpdates(
         access=access,
@@ -285,7 +287,6 @@ def _connect(declared: Declarations, store: PageStore, world: WorldStore, broker
         updates=updates,
         write_lock=write_lock,
     )
-    unfinished = UnfinishedPages(UnfinishedPageStore(store.database), store, jobs)
     jobs.observe(budgets, metrics, *([prefetcher] if prefetcher else []), updates, unfinished)
     broker.listen(jobs, budgets, *([prefetcher] if prefetcher else []), updates)
     declared.tables.observe(updates.on_table_write)

@@ -40,12 +40,15 @@ class JobSource(Protocol):
 
     def changes(self) -> tuple[Mapping[str, Any], Mapping[str, Mapping[str, Any]]]:
         """Return the job's status, and the regions that have changed since the last call. Both are JSON values."""
+        ...
 
     def repeat(self) -> None:
         """Return all regions at the next call of ``changes``."""
+        ...
 
     def num_readers(self) -> int:
         """Return the number of subscribers in this process."""
+        ...
 
 
 class Lease(Protocol):
@@ -59,9 +62,11 @@ class Lease(Protocol):
 
     def attach(self, source: JobSource) -> None:
         """Publish the frames of a job from now on."""
+        ...
 
     async def confirm(self) -> bool:
         """Return True if this process still has the lease. Another one takes it over if this one does not respond."""
+        ...
 
     def end(self, outcome: Mapping[str, Any], *, keep: bool = False) -> None:
         """Publish the outcome, and give the lease back.
@@ -70,6 +75,7 @@ class Lease(Protocol):
             outcome: A JSON object with a ``state``; see ``RELEASED``.
             keep: True if the finished regions are used by the next attempt.
         """
+        ...
 
 
 class Feed(Protocol):
@@ -89,6 +95,7 @@ class Feed(Protocol):
         * orphaned: the owner has disappeared.
         * away: the broker cannot be reached. It is repeated every second.
         """
+        ...
 
 
 class BrokerListener:
@@ -134,10 +141,12 @@ class Broker(Protocol):
     @property
     def windows(self) -> Windows:
         """The limits."""
+        ...
 
     @property
     def clicks_elsewhere(self) -> int:
         """The number of pages that visitors wait for in other processes."""
+        ...
 
     async def start(self) -> None:
         """Connect. Later calls do nothing.
@@ -145,20 +154,25 @@ class Broker(Protocol):
         Raises:
             BrokerError: If the broker cannot be used.
         """
+        ...
 
     async def close(self) -> None:
         """Disconnect. Outcomes that are not published yet are sent first."""
+        ...
 
     def listen(self, *listeners: BrokerListener) -> None:
         """Notify these listeners of events in other processes."""
+        ...
 
     # -- pages --------------------------------------------------------------------------------------------
 
     def is_elsewhere(self, key: str) -> bool:
         """True if another process generates this page. False while the broker is away."""
+        ...
 
     def outcome(self, key: str) -> Mapping[str, Any] | None:
         """Return the outcome of a page that another process has finished a short time ago, or None."""
+        ...
 
     async def claim(self, key: str) -> Lease | None:
         """Return the lease of a page, or None if another process has it.
@@ -166,6 +180,7 @@ class Broker(Protocol):
         Raises:
             BrokerAway: If the broker cannot be reached.
         """
+        ...
 
     def follow(self, key: str, num_readers: Callable[[], int]) -> AbstractAsyncContextManager[Feed]:
         """Receive what another process publishes of a page.
@@ -174,12 +189,15 @@ class Broker(Protocol):
             key: The page.
             num_readers: Returns the number of its subscribers in this process.
         """
+        ...
 
     def send(self, key: str, command: Command) -> None:
         """Send a command to the process that generates a page."""
+        ...
 
     def set_clicks(self, number: int) -> None:
         """Tell the others how many pages visitors wait for in this process. Their prefetches make way."""
+        ...
 
     # -- changes ------------------------------------------------------------------------------------------
 
@@ -190,6 +208,7 @@ class Broker(Protocol):
             kind: ``edited`` (key), or ``data`` (tables, pages).
             values: JSON values.
         """
+        ...
 
     # -- sockets ------------------------------------------------------------------------------------------
 
@@ -201,6 +220,8 @@ class Broker(Protocol):
             own: The number of its sockets in this process, with the new one.
             limit: The largest number over all processes.
         """
+        ...
 
     def release_socket(self, client_id: str, own: int) -> None:
         """Report that a client has ``own`` sockets left in this process."""
+        ...

@@ -3,7 +3,8 @@
 Keys, all of which begin with the identity of the world:
 
 * ``lease:PAGE``: the process that generates a page. It expires unless the owner renews it with its heartbeat.
-* ``frames:PAGE``: the latest frame of each region, for processes that begin to follow later, and for the next attempt.
+* ``frames:PAGE``: the latest frame of each region, and the status under "", for processes that begin to follow later.
+  Finished regions are also for the next attempt.
 * ``ended:PAGE``: the outcome, for processes that have missed its message.
 * ``readers:PAGE``: the number of subscribers in each process.
 * ``commands:PAGE``: what visitors of other processes want of the owner.
@@ -115,7 +116,7 @@ class RedisLease:
             source.changed.clear()
             status, regions = source.changes()
             message = {"type": "frames", "status": status, "regions": regions}
-            pairs = [text for name, region in regions.items() for text in (name, encode(region))]
+            pairs = [text for name, value in {"": status, **regions}.items() for text in (name, encode(value))]
             lifetime = round(_FRAMES_LIFETIME * 1000)
             try:
                 is_sent = await broker.run(
@@ -156,7 +157,7 @@ class RedisBroker:
         self._listeners: list[BrokerListener] = []
         self._feeds: dict[str, RedisFeed] = {}
         self._ending: dict[str, asyncio.Task[None]] = {}
-        self._outcomes: TTLCache[str, Mapping[str, Any]] = TTLCache(1024, _OUTCOME_LIFETIME)
+        self._outcomes: TTLCache[str, Mapping[str, Any]] = TTLCache[str, Mapping[str, Any]](1024, _OUTCOME_LIFETIME)
         self._elsewhere: dict[str, float] = {}  # when each page of another process was heard of
         self._clicks: dict[str, tuple[int, float]] = {}
         self._own_clicks = 0
@@ -651,8 +652,8 @@ class RedisBroker:
         """Fetch the latest frames of a page that is followed from now on, and report its readers."""
         try:
             frames = await self._redis.hgetall(self.name("frames", feed.key))
-            regions = {name: region for name, text in frames.items() if (region := decode(text)) is not None}
-            feed.add({"type": "frames", "regions": regions})
+            regions = {name: value for name, text in frames.items() if (value := decode(text)) is not None}
+            feed.add({"type": "frames", "status": regions.pop("", None), "regions": regions})
             await self._watch(feed)
         except ERRORS as error:
             self.failed(error)

@@ -29,21 +29,27 @@ class Connection(Protocol):
 
     async def run(self, script: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
         """Run a script."""
+        ...
 
     def name(self, kind: str, key: str = "") -> str:
         """Return the name of a key."""
+        ...
 
     def hashed(self, client_id: str) -> str:
         """Return a client as a part of a key."""
+        ...
 
     def failed(self, error: BaseException) -> None:
         """Record that the server could not be used."""
+        ...
 
     def check_state(self) -> None:
         """Raise BrokerAway if the server is away."""
+        ...
 
     def send_soon(self, send: Callable[[], Awaitable[None]]) -> None:
         """Call ``send`` soon, unless the server is away. Its errors are recorded."""
+        ...
 
 
 def encode(value: object) -> str:

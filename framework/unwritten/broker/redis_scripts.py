@@ -42,6 +42,7 @@ local owner = redis.call('GET', KEYS[2])
 if owner and owner ~= ARGV[2] then return {0} end
 redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
 redis.call('DEL', KEYS[4])
+redis.call('HDEL', KEYS[3], '')
 redis.call('ZADD', KEYS[5], now + ARGV[3], ARGV[4])
 redis.call('PUBLISH', ARGV[5], ARGV[6])
 return {1, redis.call('HGETALL', KEYS[3])}

@@ -49,6 +49,8 @@ MAX_MESSAGE_BYTES = 64 * 1024
 """The largest WebSocket message of a browser. Browsers send page keys and frame numbers."""
 
 
+_NO_CYCLE = object()
+
 log = logging.getLogger("unwritten")
 
 
@@ -314,9 +316,11 @@ class _Server(uvicorn.Server):
         """
         is_waiting = False
         for connection in list(self.server_state.connections):
-            if isinstance(connection, self.config.ws_protocol_class or ()) or connection.transport.is_closing():
+            # Only protocols of plain HTTP have a cycle of request and response. It is None before the first request.
+            cycle = getattr(connection, "cycle", _NO_CYCLE)
+            if cycle is _NO_CYCLE or connection.transport.is_closing():
                 continue
-            if getattr(connection, "cycle", None) is None and time.monotonic() < accepted_until:
+            if cycle is None and time.monotonic() < accepted_until:
                 is_waiting = True
             else:
                 connection.shutdown()

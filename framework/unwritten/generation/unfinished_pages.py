@@ -39,6 +39,10 @@ class UnfinishedPages(JobObserver):
         self._jobs = jobs
         self._pages: dict[str, Mapping[str, StoredCanvas]] = {}
 
+    def __contains__(self, key: str) -> bool:
+        """True if a page was begun before a shutdown and is still unfinished."""
+        return key in self._pages or self._unfinished.exists(key)
+
     def on_end(self, job: PageJob) -> None:
         """Remember a job that the shutdown has stopped. Forget a page that was continued."""
         was_interrupted = job.cancel_reason == "shutdown" and job.state == "stopped" and not job.follows

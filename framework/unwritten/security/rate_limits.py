@@ -102,9 +102,11 @@ class Windows(Protocol):
         Raises:
             BrokerAway: If the limits are counted by a broker that cannot be reached.
         """
+        ...
 
     def add(self, charge: Charge) -> None:
         """Add an amount without a check."""
+        ...
 
 
 class LocalWindows:

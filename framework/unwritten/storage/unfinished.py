@@ -40,6 +40,14 @@ class UnfinishedPageStore:
         if rows:
             await self._database.write(work)
 
+    def exists(self, key: str) -> bool:
+        """True if a page is saved.
+
+        Raises:
+            StoreError: If the database cannot be read.
+        """
+        return bool(self._database.read("SELECT 1 FROM unfinished WHERE key = ?", (key,)))
+
     async def take(self) -> dict[str, dict[str, StoredCanvas]]:
         """Return all saved pages, the oldest first, and remove them.
 

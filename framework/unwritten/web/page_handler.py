@@ -21,6 +21,7 @@ from ..generation.job_starter import JobStarter
 from ..generation.metrics import Metrics
 from ..generation.page_job import PageJob
 from ..generation.prefetcher import Prefetcher
+from ..generation.unfinished_pages import UnfinishedPages
 from ..rendering.document import page_response
 from ..rendering.renderer import Renderer
 from ..routing.access import ACCESS_CHECK, AccessCheck, PageAccess
@@ -66,6 +67,7 @@ class PageHandler:
         prefetcher: Prefetcher | None,
         renderer: Renderer,
         metrics: Metrics,
+        unfinished: UnfinishedPages,
     ) -> None:
         self._mount = mount
         self._resolver = resolver
@@ -80,6 +82,7 @@ class PageHandler:
         self._prefetcher = prefetcher  # None if prefetching is off
         self._renderer = renderer
         self._metrics = metrics
+        self._unfinished = unfinished
 
     async def handle(self, request: Request, route: PageRoute) -> Response:
         """Respond to a request for a page.
@@ -109,7 +112,8 @@ class PageHandler:
             if rendered is not None:
                 self._metrics.stored_pages_served += 1
                 return rendered.response(request.scope, page_request.frame_src)
-            if source is None and not _is_declared(route, key) and self._signed_links.requires(request.scope):
+            is_allowed = source is not None or _is_declared(route, key) or not self._signed_links.requires(request.scope)
+            if not is_allowed and key not in self._unfinished:  # a visitor with a signed link had begun these
                 if page_request.tables:
                     return await self._incomplete(page_request, _INCOMPLETE)
                 return self._refuse(key, page_request.title, signature, accepts_html(request))

@@ -34,6 +34,8 @@ SEND_TIMEOUT = 30.0
 
 _UNFINISHED = {"waiting", "writing"}
 
+_STARTED_AGAIN = "<p><em>This part was started again:</em></p>"
+
 
 def accepts_stream(request: Request) -> bool:
     """True if a page should be streamed: for ``?plain=1``, and for clients that do not list HTML in Accept."""
@@ -117,23 +119,26 @@ async def _region(
 ) -> AsyncIterator[str]:
     region_job = job.regions[placeholder.name]
     wrapper = _block_wrapper(job, shell, region_job)
-    sent = 0
+    sent = ""
     if wrapper:
         yield wrapper[0]
     while region_job.state in _UNFINISHED and not job.finished.is_set():
         subscriber.changed.clear()
         if wrapper and region_job.frame.text:
             formatted = region_job.formatted()
-            if formatted.fixed > sent:
-                yield formatted.html[sent : formatted.fixed]
-                sent = formatted.fixed
+            html = str(formatted.html)
+            if formatted.fixed > len(sent) and html.startswith(sent):
+                yield html[len(sent) : formatted.fixed]
+                sent = html[: formatted.fixed]
         if region_job.state in _UNFINISHED and not job.finished.is_set():
             await subscriber.changed.wait()
     if not wrapper:
         yield job_renderer.block(job, region_job.name, page)
     else:
         # As plain strings: adding one to Markup would escape it, and what the block puts after its text is HTML.
-        yield (str(region_job.formatted().html)[sent:] if region_job.frame.text else "") + wrapper[1]
+        html = str(region_job.formatted().html) if region_job.frame.text else ""
+        # Another text follows if the region was started again, after a failed attempt or by another process.
+        yield (html.removeprefix(sent) if html.startswith(sent) else _STARTED_AGAIN + html) + wrapper[1]
     if region_job.state != "written":
         yield str(Markup('<p class="region-error">{}</p>').format(job.message or "This part was not finished."))
 

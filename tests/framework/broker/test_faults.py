@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
-from tests.support.apps import LIVE, Message, browser, follow, in_turn, make_app, make_wiki, tables, until, watch, write
+from tests.support.apps import (
+    LIVE,
+    Message,
+    browser,
+    follow,
+    in_turn,
+    make_app,
+    make_wiki,
+    tables,
+    text_frame,
+    until,
+    watch,
+    write,
+)
+from tests.support.html_checks import inner
 from tests.support.redis_server import MISSING, PROGRAM, RedisServer, redis_server
 from tests.support.servers import free_port, wait_for
 
@@ -101,6 +117,28 @@ def test_a_process_that_was_frozen_before_it_saved_does_not_store_a_second_versi
     assert len(tables(tmp_path / "pages.db")["canvases"]) == 1
 
 
+def test_a_page_that_another_process_stores_meanwhile_is_served(redis: RedisServer, tmp_path: Path) -> None:
+    other = scripted("From B.")
+    with (
+        browser(make_wiki(tmp_path, scripted("From A."), broker=redis.url)) as a,
+        browser(make_wiki(tmp_path, other, broker=redis.url, visitor_pages=1)) as b,
+    ):
+        jobs = b.app.site.jobs  # type: ignore[attr-defined]
+        claim = jobs.claim
+
+        async def claim_late(key: str) -> Any:
+            await asyncio.to_thread(write, a, key)  # after this process has seen that the page is not stored
+            return await claim(key)
+
+        jobs.claim = claim_late
+        for title in ("One", "Two"):  # it is free
+            page = b.get(f"/wiki/{title}")
+            assert page.status_code == 200 and "From A." in page.text and 'aria-busy="true"' not in page.text
+            assert follow(b, f"/wiki/{title}")[-1]["state"] == "written"
+    assert other.requests == []
+    assert len(tables(tmp_path / "pages.db")["versions"]) == 2
+
+
 def test_a_change_is_reverted_if_the_process_that_makes_it_disappears(redis: RedisServer, tmp_path: Path) -> None:
     with (
         browser(make_wiki(tmp_path, scripted(in_turn("Old.", ["New", HANG])), broker=redis.url)) as a,
@@ -116,6 +154,36 @@ def test_a_change_is_reverted_if_the_process_that_makes_it_disappears(redis: Red
         assert page["message"] == "The server that made this change was stopped. The page is as it was."
         frozen.join()
         assert "Old." in b.get(KEY).text
+
+
+def test_a_stream_shows_the_whole_text_after_a_takeover(redis: RedisServer, tmp_path: Path) -> None:
+    draft = "**Lighthouse** is the first text.\n\nIt is long.\n\nIt has no end"
+    slow = scripted([text_frame(draft, fixed=len(draft)), HANG])
+    with (
+        browser(make_wiki(tmp_path, slow, broker=redis.url)) as a,
+        browser(make_wiki(tmp_path, scripted(" and its second text."), broker=redis.url)) as b,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        a.get(KEY)
+        wait_for(lambda: "It is long." in a.get(KEY).text)
+        stream = pool.submit(lambda: b.get(f"{KEY}?plain=1").text)
+        wait_for(lambda: b.app.site.jobs.get(KEY) is not None)  # type: ignore[attr-defined]
+        time.sleep(0.2)  # until the beginning was sent
+        freeze(a, 1.5).join()
+        body = re.sub("<[^>]*>", "", inner(stream.result(10), "body"))
+    assert "is the first text." in body
+    assert body.split("This part was started again:")[1].strip() == "Lighthouse and its second text."
+
+
+def test_the_client_that_started_a_page_is_charged_after_a_takeover(redis: RedisServer, tmp_path: Path) -> None:
+    with browser(make_wiki(tmp_path, scripted(["From B", 0.3, "From B."]), broker=redis.url)) as b:
+        with browser(make_wiki(tmp_path, scripted(["From A", HANG]), broker=redis.url), client=("127.0.0.7", 1)) as a:
+            a.get(KEY)
+            b.get(KEY)
+            job = b.app.site.jobs.get(KEY)  # type: ignore[attr-defined]
+            wait_for(lambda: job.client_id == "127.0.0.7")
+        assert follow(b, KEY)[-1]["state"] == "written"
+        assert (job.client_id, job.follows) == ("127.0.0.7", False)
 
 
 def test_a_server_that_stops_hands_its_pages_over_at_once(redis: RedisServer, tmp_path: Path) -> None:
@@ -208,6 +276,28 @@ def test_a_restart_of_the_broker_does_not_interrupt_a_page(server: RedisServer, 
         third.join()
     assert [len(engine.requests) for engine in engines] == [1, 1]
     assert len([row for row in tables(tmp_path / "pages.db")["pages"] if row["key"] == KEY]) == 1
+
+
+def test_no_page_is_started_again_after_the_broker_has_lost_its_data(
+    redis: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import redis as library
+
+    monkeypatch.setattr("unwritten.broker.redis_broker.SETTLE_TIME", 1.0)
+    other = scripted("From B.")
+    with (
+        browser(make_wiki(tmp_path, scripted(["From A", 2.0, "From A."]), broker=redis.url)) as a,
+        browser(make_wiki(tmp_path, other, broker=redis.url)) as b,
+        library.Redis.from_url(redis.url) as client,
+    ):
+        a.get(KEY)
+        frozen = freeze(a, 0.4)  # so that the other process is the first one that notices it
+        client.flushall()
+        assert b.get(KEY).status_code == 200
+        frozen.join()
+        assert follow(b, KEY)[-1]["state"] == "written"
+        assert "From A." in b.get(KEY).text
+    assert other.requests == []
 
 
 def test_a_broker_that_does_not_respond_delays_nothing_but_new_pages(

@@ -32,7 +32,7 @@ from unwritten import App, Visit
 from unwritten.generation import unfinished_pages
 from unwritten.storage import unfinished
 from unwritten_engine import scripted
-from unwritten_engine.scripted import HANG
+from unwritten_engine.scripted import HANG, ScriptedEngine
 
 pytestmark = pytest.mark.timeout(30)
 
@@ -199,6 +199,28 @@ def test_a_page_function_that_sees_the_visitor_is_not_called_without_one(tmp_pat
             assert write(client, key)[-1]["state"] == "written"
     with closing(sqlite3.connect(tmp_path / "pages.db")) as database:
         assert database.execute("SELECT count(*) FROM unfinished").fetchone() == (0,)
+
+
+def test_an_unfinished_page_needs_no_second_signature(tmp_path: Path) -> None:
+    def make(engine: ScriptedEngine) -> App:
+        app = make_app(tmp_path, engine, signed_links="on")
+
+        @app.page("/wiki/{title}")
+        def article(title: str, visit: Visit) -> str:
+            return f"About {title}."
+
+        return app
+
+    first = scripted(["A light", HANG])
+    app = make(first)
+    with browser(app) as client:
+        assert client.get(KEY).status_code == 404
+        assert client.get(app.site.signed_links.sign(KEY)).status_code == 303
+        wait_for(lambda: first.running)
+    again = make(scripted("A lighthouse."))
+    with browser(again) as client:
+        assert client.get("/wiki/Other").status_code == 404
+        assert "A lighthouse." in client.get(f"{KEY}?plain=1").text
 
 
 def test_old_pages_are_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
