@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from weakref import WeakValueDictionary
 
 from cachetools import LRUCache
 from starlette.responses import Response
@@ -152,6 +153,7 @@ class PageCache:
         self._starter = starter
         self._signed_links = signed_links
         self._pages: LRUCache[str, RenderedPage] = LRUCache(_CACHED_PAGES)
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._tasks: set[asyncio.Task[None]] = set()  # asyncio itself holds only weak references to tasks
         self._data_version: int | None = None
 
@@ -182,7 +184,12 @@ class PageCache:
             stored = self._store.get(page_request.key)
             if stored is None:
                 return None
-            region_jobs = await self._region_jobs(page_request, stored)
+            # Many visitors may open a long page before it is rendered. It is formatted for the first of them.
+            async with self._locks.setdefault(page_request.key, asyncio.Lock()):
+                rendered = self._pages.get(page_request.key)
+                if rendered is not None and rendered.is_fresh(page_request.page, version):
+                    return rendered
+                region_jobs = await self._region_jobs(page_request, stored)
             if any(region_job.state != "written" for region_job in region_jobs.values()):
                 return None  # the page function returns other canvases now
         if trace:

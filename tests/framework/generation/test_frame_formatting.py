@@ -155,6 +155,7 @@ async def test_the_event_loop_runs_while_a_long_text_is_cleaned(monkeypatch: pyt
 
     monkeypatch.setattr(FrameCleaner, "clean", clean)
     text = " ".join(f"word{number * number}" for number in range(2000))
+    last = Frame("")
     async for frame in clean_engine(scripted(["A", text])).generate(Request(Prompt("x"), canvases=8)):
         last = frame
     assert last.text == text and threads[0] != "unwritten-text" and threads[1] == "unwritten-text"

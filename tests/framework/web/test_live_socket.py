@@ -245,7 +245,7 @@ def test_a_slow_client_skips_frames_and_gets_the_last(tmp_path: Path) -> None:
 def test_a_client_that_never_reads_does_not_delay_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("unwritten.web.live_socket.MAX_FRAME_RATE", 100)
     monkeypatch.setattr("unwritten.web.live_socket.SEND_TIMEOUT", 0.5)
-    big = "".join(f"A very long word {i * i}. " for i in range(50_000))
+    big = "".join(f"A very long word {i * i}. " for i in range(5_000))
     frames: list[Any] = [Frame(big + str(i)) for i in range(6)]
     engine = scripted([x for frame in frames for x in (frame, 0.1)])
     app = make_wiki(tmp_path, engine)
@@ -277,7 +277,7 @@ def test_a_client_that_never_reads_does_not_delay_others(tmp_path: Path, monkeyp
             ws.transport.abort()
             return f"{job.state} {job.num_subscribers}"
 
-    with served(app) as address:
+    with served(app, send_buffer=16_384) as address:
         import urllib.request
 
         request = urllib.request.Request(f"http://{address}{KEY}", headers={"accept": "text/html"})

@@ -10,8 +10,11 @@ from pathlib import Path
 
 import pytest
 from tests.support.apps import browser, database_file, make_wiki, write
+from tests.support.servers import wait_for
 
+from unwritten.generation.region_job import RegionJob
 from unwritten.routing.routes import PageRequest
+from unwritten.storage.records import StoredCanvas
 from unwritten_engine import scripted
 
 pytestmark = pytest.mark.timeout(30)
@@ -105,3 +108,33 @@ def test_pages_respond_to_get_and_head_only(tmp_path: Path) -> None:
         assert {*client.post(KEY).headers["allow"].split(", ")} == {"GET", "HEAD"}
         head = client.head(KEY)
         assert (head.status_code, head.text) == (200, "")
+
+
+def test_a_long_page_is_formatted_once_for_all_who_open_it_at_the_same_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "\n\n".join(f"Paragraph {number * number} of a long text." for number in range(1000))
+    app = make_wiki(tmp_path, scripted([text]))
+    formatted: list[int] = []
+    original = RegionJob.restore
+
+    def restore(self: RegionJob, stored: StoredCanvas) -> None:
+        formatted.append(len(stored.text))
+        original(self, stored)
+
+    with browser(app) as client:
+        write(client, KEY)
+        wait_for(lambda: app.site.jobs.get(KEY) is None)
+        monkeypatch.setattr(RegionJob, "restore", restore)
+
+        async def visit_at_once() -> None:
+            page_request = await app.site.resolver.resolve_key(KEY)
+            assert isinstance(page_request, PageRequest)
+            cache = app.site.cache
+            pages = await asyncio.gather(*(cache.rendered(page_request, is_visit=True) for _ in range(20)))
+            assert all(page is pages[0] and page is not None for page in pages)
+
+        app.site.cache.clear()
+        assert client.portal is not None
+        client.portal.call(visit_at_once)
+    assert len(formatted) == 1
