@@ -195,6 +195,8 @@ def test_numbers_of_rows_are_limited(theirs: Path, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(world_import, "MAX_LINKS", 0)
     assert "more than 0 links" in imported(theirs, dry_run=True).refused[0][1]
+    monkeypatch.setattr(world_import, "MAX_PAGE_LENGTH", 100)
+    assert "more than 100 characters" in imported(theirs, dry_run=True).refused[0][1]
     monkeypatch.setattr(world_import, "MAX_CANVASES", 0)
     assert "more than 0 canvases" in imported(theirs, dry_run=True).refused[0][1]
     monkeypatch.setattr(world_import, "MAX_PAGES", 1)
