@@ -26,10 +26,10 @@ from ..storage.migrations import APPLICATION_ID, migrations
 MAX_FILE_SIZE = 1024**3
 """Maximum size in bytes of a file, with its write-ahead log."""
 
-MAX_SECONDS = 300.0
+MAX_SECONDS = 900.0
 """Seconds after which reading a file is given up."""
 
-_MAX_ROW_SIZE = 16 * 1024**2
+_MAX_ROW_SIZE = 8 * 1024**2
 _MAX_OBJECTS = 1000  # tables and indexes
 _STEPS = 10_000  # of SQLite's virtual machine between two checks of the deadline
 

@@ -39,6 +39,9 @@ MAX_LINKS = 2000
 MAX_TEXT_LENGTH = 200_000
 """Maximum length of the text of a canvas."""
 
+MAX_PAGE_LENGTH = 50_000_000
+"""Maximum length of all texts and prompts of a page, over its versions."""
+
 _MAX_PROMPT_LENGTH = 1_000_000
 _MAX_SEARCH_LENGTH = 2_000_000
 _MAX_REGIONS_LENGTH = 100_000
@@ -295,11 +298,14 @@ def _versions(other: UntrustedWorld, page: _Page, report: ImportReport) -> list[
     Raises:
         _Refused: If any of its rows is not valid.
     """
-    rows = list(other.rows("versions", f"WHERE page = ? ORDER BY number LIMIT {MAX_VERSIONS + 1}", page.id))
+    rows = other.rows("versions", f"WHERE page = ? ORDER BY number LIMIT {MAX_VERSIONS + 1}", page.id)
     versions = [_parse(_Version, row) for row in rows]
     if [version.number for version in versions] != list(range(1, page.version + 1)):
         raise _Refused("its versions are not numbered from 1 to the current one")
-    found = [_page_write(other, page, version) for version in versions]
+    found, length = [], 0
+    for version in versions:
+        found.append(_page_write(other, page, version, MAX_PAGE_LENGTH - length))
+        length += sum(len(canvas.text) + len(canvas.prompt) for canvas in found[-1].canvases)
     links = _links(other, page, report)
     text = next((row["c1"] for row in other.rows("search_content", "WHERE id = ?", page.id)), "")
     if not isinstance(text, str) or len(text) > _MAX_SEARCH_LENGTH or not is_text(text):
@@ -307,14 +313,18 @@ def _versions(other: UntrustedWorld, page: _Page, report: ImportReport) -> list[
     return [*found[:-1], replace(found[-1], links=links, text=text)]
 
 
-def _page_write(other: UntrustedWorld, page: _Page, version: _Version) -> PageWrite:
-    rows = list(other.rows("canvases", f"WHERE version = ? ORDER BY position LIMIT {MAX_CANVASES + 1}", version.id))
-    if len(rows) > MAX_CANVASES:
-        raise _Refused(f"it has more than {MAX_CANVASES} canvases")
-    try:
-        canvases = tuple(_parse(_Canvas, row).stored() for row in rows)
-    except ValueError:
-        raise _Refused("the value of a schema is not JSON") from None
+def _page_write(other: UntrustedWorld, page: _Page, version: _Version, max_length: int) -> PageWrite:
+    canvases: list[StoredCanvas] = []
+    for row in other.rows("canvases", "WHERE version = ? ORDER BY position", version.id):
+        if len(canvases) >= MAX_CANVASES:
+            raise _Refused(f"it has more than {MAX_CANVASES} canvases")
+        try:
+            canvases.append(_parse(_Canvas, row).stored())
+        except ValueError:
+            raise _Refused("the value of a schema is not JSON") from None
+        max_length -= len(canvases[-1].text) + len(canvases[-1].prompt)
+        if max_length < 0:
+            raise _Refused(f"it has more than {MAX_PAGE_LENGTH:,} characters")
     if len({canvas.name for canvas in canvases}) < len(canvases):
         raise _Refused("two canvases have one name")
     names = {name: getattr(version, name) for name in Provenance.__dataclass_fields__}
@@ -325,7 +335,7 @@ def _page_write(other: UntrustedWorld, page: _Page, version: _Version) -> PageWr
         text="",
         prompt_hash=version.prompt_hash,
         provenance=Provenance(**names),
-        canvases=canvases,
+        canvases=tuple(canvases),
         links=(),
         change=Change(version.kind, version.note, base, version.regions if base else ()),
         written_at=version.written_at,

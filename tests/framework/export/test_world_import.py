@@ -195,6 +195,8 @@ def test_numbers_of_rows_are_limited(theirs: Path, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(world_import, "MAX_LINKS", 0)
     assert "more than 0 links" in imported(theirs, dry_run=True).refused[0][1]
+    monkeypatch.setattr(world_import, "MAX_PAGE_LENGTH", 100)
+    assert "more than 100 characters" in imported(theirs, dry_run=True).refused[0][1]
     monkeypatch.setattr(world_import, "MAX_CANVASES", 0)
     assert "more than 0 canvases" in imported(theirs, dry_run=True).refused[0][1]
     monkeypatch.setattr(world_import, "MAX_PAGES", 1)
@@ -240,9 +242,9 @@ def test_files_of_earlier_versions_are_imported_without_a_migration(tmp_path: Pa
     database.conn.commit()
     database.close()
     before = path.read_bytes()
-    assert imported(path).new == ["/wiki/Tower"]
+    report = imported(path, dry_run=True)
+    assert (report.new, report.refused) == (["/wiki/Tower"], [])
     assert path.read_bytes() == before
-    assert [row["text"] for row in tables(path.with_name("ours.db"))["canvases"]] == ["A tower."]
 
 
 # -- files ------------------------------------------------------------------------------------------------------------
