@@ -18,6 +18,7 @@ from datetime import date
 from types import ModuleType
 from typing import Literal
 
+import nh3
 import pytest
 from markupsafe import Markup
 from pydantic import BaseModel
@@ -77,7 +78,9 @@ def formatter(format: Format, *, done: bool = False, marked: bool = False) -> Ca
     return run
 
 
-def cleaner(*, opening: str = "", start: str = "", schema: bool = False, prefill: bool = True) -> Callable[[str], object]:
+def cleaner(
+    *, opening: str = "", start: str = "", schema: bool = False, prefill: bool = True
+) -> Callable[[str], object]:
     """Clean a text that arrives in frames."""
     about = replace(ABOUT, abilities=replace(ABOUT.abilities, drafts=False, prefill=prefill))
     facts = ("The tower is old and tall.",)
@@ -152,15 +155,15 @@ PARSERS: dict[str, Callable[[str], object]] = {
 
 TRUSTED = {
     # Names, settings and files of authors and operators.
-    *"asset_dir tracing text_direction ornament avatar parse_options mask_keys secure_headers renamed_arguments".split(),
+    *"asset_dir tracing text_direction ornament avatar parse_options mask_keys secure_headers".split(),
     *"environment_key is_local open_openai open_visual download supports unsupported template_error".split(),
-    *"denoising_frames suggestion read_prompt".split(),
+    *"renamed_arguments denoising_frames suggestion read_prompt".split(),
     # What the framework has rendered or computed itself, is checked for its length first, or is only hashed or copied.
-    *"text_hash check_not_nested insert_nonce page_response refresh_tag local_url is_signed urls_of make_static".split(),
-    *"region_label edit_path edit_link file_of settled_message refused_message box_document explain_refusal".split(),
+    *"text_hash check_not_nested insert_nonce page_response refresh_tag local_url is_signed urls_of".split(),
+    *"explain_refusal make_static region_label edit_path edit_link file_of settled_message refused_message".split(),
     *"key_problem only_reasoning parse_seed parse_line is_same_origin clean_rendered build_prompt".split(),
-    *"insert_marks num_held_back page_to_store plan_rewrite plan_revision state_region_message stored_view".split(),
-    *"unlink_unsettled without_unsupported to_number".split(),
+    *"box_document insert_marks num_held_back page_to_store plan_rewrite plan_revision stored_view".split(),
+    *"state_region_message unlink_unsettled without_unsupported to_number".split(),
     "word_diff",  # its number of steps is limited; see test_diff
 }
 """Functions that get no long text of models or visitors."""
@@ -222,11 +225,11 @@ FRAGMENTS = [
     "<!doctype ", "<script>", "</script>", "<script", "<title>", "</title>", "<svg>", "</svg>", "<svg ", "<svg><g>",
     '<path d="M0 0', "<textarea></p>", "<select><option>", "<template>", "<style>{", "'", '"', "='", '="', "{", "}",
     '{"', '{"a":', '{"kind":"', "[1,", "\\u", ",", "//", "/*", "Sure! ", "a:\n\n", "灯台", "。", "\ue000", "\u0000",
-    "<html>", "</html>", "<body ", "See [[ \n", "a. ", "x: y\n", "<p><b id={n}>", "<b id={n}>", "<i id={n}><dd>",
+    "<html>", "</html>", "<body ", "See [[ \n", "a. ", "x: y\n", "<p><b id={n}>", "<p><b title={n}>", "<i id={n}><dd>",
     "<div></ul>", "<li><dt>", "<b><div></b>", "<b id={n}><table><td></b></table>", "<a href=/{n}>x", "<span>",
     '<p title="{n}">', "[[a{n}]] ", "<td><a href='/{n}'>y</a></td>", "a{n} ", "1", "1,", "1e9", ",111", "0 0 ", "é",
     "\u0301", "\u202e", "\u2066", "\u200d", "\u2028", "\x85", "\xa0", "İ", "𝟙", '{"a":{"a":', "[{",
-    '"a","b",', "- **Kind:** a\n", '"\\"', "\\n", "/* */", "null,", "<think>", "</think>", "<|im_end|>", "[INST]", "</s>",
+    '"a","b",', "- **Kind:** a\n", '"\\"', "\\n", "/* */", "null,", "<think>", "</think>", "<|im_end|>", "[INST]",
     "`<think>`", '"<think>', "<|channel|>a", "### Instruction:", "<use href='#a'/>", "<g id=a>", "<rect/>", "&lt;",
     "system: ", "%20", "/../", "//", "?a=b&", "2020-01-01 ", "1st ", "**a*b*c**", "> - ", "<br>", "<a@b>", "\t- a\n",
 ]  # fmt: skip
@@ -267,21 +270,21 @@ def compose(start: str, fragment: str, size: int) -> str:
     return start + "".join(fragment.replace("{n}", str(number)) for number in range(count))
 
 
-def is_superlinear(parse: Callable[[str], object], start: str, fragment: str, size: int = SIZE) -> bool:
+def is_superlinear(parse: Callable[[str], object], start: str, fragment: str) -> bool:
     """Measure a repeated fragment at sizes that rise fourfold. Noise only makes single measurements longer."""
-    if seconds(parse, compose(start, fragment, size // 4)) > 0.5:
+    if seconds(parse, compose(start, fragment, SIZE // 2)) > 0.1:
         return True  # larger texts would take minutes
-    four = compose(start, fragment, 4 * size)
+    four = compose(start, fragment, 4 * SIZE)
     large = seconds(parse, four)
     if large < 0.01:
         return False
-    once, sixteen = (compose(start, fragment, factor * size) for factor in (1, 16))
+    once, sixteen = (compose(start, fragment, factor * SIZE) for factor in (1, 16))
     if large < SUPERLINEAR * min(seconds(parse, once) for _ in range(2)):
         return False
     small, large = (min(seconds(parse, text) for _ in range(3)) for text in (once, four))
     if large < SUPERLINEAR * small:
         return False
-    return large > 0.3 or min(seconds(parse, sixteen) for _ in range(2)) > SUPERLINEAR * large
+    return large > 0.1 or min(seconds(parse, sixteen) for _ in range(2)) > SUPERLINEAR * large
 
 
 @pytest.mark.parametrize("name", PARSERS)
@@ -314,8 +317,7 @@ FAULTS: dict[str, tuple[Callable[[str], object], str, str]] = {
     "wiki links": (re.compile(r"\[\[\s*(.+?)\s*(?:\|\s*(.+?)\s*)?\]\]").findall, "See [[", " "),
     "lines": (re.compile(r"^\s*(?:#{1,6}\s|\|)", re.M).findall, "", "\n"),
     "numbers": (re.compile(r"\d[\d_]*\.?\d*(?=[\s,}])").match, "", "1"),
-    "items": (re.compile(r"\s*(?:\n|;|,)\s*").split, "", " "),
-    "open tags": (lambda text: [text[:at].count("<b") for at in range(len(text))], "", "<p><b id={n}>"),
+    "open tags": (nh3.clean, "", "<p><b title={n}>"),
 }
 """Parsers with faults that this project has had, and the texts that show them."""
 
@@ -324,4 +326,4 @@ FAULTS: dict[str, tuple[Callable[[str], object], str, str]] = {
 def test_the_measurement_finds_superlinear_time(name: str) -> None:
     parse, start, fragment = FAULTS[name]
     assert fragment in FRAGMENTS and (not start or (start, fragment) in CONTINUED)
-    assert is_superlinear(parse, start, fragment, 500)
+    assert is_superlinear(parse, start, fragment)
