@@ -39,21 +39,22 @@ _SHORT = 20_000
 
 _CONTAINERS = frozenset(
     "ul ol dl menu dir div blockquote center table section article aside main nav header footer hgroup details dialog "
-    "figure fieldset address pre listing form button object applet marquee search svg math li dd".split()
+    "figure fieldset address pre listing form button object applet marquee search svg math li dd "
+    "summary figcaption h1".split()
 )
 """Elements that only their own end tag closes, or that of an element around them."""
 
 _ITEMS = frozenset({"li", "dd"})
 """Those of them that the next item or the end of the list closes."""
 
-_ALIASES = {"dt": "dd"}
-"""An element that closes another one as if it were the same."""
+_ALIASES = {"dt": "dd", **dict.fromkeys(("h2", "h3", "h4", "h5", "h6"), "h1")}
+"""Elements that close another one as if they were the same."""
 
 _REOPENED = frozenset("a b big code em font i nobr s small strike strong tt u".split())
 """Elements that a parser opens again after the end of a block in which they are not closed."""
 
 _UNNESTED = frozenset(
-    "p tr td th thead tbody tfoot colgroup col caption h1 h2 h3 h4 h5 h6 br hr wbr img input link meta area "
+    "p tr td th thead tbody tfoot colgroup col caption br hr wbr img input link meta area "
     "base embed param source track html head body option optgroup".split()
 )
 """Elements that cannot be nested without a container between them."""
