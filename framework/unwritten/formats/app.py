@@ -16,6 +16,7 @@ from unwritten_engine import Frame
 
 from ..core.errors import PageFailed
 from ..core.paths import BOX_PREFIX
+from .links import unescape_line
 from .text_ends import CUT_REASONS
 from .unsettled import FormattedFrame, clip_spans, insert_marks, render_marks, strip_marks
 
@@ -36,6 +37,7 @@ _INVISIBLE = re.compile(
     r"|<[A-Za-z/!?][^<>]*+>?",
     re.I,
 )
+
 
 class AppFormatter:
     """Renders an ``<iframe>`` for a finished app, and a preview of its source before.
@@ -105,7 +107,7 @@ def text_hash(text: str) -> str:
 
 def app_text(document: str) -> str:
     """Return the visible text of a document on one line, for search."""
-    return " ".join(unescape(_INVISIBLE.sub(" ", document)).split())
+    return " ".join(unescape_line(_INVISIBLE.sub(" ", document)).split())
 
 
 def _preview(frame: Frame) -> Markup:

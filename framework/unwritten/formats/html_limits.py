@@ -26,6 +26,9 @@ MAX_DEPTH = 200
 _MAX_REOPENED = 300_000
 """Maximum number of characters of tags that the parser may add because earlier elements are not closed."""
 
+_MAX_OPEN = 100
+"""Maximum number of such elements that are open at the same time."""
+
 _MAX_ATTRIBUTES = 40
 """Maximum number of attributes of an element. One with more loses all of them."""
 
@@ -36,27 +39,36 @@ _SHORT = 20_000
 
 _CONTAINERS = frozenset(
     "ul ol dl menu dir div blockquote center table section article aside main nav header footer hgroup details dialog "
-    "figure fieldset address pre listing form button object applet marquee search svg math li dd".split()
+    "figure fieldset address pre listing form button object applet marquee search svg math li dd "
+    "summary figcaption h1".split()
 )
 """Elements that only their own end tag closes, or that of an element around them."""
 
 _ITEMS = frozenset({"li", "dd"})
 """Those of them that the next item or the end of the list closes."""
 
-_ALIASES = {"dt": "dd"}
-"""An element that closes another one as if it were the same."""
+_ALIASES = {"dt": "dd", **dict.fromkeys(("h2", "h3", "h4", "h5", "h6"), "h1")}
+"""Elements that close another one as if they were the same."""
 
 _REOPENED = frozenset("a b big code em font i nobr s small strike strong tt u".split())
 """Elements that a parser opens again after the end of a block in which they are not closed."""
 
 _UNNESTED = frozenset(
-    "p tr td th thead tbody tfoot colgroup col caption h1 h2 h3 h4 h5 h6 br hr wbr img input link meta area "
+    "p tr td th thead tbody tfoot colgroup col caption br hr wbr img input link meta area "
     "base embed param source track html head body option optgroup".split()
 )
 """Elements that cannot be nested without a container between them."""
 
+_ALONE = frozenset({"a", "nobr"})
+"""Those of them whose start tag ends the one before."""
+
+_SPLITS = 8
+"""How often a parser may copy the open elements for an end tag in the wrong place, which splits what it closes."""
+
 _CELLS = frozenset({"td", "th", "caption", "object", "applet", "marquee"})
 """Elements in which an end tag does not close what is open outside of them."""
+
+_BLOCKS = _CONTAINERS | (_UNNESTED - {"br", "wbr", "img", "input", "link", "meta", "area", "base", "embed", "param"})
 
 _ATTRIBUTE_BREAK = re.compile(r"[\s/\"'=]+")
 _END_LENGTH = 12
@@ -89,17 +101,21 @@ def _limit(html: str) -> tuple[str, int | None]:
     open_tags = _OpenTags()
     for tag in TAG.finditer(html):
         name, source = tag[2].lower(), tag[0]
-        reopened += open_tags.length
         if tag[1]:
+            if name not in levels[-1][1][-1:]:  # it does not close the innermost element
+                reopened += open_tags.length * (_SPLITS if name in _REOPENED else 1)
             if name in _REOPENED:
-                reopened += 8 * open_tags.length  # an end tag in the wrong place splits what it closes
                 open_tags.close(name)
             depth -= _close(levels, _ALIASES.get(name, name))
         else:
             num_elements += 1
             if len(tag[3]) > _MAX_ATTRIBUTES and len(_ATTRIBUTE_BREAK.findall(tag[3])) > 2 * _MAX_ATTRIBUTES:
                 source = f"<{tag[2]}>"
+            if name in _BLOCKS:
+                reopened += open_tags.length
             if name in _REOPENED:
+                if name in _ALONE and open_tags.close(name):
+                    reopened += open_tags.length * _SPLITS
                 open_tags.open(name, source)
             elif name in _CELLS:
                 open_tags.begin_cell()
@@ -116,7 +132,7 @@ def _limit(html: str) -> tuple[str, int | None]:
                     levels.append((name, []))
                 else:
                     levels[-1][1].append(name)
-        if num_elements > MAX_ELEMENTS or reopened > _MAX_REOPENED:
+        if num_elements > MAX_ELEMENTS or reopened > _MAX_REOPENED or len(open_tags) > _MAX_OPEN:
             return "".join([*parts, html[position : tag.start()]]), tag.start()
         if source != tag[0]:
             parts += [html[position : tag.start()], source]
@@ -153,23 +169,25 @@ class _OpenTags:
         self.length = 0
         self._tags: list[tuple[str, str, int]] = []  # name, source and length; the name "" is the start of a cell
 
+    def __len__(self) -> int:
+        return len(self._tags)
+
     def open(self, name: str, source: str) -> None:
-        """Add a start tag. As in a parser, a link ends the one before it, and of equal tags three count."""
-        if name in {"a", "nobr"}:
-            self.close(name)
+        """Add a start tag. Of equal ones, three count, as in a parser."""
         if sum(source == other for _, other, _ in self._tags) < 3:
             length = len(source) + (_LINK_LENGTH if name == "a" else _END_LENGTH)
             self._tags.append((name, source, length))
             self.length += length
 
-    def close(self, name: str) -> None:
-        """Remove the last tag with this name, if it was opened in the current cell."""
+    def close(self, name: str) -> bool:
+        """Remove the last tag with this name. Return False if none was opened in the current cell."""
         for index in range(len(self._tags) - 1, -1, -1):
             if self._tags[index][0] == name:
                 self.length -= self._tags.pop(index)[2]
-                return
+                return True
             if not self._tags[index][0]:
-                return
+                break
+        return False
 
     def begin_cell(self) -> None:
         """Begin a part in which end tags do not close what is open outside of it."""

@@ -35,7 +35,9 @@ _TAG_NAME = re.compile(r"</?[A-Za-z]")
 _DROPPED_TAG = re.compile(rf"<(/?)({'|'.join(sorted(DROPPED_ELEMENTS))})(?=[\s/>])[^<>]*+>", re.I)
 # Text and complete tags of other elements: most of a text, so it is skipped at once.
 _ORDINARY = re.compile(
-    rf"(?:[^<]++|<(?=[^A-Za-z/!?])|</?(?!(?:{'|'.join(sorted(DROPPED_ELEMENTS))})[\s/>])[A-Za-z][^\s/<>]*+{_ATTRIBUTES}>)*+", re.I
+    r"(?:[^<]++|<(?=[^A-Za-z/!?])"
+    rf"|</?(?!(?:{'|'.join(sorted(DROPPED_ELEMENTS))})[\s/>])[A-Za-z][^\s/<>]*+{_ATTRIBUTES}>)*+",
+    re.I,
 )
 _DECLARATION = re.compile(r"<[!/?][^<>]*+>")
 _BLOCK_TAG = re.compile(

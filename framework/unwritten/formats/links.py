@@ -162,7 +162,7 @@ def find_anchors(html: str, root_path: str = "") -> list[Link]:
             if key and key not in found and len(found) < MAX_LINKS:
                 found[key] = (start, min(length, start + MAX_TEXT))
             href = None if tag[1] else _HREF.search(tag[3])
-            key, start = unsigned(_unescape(href[1]).removeprefix(root_path)) if href else "", length
+            key, start = unsigned(unescape_line(href[1]).removeprefix(root_path)) if href else "", length
     whole = "".join(parts)
     return [
         Link(key, " ".join(whole[start:end].split()), _sentence_around(whole, start, end))
@@ -179,13 +179,13 @@ def _split_tags(html: str) -> Iterator[tuple[str, re.Match[str] | None]]:
     """Yield each piece of text with the tag after it. A block's tag is a line break in the text before it."""
     position = 0
     for tag in _TAG.finditer(html):
-        text = _unescape(html[position : tag.start()])
+        text = unescape_line(html[position : tag.start()])
         yield text if tag[2].lower() in _INLINE_TAGS else text + "\n", tag
         position = tag.end()
-    yield _unescape(html[position:]), None
+    yield unescape_line(html[position:]), None
 
 
-def _unescape(html: str) -> str:
+def unescape_line(html: str) -> str:
     """Return the text of a piece of HTML without tags, in one line."""
     with contextlib.suppress(ValueError):  # a reference to a character with thousands of digits
         html = unescape(html)

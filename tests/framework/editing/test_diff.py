@@ -61,3 +61,15 @@ def test_long_texts_without_common_words_are_fast() -> None:
     lines = "\n".join(f"line {n}" for n in range(3000))
     assert word_diff(lines, lines.replace("line 1500", "row 1500"))[2].text == "line"
     assert time.perf_counter() - begun < 2
+
+
+def test_crafted_texts_are_compared_in_limited_time() -> None:
+    """Texts of few different words have many common subsequences. On an idle machine each pair takes 0.2 seconds."""
+    for fragment in ["a b ", "<start_of_turn>", "a\n", "<?", "a b\na "]:
+        old = fragment * (60_000 // len(fragment))
+        scattered = "".join(char + "x" * (at % 3 == 0) for at, char in enumerate(old))
+        for new in (old[::-1], scattered, old.replace(" ", "\n")):
+            begun = time.process_time()
+            chunks = word_diff(old, new, context=10**6)
+            assert time.process_time() - begun < 2, fragment
+            assert "".join(chunk.text for chunk in chunks if chunk.kind != "removed") == new or old == new

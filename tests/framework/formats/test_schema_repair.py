@@ -251,3 +251,13 @@ def test_long_noise_is_rejected_quickly(text: str) -> None:
     with pytest.raises(SchemaMismatch):
         repair(Tower, text)
     assert time.monotonic() - begun < 5
+
+
+@pytest.mark.parametrize("digits", ["1" * 6000, "1" + ",111" * 3000, "9" * 400 + ".5", "𝟙" * 6000])
+@pytest.mark.parametrize("quote", ["", '"'])
+def test_huge_numbers_are_a_mismatch_and_no_crash(digits: str, quote: str) -> None:
+    class Numbers(BaseModel):
+        founded: int
+
+    with pytest.raises(SchemaMismatch):
+        repair(Numbers, f'{{"founded": {quote}{digits}{quote}}}')
