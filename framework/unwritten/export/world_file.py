@@ -255,7 +255,7 @@ def _copy_version(connection: Connection, other: Database, version: dict[str, An
     their_id = version.pop("id")
     our_id = _insert(connection, "versions", version | {"page": our_page})
     for canvas in _rows(other, "canvases", "version", their_id):
-        _insert(connection, "canvases", canvas | {"version": our_id})
+        _insert(connection, "canvases", canvas | {"version": our_id, "fact": bool(canvas["fact"])})
     return our_id
 
 
