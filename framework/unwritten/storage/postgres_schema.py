@@ -13,7 +13,7 @@ from .database import Connection
 MIGRATIONS_TABLE = "unwritten_migrations"
 """Where the names of the applied migrations are stored. It also marks a database as ours."""
 
-TABLES = "pages versions canvases links search world canvas_values tables actions boxes pictures".split()
+TABLES = "pages versions canvases links search world canvas_values tables actions boxes pictures unfinished".split()
 """The tables of the framework. A schema that has them without ``MIGRATIONS_TABLE`` belongs to another program."""
 
 COLUMN_TYPES: Mapping[str, str] = {"int": "BIGINT", "bool": "BOOLEAN", "float": "DOUBLE PRECISION"}
@@ -68,6 +68,8 @@ CREATE INDEX actions_key ON actions (key);
 CREATE INDEX actions_at ON actions (at);
 CREATE TABLE boxes (page STRING NOT NULL, region STRING NOT NULL, state STRING NOT NULL, saved_at STRING NOT NULL);
 CREATE INDEX boxes_page ON boxes USING hash (page);
+CREATE TABLE unfinished (key STRING NOT NULL, canvases STRING NOT NULL, saved_at DOUBLE PRECISION NOT NULL);
+CREATE INDEX unfinished_key ON unfinished USING hash (key);
 CREATE TABLE pictures (
     key STRING PRIMARY KEY, prompt STRING, width BIGINT, height BIGINT, media_type STRING NOT NULL, content BYTEA
     NOT NULL,
