@@ -68,6 +68,8 @@ CREATE INDEX actions_key ON actions (key);
 CREATE INDEX actions_at ON actions (at);
 CREATE TABLE boxes (page STRING NOT NULL, region STRING NOT NULL, state STRING NOT NULL, saved_at STRING NOT NULL);
 CREATE INDEX boxes_page ON boxes USING hash (page);
+CREATE TABLE unfinished (key STRING NOT NULL, canvases STRING NOT NULL, saved_at DOUBLE PRECISION NOT NULL);
+CREATE INDEX unfinished_key ON unfinished USING hash (key);
 CREATE TABLE pictures (
     key STRING PRIMARY KEY, prompt STRING, width BIGINT, height BIGINT, media_type STRING NOT NULL, content BYTEA
     NOT NULL,

@@ -461,8 +461,8 @@ def test_a_conflict_while_the_database_fails_loses_no_page(tmp_path: Path, monke
         return get(store, key, version)
 
     monkeypatch.setattr(PageStore, "save", failing_save)
+    monkeypatch.setattr(PageStore, "get", failing_get)
     with browser(make_wiki(tmp_path, scripted(LIGHTHOUSE))) as client:
         client.get(KEY)
-        monkeypatch.setattr(PageStore, "get", failing_get)
         wait_for(lambda: client.app.store.count() == 1)  # type: ignore[attr-defined]
     assert problems == []

@@ -126,12 +126,12 @@ def test_a_restart_of_the_server_between_requests_is_not_noticed(
         save(store, new_page())
         for _ in range(2):
             postgres.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'unwritten%'"
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name LIKE 'unwritten%'"
             )
             wait_for(lambda: not store.database._is_away)  # type: ignore[attr-defined]
             assert store.count() == 1
             postgres.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'unwritten%'"
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name LIKE 'unwritten%'"
             )
             wait_for(lambda: not store.database._is_away)  # type: ignore[attr-defined]
             save(store, new_page(text="Again."))
@@ -222,7 +222,7 @@ def test_an_unknown_outcome_is_an_error_that_says_so(
         transaction.connection.execute("INSERT INTO world (name, value) VALUES ('a', '1')")
         proxy.lose_reply_to, proxy.is_open = b"COMMIT", False
         postgres.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
             "WHERE application_name LIKE 'unwritten%' AND state = 'idle'"
         )
         with pytest.raises(StoreError, match="it is not known whether it was saved"):
@@ -284,7 +284,7 @@ def test_reads_are_outdated_when_another_process_writes_or_the_connection_was_lo
         wait_for(lambda: one.data_version() != before)
         before = one.data_version()
         postgres.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'unwritten%'"
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name LIKE 'unwritten%'"
         )
         wait_for(lambda: one.data_version() != before)
 
