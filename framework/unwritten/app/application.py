@@ -649,6 +649,7 @@ class HasKey(Protocol):
     @property
     def key(self) -> str:
         """The page's key."""
+        raise NotImplementedError
 
 
 class UnknownRoute(BadApp, NoMatchFound):
