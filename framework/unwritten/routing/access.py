@@ -107,8 +107,8 @@ class PageAccess:
         self._mount = mount
         self._dispatch = dispatch
         self._has_middleware = has_middleware
-        self._decisions: Decisions = TTLCache(_MAX_DECISIONS, _LIST_SECONDS)
-        self._public_decisions: Decisions = TTLCache(_MAX_DECISIONS, _PUBLIC_SECONDS)
+        self._decisions: Decisions = TTLCache[Any, Any](_MAX_DECISIONS, _LIST_SECONDS)
+        self._public_decisions: Decisions = TTLCache[Any, Any](_MAX_DECISIONS, _PUBLIC_SECONDS)
 
     # -- one page -----------------------------------------------------------------------------------------
 
