@@ -671,6 +671,7 @@ class HasKey(Protocol):
     @property
     def key(self) -> str:
         """The page's key."""
+        raise NotImplementedError
 
 
 class UnknownRoute(BadApp, NoMatchFound):

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, MutableMapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import anyio.from_thread
 from cachetools import TTLCache
@@ -46,6 +46,9 @@ _MAX_DECISIONS = 8192
 
 _MAX_CHECKED = 500
 """Maximum number of pages of one list that are checked. The others are left out."""
+
+Decisions: TypeAlias = MutableMapping[tuple[bytes, str], bool]
+"""Whether visitors may read pages, by the identity of the visitor and the page's key."""
 
 _NO_ADDRESS = ("192.0.2.1", 0)
 """The client's address of a request that no visitor has made. No machine has it."""
@@ -104,8 +107,8 @@ class PageAccess:
         self._mount = mount
         self._dispatch = dispatch
         self._has_middleware = has_middleware
-        self._decisions: TTLCache[tuple[bytes, str], bool] = TTLCache(_MAX_DECISIONS, _LIST_SECONDS)
-        self._public_decisions: TTLCache[tuple[bytes, str], bool] = TTLCache(_MAX_DECISIONS, _PUBLIC_SECONDS)
+        self._decisions: Decisions = TTLCache[Any, Any](_MAX_DECISIONS, _LIST_SECONDS)
+        self._public_decisions: Decisions = TTLCache[Any, Any](_MAX_DECISIONS, _PUBLIC_SECONDS)
 
     # -- one page -----------------------------------------------------------------------------------------
 
@@ -213,7 +216,7 @@ class PageAccess:
                 known[decision] = await self.find(key, origin) is not None
         return known.get(decision, False)
 
-    def _known(self, origin: Scope) -> TTLCache[tuple[bytes, str], bool]:
+    def _known(self, origin: Scope) -> Decisions:
         return self._public_decisions if origin.get("client") == _NO_ADDRESS else self._decisions
 
     @property

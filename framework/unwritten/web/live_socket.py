@@ -370,6 +370,7 @@ class LiveSocket:
                 self._deny(job.key)
             elif job.key in self._pages:
                 self._follow_job(job, seen, page)
+                self._subscriber.changed.set()  # it may have changed, or ended, meanwhile
 
         task = asyncio.create_task(follow_if_readable(), name=f"checking access to {job.key}")
         self._tasks.add(task)
@@ -379,7 +380,6 @@ class LiveSocket:
         self._drop_job(job.key)
         job.subscribe(self._subscriber)
         self._jobs[job.key] = _JobSubscription(job, seen, page)
-        self._subscriber.changed.set()
 
     # -- access -------------------------------------------------------------------------------------------
 

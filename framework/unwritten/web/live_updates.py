@@ -110,7 +110,13 @@ class LiveUpdates(JobObserver, BrokerListener):
     def subscribe(self, key: str, subscription: PageSubscription) -> None:
         """Follow a page. The page function is called once, and nothing is generated."""
         self._loop = asyncio.get_running_loop()
-        self._subscriptions.setdefault(key, set()).add(subscription)
+        subscriptions = self._subscriptions.setdefault(key, set())
+        is_open, reader = self._access.is_open(key), identity(subscription.scope)
+        for other in subscriptions:
+            if other.regions and (is_open or identity(other.scope) == reader):
+                subscription.regions, subscription.page = other.regions, other.page  # what other tabs show is current
+                break
+        subscriptions.add(subscription)
         self._refresh([key], changed=False)
 
     def unsubscribe(self, key: str, subscription: PageSubscription) -> None:

@@ -175,3 +175,18 @@ def test_the_authors_policies_see_instructions_and_texts_of_visitors(tmp_path: P
         assert last["state"] == "written" and last["message"].endswith("The page is as it was.")
         assert "A lead." in inner(client.get("/").text, "lead")
         assert len(app.store.history("/")) == 1
+
+
+def test_an_edit_that_cannot_be_rendered_is_not_saved(tmp_path: Path) -> None:
+    block = "{% if 'Mine' in body.text %}{{ 1 / 0 }}{% endif %}{{ body }}"
+    home = templates(tmp_path, page=f"{{% block body %}}{block}{{% endblock %}}")
+    app = make_app(tmp_path, scripted("A drink."), folder=home)
+
+    @app.page("/")
+    def front() -> Page:
+        return Page("page.html", body=Canvas("A page."))
+
+    with browser(app, raise_server_exceptions=False) as client:
+        write(client, "/")
+        assert client.post(EDIT, data=form("Mine.", region="body")).status_code == 500
+        assert app.store.get("/").version == 1  # type: ignore[union-attr]
