@@ -41,8 +41,8 @@ def stalled(delay: float, pid: int, server: _Schedules, own: _Schedules) -> floa
     """Return how much of a delay the server has caused.
 
     What the event loop or the prober waited for a processor is subtracted, and the same of the thread that had the
-    interpreter's lock meanwhile, which is not known: the longest wait of the others. What the loop has run itself counts
-    in any case.
+    interpreter's lock meanwhile. Which one that was is not known, so it is the longest wait of the others. What the
+    loop itself has run counts in any case.
     """
     (before, after), (own_before, own_after) = server, own
     waits = {thread: after[thread][1] - wait for thread, (_, wait) in before.items() if thread in after}
