@@ -16,6 +16,7 @@ from tests.benchmarks.__main__ import BENCHMARKS
 from tests.support.repository import FILES
 from tests.tools import readme
 from tests.tools.readme import DOCS, GENERATED, ROOT
+from tests.torture.__main__ import main as torture
 
 import unwritten
 from unwritten import App
@@ -121,6 +122,7 @@ def test_options_that_the_documentation_names_exist() -> None:
         module, _, attribute = benchmark.target.partition(":")
         command = getattr(importlib.import_module(f"tests.benchmarks.{module}"), attribute)
         known |= {option for p in command.params for option in p.opts}
+    known |= {option for p in torture.params for option in p.opts}
     known |= {"--version", "--help", *FOREIGN.split()}
     for path in (ROOT / "engine").rglob("*.py"):  # command lines of their own
         known |= set(re.findall(r"add_argument\(\s*\"(--[a-z-]+)\"", path.read_text(encoding="utf-8")))

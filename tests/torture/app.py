@@ -18,8 +18,8 @@ from starlette.routing import Route
 
 from unwritten import App, Canvas, Page
 
-TOKENS = 30_000
-"""Tokens of a canvas: enough for texts of 100 kB, so that nothing but the text itself is tested."""
+CANVASES = 120
+"""Length of a canvas: enough for texts of 100 kB, so that nothing but the text itself is tested."""
 
 SECRET = "The safe opens with 7-3-9."
 """What the hostile server writes into protected pages."""
@@ -81,7 +81,7 @@ def article(name: str) -> Canvas:
 def _add_format(format: str) -> None:
     @app.page(f"/{format}/{{name:raw}}", name=format)
     def page(name: str) -> Page:
-        return Page(title=name, body=Canvas(f"A text: case {name}.", format, tokens=TOKENS))
+        return Page(title=name, body=Canvas(f"A text: case {name}.", format, canvases=CANVASES))
 
 
 for format in ("markdown", "text", "html", "svg", "app"):
@@ -90,7 +90,7 @@ for format in ("markdown", "text", "html", "svg", "app"):
 
 @app.page("/schema/{name:raw}")
 def schema(name: str) -> Page:
-    return Page("schema.html", title=name, card=Canvas(f"A card: case {name}.", schema=Card, tokens=TOKENS))
+    return Page("schema.html", title=name, card=Canvas(f"A card: case {name}.", schema=Card, canvases=CANVASES))
 
 
 @app.page("/titled/{name}", links="/titled/{name}")

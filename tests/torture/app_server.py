@@ -203,6 +203,18 @@ class AppServer:
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
+    def num_open(self, clients: Sequence[Connection]) -> int:
+        """Return how many connections the process still has open. It may have closed one that never reads.
+
+        Such a client cannot notice that, because the end is behind the data. The system keeps the rest for a while.
+        """
+        ports = {client.getsockname()[1] for client in clients}
+        rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+        local = f":{self.port:04X}"
+        return sum(
+            row[1].endswith(local) and int(row[2].partition(":")[2], 16) in ports and row[9] != "0" for row in rows
+        )
+
     # -- its visitors -------------------------------------------------------------------------------------
 
     def connection(self, ip: str = "127.0.0.1", seconds: float = 60) -> http.client.HTTPConnection:

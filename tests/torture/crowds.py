@@ -111,7 +111,7 @@ def subscribers(server: AppServer, model: HostileServer, *, short: bool) -> Figu
             asyncio.run(crowd())
     if not short:
         time.sleep(30)
-    left = _still_open(mute)
+    left = server.num_open(mute)
     _close(mute)
     figures = {
         "subscribers": count,

@@ -266,7 +266,16 @@ class HostileServer:
                 error = json.dumps({"error": {"message": self.failures[case]}})
                 await _send(writer, HEAD, event("A start "), f"data: {error}\n\n".encode())
             elif behaviour is not None:
-                await behaviour(writer)
+                task = asyncio.ensure_future(behaviour(writer))
+                closed = asyncio.ensure_future(reader.read())
+                try:
+                    await asyncio.wait({task, closed}, return_when=asyncio.FIRST_COMPLETED)
+                    if task.done():
+                        task.result()
+                finally:
+                    task.cancel()
+                    closed.cancel()
+                    await asyncio.gather(task, closed, return_exceptions=True)
             else:
                 text = self.texts.get(case, PLAIN)
                 pieces = [text[i : i + 40_000] for i in range(0, len(text), 40_000)]

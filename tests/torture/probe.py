@@ -1,13 +1,14 @@
 """A visitor who requests a page every 10 ms, and notes how long the server stalls.
 
 ``python -m tests.torture.probe PORT PATH PID`` runs in a process of its own until its input ends, and prints JSON.
-The time for which the server's event loop or the prober waited for a processor is subtracted, so that a busy machine is
-not counted as a stall.
+Waiting for a processor is subtracted, so that a busy machine is not counted as a stall.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import select
 import socket
 import subprocess
@@ -15,19 +16,40 @@ import sys
 import time
 from pathlib import Path
 from types import TracebackType
+from typing import TypeAlias
 
 from tests.benchmarks.apps import ROOT
 
 PERIOD = 0.01
 LIMIT = 60.0
 
+_Schedule: TypeAlias = dict[int, tuple[float, float]]
+_Schedules: TypeAlias = tuple[_Schedule, _Schedule]
 
-def waited(pid: int) -> float:
-    """Return the seconds for which the main thread of a process has waited for a processor so far."""
-    try:
-        return int(Path(f"/proc/{pid}/task/{pid}/schedstat").read_text().split()[1]) / 1e9
-    except (OSError, IndexError):
-        return 0.0
+
+def schedule(pid: int) -> _Schedule:
+    """Return, for each thread of a process, the seconds that it has run, and waited for a processor."""
+    found = {}
+    for thread in os.listdir(f"/proc/{pid}/task"):
+        with contextlib.suppress(OSError, ValueError):
+            ran, waited, _ = Path(f"/proc/{pid}/task/{thread}/schedstat").read_text().split()
+            found[int(thread)] = int(ran) / 1e9, int(waited) / 1e9
+    return found
+
+
+def stalled(delay: float, pid: int, server: _Schedules, own: _Schedules) -> float:
+    """Return how much of a delay the server has caused.
+
+    What the event loop or the prober waited for a processor is subtracted, and the same of the thread that had the
+    interpreter's lock meanwhile. Which one that was is not known, so it is the longest wait of the others. What the
+    loop itself has run counts in any case.
+    """
+    (before, after), (own_before, own_after) = server, own
+    waits = {thread: after[thread][1] - wait for thread, (_, wait) in before.items() if thread in after}
+    others = max((wait for thread, wait in waits.items() if thread != pid), default=0.0)
+    own_wait = sum(after_wait - own_before.get(thread, (0, 0))[1] for thread, (_, after_wait) in own_after.items())
+    ran = after[pid][0] - before[pid][0] if pid in after and pid in before else 0.0
+    return max(ran, delay - waits.get(pid, 0.0) - others - own_wait, 0.0)
 
 
 def _address(number: int) -> str:
@@ -57,12 +79,13 @@ def _more(sock: socket.socket) -> bytes:
 
 def main(port: int, path: str, pid: int) -> None:
     """Request the page until the input ends. Print the longest stall, the requests and the failures."""
-    own = Path("/proc/self").resolve().name
+    own = os.getpid()
     delays: list[tuple[float, float]] = []
     failures = 0
     print("ready", flush=True)
     while not select.select([sys.stdin], [], [], PERIOD)[0]:
-        begun, idle = time.monotonic(), waited(pid) + waited(int(own))
+        before, own_before = schedule(pid), schedule(own)
+        begun = time.monotonic()
         try:
             # A connection of its own, as a new visitor has: a server that accepts none is noticed, too.
             with socket.create_connection(
@@ -71,8 +94,9 @@ def main(port: int, path: str, pid: int) -> None:
                 failures += not _request(sock, path.replace("{n}", str(len(delays))))
         except (OSError, StopIteration):
             failures += 1
-        delay = time.monotonic() - begun - (waited(pid) + waited(int(own)) - idle)
-        delays.append((max(0.0, delay), begun))
+        delay = time.monotonic() - begun
+        delay = min(delay, stalled(delay, pid, (before, schedule(pid)), (own_before, schedule(own))))
+        delays.append((delay, begun))
     delays.sort(reverse=True)
     p99 = delays[len(delays) // 100][0] if delays else 0.0
     print(json.dumps({"longest": delays[:50], "p99": p99, "requests": len(delays), "failures": failures}))

@@ -12,6 +12,7 @@ from tests.torture.app import SECRET
 from tests.torture.figures import TARGETS, missed
 from tests.torture.fuzzing import leaves_site
 from tests.torture.hostile_server import LEAK
+from tests.torture.probe import stalled
 from tests.torture.texts import FRAGMENTS, SPECIAL, hostile_texts
 
 FOLDER = Path(__file__).parent
@@ -68,6 +69,20 @@ def test_a_figure_beyond_its_target_is_reported() -> None:
         *("scripts_run", "longest_stall_ms", "processes_complete")
     ]
     assert all(target.label for target in TARGETS.values())
+
+
+def test_a_busy_machine_is_not_a_stall_and_work_of_the_event_loop_is() -> None:
+    loop, worker, own = 1, 2, 9
+    before, own_before = {loop: (1.0, 1.0), worker: (5.0, 0.0)}, {own: (0.0, 0.0)}
+
+    def caused(delay: float, loop_ran: float, loop_waited: float, worker_waited: float, own_waited: float) -> float:
+        after = {loop: (1.0 + loop_ran, 1.0 + loop_waited), worker: (5.0, worker_waited)}
+        return stalled(delay, loop, (before, after), (own_before, {own: (0.0, own_waited)}))
+
+    assert caused(1.0, 0.9, 0.1, 0.0, 0.0) == pytest.approx(0.9)
+    assert caused(1.0, 0.9, 0.1, 0.9, 0.0) == pytest.approx(0.9), "another thread that waits hides nothing"
+    assert caused(1.0, 0.0, 0.0, 0.0, 0.0) == pytest.approx(1.0), "the loop waited for a file or a lock"
+    assert caused(1.0, 0.01, 0.4, 0.5, 0.08) == pytest.approx(0.02)
 
 
 def test_what_must_not_leak_is_nowhere_else() -> None:
