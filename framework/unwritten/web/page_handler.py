@@ -112,7 +112,9 @@ class PageHandler:
             if rendered is not None:
                 self._metrics.stored_pages_served += 1
                 return rendered.response(request.scope, page_request.frame_src)
-            is_allowed = source is not None or _is_declared(route, key) or not self._signed_links.requires(request.scope)
+            is_allowed = (
+                source is not None or _is_declared(route, key) or not self._signed_links.requires(request.scope)
+            )
             if not is_allowed and key not in self._unfinished:  # a visitor with a signed link had begun these
                 if page_request.tables:
                     return await self._incomplete(page_request, _INCOMPLETE)

@@ -11,7 +11,7 @@ import pytest
 from tests.framework.storage.test_pages import KEY, new_page, save
 
 from unwritten.export.training_examples import training_examples
-from unwritten.export.world_file import import_world
+from unwritten.export.world_import import import_world
 from unwritten.formats.links import Link
 from unwritten.pictures.store import PictureRequest, get_picture, save_picture
 from unwritten.storage.location import Location
