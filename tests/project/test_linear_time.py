@@ -185,9 +185,9 @@ def functions_of_text() -> Iterator[tuple[str, Callable[..., object], bool]]:
         for name, function in vars(module).items():
             if name.startswith("_") or not inspect.isfunction(function) or function.__module__ != module.__name__:
                 continue
-            first, *others = inspect.signature(function).parameters.values() or [None]
-            if first is not None and first.annotation in {"str", "str | None"}:
-                yield name, function, all(other.default is not other.empty for other in others)
+            parameters = list(inspect.signature(function).parameters.values())
+            if parameters and parameters[0].annotation in {"str", "str | None"}:
+                yield name, function, all(other.default is not other.empty for other in parameters[1:])
 
 
 FOUND = {name: function for name, function, is_alone in functions_of_text() if is_alone and name not in TRUSTED}
