@@ -153,3 +153,9 @@ def test_examples_of_different_forms_give_a_loose_grammar() -> None:
 )
 def test_text_that_is_not_prose_has_no_grammar(answers: list[str]) -> None:
     assert grammar_from_examples(answers, "", "\n") is None
+
+
+@pytest.mark.parametrize("answer", ["", " \n\n ", "One line.\n\n" * 2000], ids=["empty", "blank", "very long"])
+def test_answers_without_a_form_give_no_grammar(answer: str) -> None:
+    """A visitor's edit becomes an example of the next revision, whatever is in it."""
+    assert grammar_from_examples(["A lamp is lit.", answer], "", "\n") is None

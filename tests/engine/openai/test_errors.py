@@ -81,3 +81,10 @@ def test_retry_delays_are_read() -> None:
 def test_long_lists_are_cut() -> None:
     assert list_models([]) == "It does not list its models."
     assert list_models([f"m{n}" for n in range(30)]).endswith("m19 and more.")
+
+
+def test_an_error_that_is_nested_too_deeply_is_read() -> None:
+    body = '{"error":' * 900 + '"x"' + "}" * 900
+    error = read_error(500, body)
+    assert error.status == 500 and len(error.message) <= 401
+    assert len(read_error(500, "word " * 100_000).message) <= 401

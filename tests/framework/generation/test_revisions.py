@@ -196,3 +196,14 @@ def test_a_diffusion_model_keeps_pinned_sentences(tmp_path: Path) -> None:
         assert "It stands by the sea." not in new
         assert app.store.history("/")[0].change.kind == "asked"
     asyncio.run(engine.close())
+
+
+@given(text=st.text(alphabet="ab \n\t\u2028", max_size=40), data=st.data())
+@few_examples
+def test_a_part_is_found_whatever_its_white_space(text: str, data: st.DataObject) -> None:
+    start = data.draw(st.integers(0, len(text)))
+    part = text[start : data.draw(st.integers(start, len(text)))].strip()
+    if not part or " ".join(text.split()).count(" ".join(part.split())) != 1:
+        return
+    ((found, end),) = editable_spans(text, [], part.replace(" ", "  "))
+    assert text[found:end].split() == part.split()
