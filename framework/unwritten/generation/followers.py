@@ -12,7 +12,7 @@ from ..core.errors import BrokerAway, StoreError
 from ..core.incidents import report_to_visitor
 from ..storage.pages import PageStore
 from .page_job import ABANDONED, SHUTDOWN, CancelReason, PageJob
-from .shared_jobs import adopt, show_frames
+from .shared_jobs import adopt, outcome_of, show_frames
 
 log = logging.getLogger("unwritten")
 
@@ -118,9 +118,6 @@ class Followers:
                     job.finish("failed", "The connection to the process that writes this page was lost.")
                     return None
                 continue
-            if job.previous is not None:  # a change, whose instruction only its owner has
-                job.finish("failed", _OWNER_LOST)
-                return None
             try:
                 lease = await self._broker.claim(job.key)
             except BrokerAway:
@@ -129,11 +126,16 @@ class Followers:
                 if lease is not None:
                     lease.end(RELEASED)
                 return None
-            if lease is not None:
-                if not self._adopt(job, {}):
-                    return lease
-                lease.end(RELEASED)  # its owner had stored the page just before it disappeared
+            if lease is None:
+                continue
+            if self._adopt(job, {}):  # its owner had stored the page just before it disappeared
+                lease.end(RELEASED)
                 return None
+            if job.previous is None:
+                return lease
+            job.finish("failed", _OWNER_LOST)  # a change, whose instruction only its owner has
+            lease.end(outcome_of(job))
+            return None
 
     def _adopt(self, job: PageJob, outcome: Mapping[str, Any]) -> bool:
         """Finish a job with the stored page, if another process has stored it. Return False if it has not."""

@@ -17,7 +17,7 @@ import contextlib
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from cachetools import LRUCache
 
@@ -34,7 +34,7 @@ from ..storage.pages import PageStore
 from ..storage.records import StoredCanvas
 from .followers import Followers
 from .page_job import SHUTDOWN, CancelReason, JobObserver, PageJob, Subscriber, TextCheck
-from .shared_jobs import PublishedJob, adopt, finished_canvases, restore_region
+from .shared_jobs import PublishedJob, adopt, finished_canvases, outcome_of, restore_region
 from .unsaved_pages import UnsavedPages
 
 WrittenCallback: TypeAlias = Callable[[PageJob], Awaitable[None]]
@@ -420,7 +420,7 @@ class JobQueue(BrokerListener):
         self._broker.set_clicks(self._num_own_clicks)
         lease = self._leases.pop(job, None)
         if lease is not None:
-            lease.end(_outcome(job), keep=job.state != "written" and job.previous is None)
+            lease.end(outcome_of(job), keep=job.state != "written" and job.previous is None)
         job.publish(lambda observer: observer.on_end(job))
 
     # -- pages of other processes -------------------------------------------------------------------------
@@ -538,16 +538,6 @@ class JobQueue(BrokerListener):
             if job.state == "written" and job.stored is None:
                 with contextlib.suppress(StoreError, EditConflict):
                     await self._store.save(job.page_to_store())
-
-
-def _outcome(job: PageJob) -> dict[str, Any]:
-    """Return the outcome of a job for other processes."""
-    return {
-        "state": job.state,
-        "message": job.message,
-        "reverted": job.reverted,
-        "left": job.cancel_reason in {"abandoned", "shutdown"},  # a process that still has visitors takes it over
-    }
 
 
 def _clicks(jobs: Iterable[PageJob]) -> list[PageJob]:

@@ -123,6 +123,16 @@ def _show_region(region_job: RegionJob, region: Mapping[str, Any]) -> None:
     region_job.show(Frame(text, spans, *rest), state, number)
 
 
+def outcome_of(job: PageJob) -> dict[str, Any]:
+    """Return the outcome of a job for other processes."""
+    return {
+        "state": job.state,
+        "message": job.message,
+        "reverted": job.reverted,
+        "left": job.cancel_reason in {"abandoned", "shutdown"},  # a process that still has visitors takes it over
+    }
+
+
 def adopt(job: PageJob, stored: StoredPage | None) -> bool:
     """Show what another process has stored, and finish the job.
 

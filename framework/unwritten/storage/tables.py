@@ -220,9 +220,9 @@ class Table(Generic[M]):
         if fields["id"] is not None:
             columns["id"] = self._check_size(fields["id"])
         names = ", ".join(f'"{name}"' for name in columns)
-        values = f"({names}) VALUES ({', '.join('?' * len(columns))})" if columns else "DEFAULT VALUES"
         # No error in the database: PostgreSQL would refuse the rest of the transaction.
-        sql = f'INSERT INTO "{self._sql_name}" {values} ON CONFLICT DO NOTHING RETURNING id'
+        values = f"({names}) VALUES ({', '.join('?' * len(columns))}) ON CONFLICT DO NOTHING"
+        sql = f'INSERT INTO "{self._sql_name}" {values if columns else "DEFAULT VALUES"} RETURNING id'
         with self._described_errors():
             rows = connection.execute(sql, tuple(columns.values())).fetchall()
         if not rows:

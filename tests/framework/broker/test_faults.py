@@ -153,7 +153,9 @@ def test_a_change_is_reverted_if_the_process_that_makes_it_disappears(redis: Red
         page = until(ws, type="page", state="written")[-1]
         assert page["message"] == "The server that made this change was stopped. The page is as it was."
         frozen.join()
-        assert "Old." in b.get(KEY).text
+        assert follow(a, KEY)[-1]["message"] == page["message"]
+        for client in (a, b):
+            assert "Old." in client.get(KEY).text and 'busy="true' not in client.get(KEY).text
 
 
 def test_a_stream_shows_the_whole_text_after_a_takeover(redis: RedisServer, tmp_path: Path) -> None:
