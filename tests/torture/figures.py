@@ -144,7 +144,9 @@ TARGETS: Mapping[str, Target] = {
         "the broker restarts while a page is written for 40: complete pages", 40, least=40
     ),
     "processes_broker_generations": Target("the same: generations", None),
-    "processes_database_lost": Target("the database is away for ten seconds: pages lost"),
+    "processes_database_unanswered": Target("the database is away for ten seconds: requests without an answer"),
+    "processes_database_lost": Target("the same: pages lost"),
+    "processes_database_recovery_s": Target("the same: time until pages are written again", 10, "s"),
     "processes_rolling_requests": Target("rolling restart of all processes: requests meanwhile", None),
     "processes_rolling_failed": Target("the same: failed requests"),
     "processes_rolling_incomplete": Target("the same: incomplete pages"),
