@@ -11,7 +11,7 @@ import pytest
 
 from unwritten_engine import Engine, open_engine
 
-SLOW = ("tests/browser", "tests/benchmarks", "tests/engine")
+SLOW = ("tests/browser", "tests/torture", "tests/benchmarks", "tests/engine")
 """Folders whose tests take longest. A parallel run starts with them, so that no worker is left with one at the end."""
 
 # Threads that wait for each other sleep early. On a busy machine spinning makes small models up to 50 times slower.

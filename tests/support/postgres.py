@@ -56,7 +56,6 @@ class PostgresServer:
             "listen_addresses": "127.0.0.1",
             "unix_socket_directories": self._folder,
             "fsync": "off",
-            "synchronous_commit": "off",
             "full_page_writes": "off",
             "max_connections": 200,
             "shared_buffers": "16MB",
@@ -64,7 +63,7 @@ class PostgresServer:
         }
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         with open(f"{self._folder}/log", "ab") as log:
-            self._process = subprocess.Popen(
+            self._process = subprocess.Popen[bytes](
                 [_binary("postgres"), "-D", self._data, *options],
                 stdout=log,
                 stderr=log,

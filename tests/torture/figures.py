@@ -49,6 +49,7 @@ TARGETS: Mapping[str, Target] = {
     "largest_page_kb": Target("largest page made of one text", 2_000, "kB"),
     "peak_memory_mb": Target("peak memory of the server", 500, "MB"),
     "watchdog_stalls": Target("stalls that the server counted itself", None),
+    "watchdog_longest_ms": Target("the longest of them", None, "ms"),
     "behaviours": Target("ways in which the model server breaks the protocol", None),
     "behaviours_unanswered": Target("pages without an answer"),
     "behaviours_5xx": Target("pages with status 5xx"),
