@@ -12,7 +12,7 @@ from tests.support.postgres import PostgresServer, running_postgres
 
 from unwritten_engine import Engine, open_engine
 
-SLOW = ("tests/browser", "tests/benchmarks", "tests/engine")
+SLOW = ("tests/browser", "tests/torture", "tests/benchmarks", "tests/engine")
 """Folders whose tests take longest. A parallel run starts with them, so that no worker is left with one at the end."""
 
 SHARED = (("tests/browser/", "browser"), ("tests/framework/storage/", "postgres"))

@@ -112,7 +112,8 @@ def run(names: list[str], *, short: bool, storage: Storage, folder: Path) -> Fig
                 elif name == "processes":
                     from tests.torture.processes import processes
 
-                    figures |= processes(place, short=short)
+                    flags = () if storage.database is None else ("--database", storage.flags(place)["--database"])
+                    figures |= processes(place, short=short, flags=flags, database=storage.database)
                 elif name == "services":
                     for kind, service in (("database", storage.database), ("broker", storage.broker)):
                         if service is not None:
@@ -142,7 +143,7 @@ def main(short: bool, only: str, wanted: str | None) -> None:
     results: dict[str, Figures] = {}
     with tempfile.TemporaryDirectory() as name, storages(short=short, wanted=wanted) as kinds:
         for storage in kinds:
-            on_all = [*FAULTS, "services"]  # the others do not depend on the storage
+            on_all = [*FAULTS, "services", "processes"]  # the others do not depend on the storage
             names = [check for check in known if storage is kinds[0] or check in on_all]
             names = [check for check in names if check in chosen or (not chosen and (not short or check in SHORT))]
             folder = Path(name) / storage.name.replace(" ", "-")

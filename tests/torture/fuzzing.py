@@ -65,11 +65,15 @@ def fuzz(server: AppServer, model: HostileServer, *, short: bool) -> Figures:
     count = 400 if short else 5_000
     errors: dict[str, int] = {}
     before = server.log.read_text(errors="replace").count("Traceback")
+    server.whole("/")
     for _ in range(count):
         path = chance.choice(ROUTES)
         if chance.random() < 0.3:
             path += chance.choice(["/", "//", "%00", "%2f", "%5c", "?", "#", "%ff", ";x", "/..", "/%2e%2e/", "\u202e"])
-        query = "&".join(f"{chance.choice(_NAMES)}={chance.choice(_VALUES)}" for _ in range(chance.randrange(4)))
+        page = ["page=/"] if chance.random() < 0.5 else []  # one that is stored, so that the rest is looked at, too
+        query = "&".join(
+            [*page, *(f"{chance.choice(_NAMES)}={chance.choice(_VALUES)}" for _ in range(chance.randrange(4)))]
+        )
         path = (
             quote(f"{path}?{query}" if query else path, safe="%/?&=;#:@![]{}\\'\"$<>,*+~|^`")
             if chance.random() < 0.7
@@ -78,7 +82,9 @@ def fuzz(server: AppServer, model: HostileServer, *, short: bool) -> Figures:
         path = "".join(c if "!" <= c <= "~" else f"%{ord(c) & 255:02x}" for c in path)
         method = chance.choice(["GET", "GET", "POST", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH", "BREW"])
         headers = dict(chance.sample(_HEADERS, chance.randrange(3)))
-        body = "&".join(f"{chance.choice(_NAMES)}={quote(chance.choice(_VALUES))}" for _ in range(chance.randrange(5)))
+        body = "&".join(
+            [*page, *(f"{chance.choice(_NAMES)}={quote(chance.choice(_VALUES))}" for _ in range(chance.randrange(5)))]
+        )
         lines = [
             f"{method} {path} HTTP/1.1",
             *(f"{name}: {value}" for name, value in {"Host": "torture", **headers}.items()),
@@ -90,7 +96,7 @@ def fuzz(server: AppServer, model: HostileServer, *, short: bool) -> Figures:
             body = "0\r\n\r\n" if "Transfer-Encoding" in headers else "aaaaa" if "Content-Length" in headers else ""
         data = "\r\n".join([*lines, "Connection: close", "", body]).encode("latin-1", "replace")
         status = _status(server, data)
-        if status == 0 or (status >= 500 and status != 501):
+        if status == 0 or status >= 500:
             errors[f"{method} {path[:100]}"] = status
     for request, status in list(errors.items())[:8]:
         print(f"    fuzz: {status} {request}")
@@ -102,12 +108,13 @@ def fuzz(server: AppServer, model: HostileServer, *, short: bool) -> Figures:
 
 
 def _status(server: AppServer, data: bytes) -> int:
-    """Return the status of the response to raw bytes; 0 if there is none."""
+    """Return the status of the response to raw bytes; 0 if there is none, and 429 for a 503 with ``Retry-After``."""
     with contextlib.suppress(OSError):
         sock = server.raw(data, new_address())
         with sock:
             head = sock.recv(4096)
-            return int(head.split(b" ", 2)[1]) if head.startswith(b"HTTP/") else 0
+            status = int(head.split(b" ", 2)[1]) if head.startswith(b"HTTP/") else 0
+            return 429 if status == 503 and b"retry-after:" in head.lower() else status
     return 0
 
 

@@ -70,7 +70,8 @@ def stalls(server: AppServer, model: HostileServer, *, short: bool) -> Figures:
         "texts_without_answer": failures,
         "largest_page_kb": sizes[largest] / 1000,
         "peak_memory_mb": server.peak_mb,
-        "watchdog_stalls": server.metric("stalls_total") or server.metric("loop_stalls_total"),
+        "watchdog_stalls": server.metric("event_loop_stalls_total"),
+        "watchdog_longest_ms": server.metric("event_loop_longest_stall_seconds") * 1000,
     }
 
 
