@@ -9,7 +9,7 @@ from __future__ import annotations
 import hmac
 import os
 import secrets
-from urllib.parse import unquote_to_bytes
+from urllib.parse import quote, unquote_to_bytes
 
 from starlette.responses import RedirectResponse, Response
 from starlette.types import Scope
@@ -72,7 +72,7 @@ class Owner:
 
     def url(self, url: str) -> str:
         """Return the URL of the app with the token."""
-        return f"{url}/?{OWNER_PARAMETER}={self.token}"
+        return f"{url}/?{OWNER_PARAMETER}={quote(self.token, safe='')}"
 
     def sign_in(self, scope: Scope) -> tuple[Scope, Response | None]:
         """Handle a URL with a token. Call it if the query contains ``OWNER_MARK``.

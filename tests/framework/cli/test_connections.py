@@ -17,11 +17,11 @@ from pathlib import Path
 import pytest
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
-from tests.support.apps import BROWSER, LIVE, make_wiki
-from tests.support.servers import free_port, served, wait_for
+from tests.support.apps import BROWSER, LIVE, make_app, make_wiki
+from tests.support.servers import AS_OWNER, OWNER_TOKEN, free_port, served, wait_for
 from tests.support.terminal import APP
 
-from unwritten import App
+from unwritten import App, Canvas
 from unwritten.cli.connections import ConnectionLimits
 from unwritten_engine import scripted
 
@@ -213,7 +213,13 @@ def watch_and_never_read(app: App, connect: Callable[[], socket.socket]) -> None
 
 
 def make_big(home: Path) -> App:
-    return make_wiki(home, scripted(["".join(f"A very long word {i * i}. " for i in range(10_000))]))
+    app = make_app(home, scripted(["".join(f"A very long word {i * i}. " for i in range(10_000))]))
+
+    @app.page("/wiki/{title}")
+    def article(title: str) -> Canvas:
+        return Canvas(f"A very long article about {title}.", canvases=48)
+
+    return app
 
 
 def test_a_socket_that_never_reads_is_cut_off(tmp_path: Path) -> None:
@@ -312,10 +318,10 @@ def test_a_server_with_few_descriptors_survives_more_half_open_requests_than_it_
             stdout=out,
             stderr=out,
             preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (200, 200)),
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "UNWRITTEN_OWNER_TOKEN": OWNER_TOKEN},
         )
     try:
-        request = urllib.request.Request(f"http://127.0.0.1:{port}/wiki/Tea", headers=BROWSER)
+        request = urllib.request.Request(f"http://127.0.0.1:{port}/wiki/Tea", headers={**BROWSER, **AS_OWNER})
 
         def is_up() -> bool:
             with contextlib.suppress(OSError), urllib.request.urlopen(request, timeout=5) as answer:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.processes import Running, running
-from tests.support.servers import wait_for
+from tests.support.servers import AS_OWNER, wait_for
 from tests.support.terminal import write
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
@@ -37,6 +37,9 @@ def article(title: str) -> str:
 """
 
 
+BROWSER = {"accept": "text/html", **AS_OWNER}
+
+
 def serve(seconds: float) -> tuple[str, ...]:
     write(SLOW.replace("SECONDS", str(seconds)))
     return "run", "app.py", "--no-reload", "--port", "0"
@@ -49,7 +52,7 @@ def address(server: Running) -> str:
 def click(host: str, key: str = "/wiki/Slow") -> None:
     """Open a page as a browser does, which then follows it on a socket."""
     with closing(http.client.HTTPConnection(host, timeout=15)) as connection:
-        connection.request("GET", key, headers={"accept": "text/html"})
+        connection.request("GET", key, headers=BROWSER)
         assert connection.getresponse().read()
 
 
@@ -59,10 +62,15 @@ def test_running_pages_are_finished_before_the_server_stops() -> None:
         stream = http.client.HTTPConnection(host, timeout=15)
         idle = http.client.HTTPConnection(host, timeout=15)
         fresh = socket.create_connection(host.split(":"), timeout=15)  # type: ignore[arg-type]
-        with closing(stream), closing(idle), closing(fresh), connect(f"ws://{host}/_unwritten/live") as ws:
+        with (
+            closing(stream),
+            closing(idle),
+            closing(fresh),
+            connect(f"ws://{host}/_unwritten/live", additional_headers=AS_OWNER) as ws,
+        ):
             idle.request("GET", "/robots.txt")
             assert idle.getresponse().read()
-            stream.request("GET", "/wiki/Slow?plain=1", headers={"accept": "text/html"})
+            stream.request("GET", "/wiki/Slow?plain=1", headers=BROWSER)
             answer = stream.getresponse()
             ws.send('{"type":"watch","page":"/wiki/Slow"}')
             assert "beginning" in str(ws.recv(5))

@@ -105,7 +105,7 @@ async def test_processes_that_end_are_started_again_and_all_stop_together() -> N
     await record()
     write(WITHOUT_ENGINE)
     with two_workers() as server:
-        url = server.wait_for(r"http://127\.0\.0\.1:\d+(?=    \(Ctrl-C)")
+        url = server.wait_for(r"http://127\.0\.0\.1:\d+(?=/\S+    \(Ctrl-C)")
         shown = "".join(server.lines)
         assert shown.count("Small\n") == 1 and "2 processes share one engine server" in shown
         assert TEXT in fetch(f"{url}/wiki/Tea?plain=1")
