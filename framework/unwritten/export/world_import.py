@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
 
+from ..core.bidi import remove_controls
 from ..core.errors import TransferError
 from ..core.paths import page_key, page_path
 from ..core.text import is_text
@@ -108,7 +109,7 @@ _Count = Annotated[int, Field(ge=0, le=2**53)]
 _Seconds = Annotated[float, Field(ge=0, le=10**8, allow_inf_nan=False)]
 _Date = Annotated[datetime, BeforeValidator(_parse_date)]
 _Name = Annotated[str, StringConstraints(max_length=300), AfterValidator(_check_line)]
-_Line = Annotated[str, StringConstraints(max_length=2000), AfterValidator(_check_line)]
+_Line = Annotated[str, StringConstraints(max_length=2000), AfterValidator(_check_line), AfterValidator(remove_controls)]
 _Text = Annotated[str, StringConstraints(max_length=MAX_TEXT_LENGTH), AfterValidator(_check_text)]
 _Key = Annotated[str, StringConstraints(max_length=4000), AfterValidator(_check_key)]
 

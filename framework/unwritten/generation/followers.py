@@ -102,12 +102,12 @@ class Followers:
             kind, state = message["type"], message.get("state", "")
             if kind == "frames":
                 heard_at = clock()
-                show_frames(job, message)
+                await show_frames(job, message)
                 if message["regions"]:
                     job.shown.set()
                 continue
             if kind == "end" and state != "written":
-                show_frames(job, message)
+                await show_frames(job, message)
             if kind == "end" and state in {"failed", "stopped"} and not message["left"]:
                 job.finish(state, message["message"])
                 return None

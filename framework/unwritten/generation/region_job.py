@@ -284,9 +284,12 @@ class RegionJob:
             self.number = max(self.number, number)  # subscribers may have seen later frames
             self.renumber()
 
-    def show(self, frame: Frame, state: RegionState, number: int) -> None:
+    def show(self, prepared: PreparedFrame | Frame, state: RegionState, number: int) -> None:
         """Show an unfinished frame that another process has generated, under the same number."""
-        self.frame, self.state, self.number = frame, state, number
+        if isinstance(prepared, PreparedFrame):
+            self._formatted, self._formatted_of = prepared.formatted, prepared.frame
+        self.frame = prepared.frame if isinstance(prepared, PreparedFrame) else prepared
+        self.state, self.number = state, number
 
     def fail(self) -> None:
         """Mark the region as failed."""

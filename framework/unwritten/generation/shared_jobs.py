@@ -14,10 +14,12 @@ from dataclasses import asdict
 from typing import Any
 
 from unwritten_engine import Frame
+from unwritten_engine.text_thread import in_text_thread
 
 from ..core.errors import PageFailed
 from ..rendering.regions import RegionState
 from ..storage.records import StoredCanvas, StoredPage
+from .frame_formatting import LONG_TEXT
 from .page_job import PageJob, Subscriber
 from .region_job import RegionJob
 
@@ -87,7 +89,7 @@ def finished_canvases(regions: Mapping[str, Mapping[str, Any]]) -> dict[str, Sto
     return {name: StoredCanvas(**region["stored"]) for name, region in regions.items() if region["stored"]}
 
 
-def show_frames(job: PageJob, message: Mapping[str, Any]) -> None:
+async def show_frames(job: PageJob, message: Mapping[str, Any]) -> None:
     """Show published regions in a job that follows another process. Older frames than those shown are ignored.
 
     Args:
@@ -104,13 +106,13 @@ def show_frames(job: PageJob, message: Mapping[str, Any]) -> None:
         for name, region in message["regions"].items():
             region_job = job.regions.get(name)  # this visitor's page may have others
             if region_job is not None and region["number"] > region_job.number:
-                _show_region(region_job, region)
+                await _show_region(region_job, region)
     except (LookupError, TypeError, ValueError) as error:  # another version of the app, or of Unwritten
         log.warning("%s: a frame of another process cannot be shown: %s", job.key, error)
     job.notify()
 
 
-def _show_region(region_job: RegionJob, region: Mapping[str, Any]) -> None:
+async def _show_region(region_job: RegionJob, region: Mapping[str, Any]) -> None:
     number = region["number"]
     if region["stored"]:
         restore_region(region_job, StoredCanvas(**region["stored"]))
@@ -120,7 +122,9 @@ def _show_region(region_job: RegionJob, region: Mapping[str, Any]) -> None:
     spans = tuple((start, end) for start, end in unsettled)
     # A region that another process has not finished can be continued here, unless it is only shown until its revert.
     state: RegionState = "writing" if region["state"] == "written" else region["state"]
-    region_job.show(Frame(text, spans, *rest), state, number)
+    frame = Frame(text, spans, *rest)
+    prepared = await in_text_thread(region_job.prepare, frame) if len(text) >= LONG_TEXT else frame
+    region_job.show(prepared, state, number)
 
 
 def outcome_of(job: PageJob) -> dict[str, Any]:

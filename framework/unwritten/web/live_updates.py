@@ -39,6 +39,9 @@ from .page_cache import PageCache
 
 log = logging.getLogger("unwritten")
 
+MAX_VISITORS = 4
+"""Visitors for whom one page is resolved at the same time, if it is not the same for all."""
+
 MAX_REFRESH_RATE = 10.0
 """Maximum rate, per second, at which a changed page is resolved again. Changes in between are handled together."""
 
@@ -277,14 +280,21 @@ class LiveUpdates(JobObserver, BrokerListener):
         groups: dict[bytes, list[PageSubscription]] = {}
         for subscription in self._subscriptions.get(key, ()):
             groups.setdefault(b"" if is_open else identity(subscription.scope), []).append(subscription)
-        tables: frozenset[str] = frozenset()
-        for subscriptions in groups.values():
-            page_request = await self._resolve(key, subscriptions)
-            if page_request is not None:
-                await self._update_subscriptions(page_request, subscriptions, is_open=is_open)
-                tables |= page_request.tables
-        if key in self._subscriptions:
-            self._tables[key] = tables
+        slots = asyncio.Semaphore(MAX_VISITORS)
+        tables: set[str] = set()
+
+        async def update(subscriptions: Sequence[PageSubscription]) -> None:
+            async with slots:
+                page_request = await self._resolve(key, subscriptions)
+                if page_request is not None:
+                    await self._update_subscriptions(page_request, subscriptions, is_open=is_open)
+                    tables.update(page_request.tables)
+
+        try:
+            await asyncio.gather(*map(update, groups.values()))
+        finally:
+            if key in self._subscriptions:
+                self._tables[key] = frozenset(tables) or self._tables.get(key, frozenset())
 
     async def _resolve(self, key: str, subscriptions: Sequence[PageSubscription]) -> PageRequest | None:
         """Resolve a page for the tabs of one visitor. End their subscriptions if the visitor may not read it."""
