@@ -1,6 +1,6 @@
 """``python tests/torture``: attack a real server as a hostile model, a hostile visitor and a careless operator.
 
-The long form takes about 25 minutes on two cores. ``--short`` takes up to a minute, and runs with the tests.
+The long form takes about 35 minutes on two cores. ``--short`` takes up to a minute, and runs with the tests.
 """
 
 from __future__ import annotations

@@ -160,6 +160,11 @@ def _fill(disk: Path) -> Path:
 def disks(folder: Path, model: HostileServer, storage: Storage, *, short: bool) -> Figures:
     """Fill the disk under a running server, start one on a full disk, and one on a read-only file system."""
     figures: Figures = {}
+    if storage.database is not None:  # the database is not on this disk
+        return figures
+    if os.geteuid() != 0 or shutil.which("mount") is None:
+        print("    left out: small disks can only be mounted by root")
+        return figures
     with _small_disk(folder) as disk:
         database = {"--database": str(disk / "torture.db")}
         with app_server(folder, model.url, database) as server:
@@ -239,6 +244,7 @@ def _ends(server: AppServer, seconds: float = 10) -> bool:
 def clocks(folder: Path, model: HostileServer, storage: Storage, *, short: bool) -> Figures:
     """Let the wall clock jump three days ahead and one hour back, as it does in laptops that sleep."""
     if not FAKETIME.exists():
+        print("    left out: apt install libfaketime")
         return {}
     clock = folder / "clock"
     clock.write_text("+0")
@@ -375,8 +381,3 @@ def _seconds_until(condition: Callable[[], bool], limit: float = 30) -> float:
                 break
         time.sleep(0.1)
     return time.monotonic() - begun
-
-
-def can_mount() -> bool:
-    """True if this process may mount file systems."""
-    return os.geteuid() == 0 and shutil.which("mount") is not None

@@ -77,7 +77,7 @@ TARGETS: Mapping[str, Target] = {
     "subscriber_mb": Target("the same: received by each tab", None, "MB"),
     "shells": Target("the same: shells of other pages meanwhile", None),
     "shell_p99_ms": Target("the same: shell of other pages, p99", 100, "ms"),
-    "mute_sockets_left": Target("the same: sockets that never read and are still open after 40 s"),
+    "mute_sockets_left": Target("the same: sockets that never read and are still open after 50 s"),
     "bad_messages_tracebacks": Target("invalid socket messages: tracebacks"),
     "flood_refuses_others": Target("300 sockets of one visitor: sockets of others that are refused"),
     "flood_failures": Target("the same: requests of others that fail"),
