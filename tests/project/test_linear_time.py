@@ -45,7 +45,7 @@ from unwritten.routing import memory
 from unwritten.routing.patterns import PagePattern, decode_text, single_line
 from unwritten_engine import Frame, Prompt, Request, Span
 from unwritten_engine.characters import last_boundary
-from unwritten_engine.cleaning import FrameCleaner
+from unwritten_engine.cleaning import FrameCleaner, common_prefix
 from unwritten_engine.errors import EngineError
 from unwritten_engine.example_grammar import grammar_from_examples
 from unwritten_engine.openai.errors import read_error
@@ -107,6 +107,7 @@ def in_value(name: str, quote: str = '"') -> Callable[[str], object]:
 
 own = Format("own", render=str)
 PARSERS: dict[str, Callable[[str], object]] = {
+    "common_prefix": lambda text: common_prefix(text, text + text),
     **{f"{name} done": formatter(format, done=True) for name, format in FORMATS.items()},
     **{f"{name} growing": formatter(format) for name, format in FORMATS.items()},
     **{f"{name} unsettled": formatter(format, marked=True) for name, format in {**FORMATS, "own": own}.items()},
@@ -158,12 +159,13 @@ TRUSTED = {
     *"asset_dir tracing text_direction ornament avatar parse_options mask_keys secure_headers".split(),
     *"environment_key is_local open_openai open_visual download supports unsupported template_error".split(),
     *"renamed_arguments denoising_frames suggestion read_prompt".split(),
+    *"open_broker open_remote parse_location shorten_identifier".split(),
     # What the framework has rendered or computed itself, is checked for its length first, or is only hashed or copied.
     *"text_hash check_not_nested insert_nonce page_response refresh_tag local_url is_signed urls_of".split(),
     *"explain_refusal make_static region_label edit_path edit_link file_of settled_message refused_message".split(),
     *"key_problem only_reasoning parse_seed parse_line is_same_origin clean_rendered build_prompt".split(),
     *"box_document insert_marks num_held_back page_to_store plan_rewrite plan_revision stored_view".split(),
-    *"state_region_message unlink_unsettled without_unsupported to_number".split(),
+    *"restart_message state_region_message unlink_unsettled without_unsupported to_number".split(),
     "word_diff",  # its number of steps is limited; see test_diff
 }
 """Functions that get no long text of models or visitors."""

@@ -26,7 +26,7 @@ def test_a_server_endures_the_short_form() -> None:
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-3000:]
     figures = json.loads(done.stdout.strip().splitlines()[-1])["SQLite"]
     assert missed(figures) == []
-    assert figures["texts"] > 50 and figures["vector_placements"] > 100 and figures["kills_pages"] > 10
+    assert figures["texts"] > 40 and figures["vector_placements"] > 100 and figures["kills_pages"] > 10
     assert figures["fuzzed_requests"] + figures["off_site_requests"] > 700
     assert {"longest_stall_ms", "scripts_run", "foreign_requests", "growth_descriptors", "kills_lost"} <= figures.keys()
 

@@ -56,7 +56,10 @@ def parse_location(text: str) -> Location:
     """
     scheme, colon, rest = text.partition("://")
     if not colon:
-        return Path(text).expanduser()
+        try:
+            return Path(text).expanduser()
+        except RuntimeError:
+            raise BadSetting(f"The database {text!r} is in the folder of a user who does not exist.") from None
     if scheme.lower() in POSTGRES_SCHEMES:
         return PostgresURL(f"{scheme.lower()}://{rest}")
     if scheme.lower() == "sqlite":

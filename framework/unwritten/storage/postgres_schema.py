@@ -74,9 +74,7 @@ CREATE TABLE pictures (
     key STRING PRIMARY KEY, prompt STRING, width BIGINT, height BIGINT, media_type STRING NOT NULL, content BYTEA
     NOT NULL,
     model STRING NOT NULL, seed BIGINT NOT NULL, steps BIGINT, seconds DOUBLE PRECISION, painted_at STRING NOT NULL
-);
-CREATE TABLE unfinished (key STRING NOT NULL, canvases STRING NOT NULL, saved_at DOUBLE PRECISION NOT NULL);
-CREATE INDEX unfinished_key ON unfinished USING hash (key)
+)
 """
 """``STRING`` stands for ``TEXT``, the type with the collation."""
 

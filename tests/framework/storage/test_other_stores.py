@@ -61,7 +61,7 @@ def test_mentions_are_found_by_phrase_in_singular_and_plural(store: PageStore) -
     rows = dict(store.database.read("SELECT id, key FROM pages"))
 
     def found(*names: str, without: str = "/x", limit: int = 9) -> list[str]:
-        return sorted(rows[page] for page in find_mentions(store.database, names, without, limit))
+        return sorted(rows[page] for page, _ in find_mentions(store.database, names, without, limit))
 
     assert found("old lamp") == ["/wiki/A", "/wiki/B"]
     assert found("Old Lamp", "cafe") == ["/wiki/A", "/wiki/B", "/wiki/D"]
