@@ -82,7 +82,7 @@ def test_the_text_of_a_benchmark_has_its_length_and_is_always_the_same() -> None
 
 
 def test_a_thousand_times_the_pages_need_a_thousand_times_the_processors_and_disk() -> None:
-    cost = dict.fromkeys(
+    cost: dict[str, float] = dict.fromkeys(
         ("watched_page_ms", "stored_page_ms", "bytes_per_page", "message_kb_per_page", "broker_commands_per_page"), 10.0
     )
     few, many = (estimate(cost, pages, tokens=400, speed=100, views=10, peak=4) for pages in (1_000, 1_000_000))
