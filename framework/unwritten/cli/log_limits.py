@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 MAX_REPEATS = 20
 """How often a message of one kind is logged within ``PERIOD``. Then they are counted."""
@@ -55,9 +56,15 @@ class RepeatLimit(logging.Filter):
         return True
 
 
-def limit_repeats(*loggers: str) -> None:
-    """Limit what the handlers of these loggers write. "" is the root logger."""
+@contextlib.contextmanager
+def limited_repeats(*loggers: str) -> Iterator[None]:
+    """Limit meanwhile what the handlers of these loggers write. "" is the root logger."""
     limit = RepeatLimit()
-    for name in loggers:
-        for handler in logging.getLogger(name).handlers:
-            handler.addFilter(limit)
+    handlers = [handler for name in loggers for handler in logging.getLogger(name).handlers]
+    for handler in handlers:
+        handler.addFilter(limit)
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            handler.removeFilter(limit)

@@ -26,7 +26,7 @@ from ..app.application import App
 from ..core.errors import BadSetting
 from ..core.process import raise_max_descriptors
 from .connections import connection_limits
-from .log_limits import limit_repeats
+from .log_limits import limited_repeats
 from .reload import ParentProcess
 from .supervised import SupervisorLink
 
@@ -234,12 +234,11 @@ def serve(
         root_path=app.settings.root_path.rstrip("/"),
         proxy_headers=False,  # the setting trusted_proxies decides which of them count
     )
-    limit_repeats("", "uvicorn")
     server = _Server(config, app, url=url_of(sock), open_browser=open_browser, parent=parent, supervisor=supervisor)
     if supervisor is not None:
         supervisor.follow(lambda: os.kill(os.getpid(), signal.SIGTERM))
     try:
-        with contextlib.suppress(KeyboardInterrupt):
+        with limited_repeats("", "uvicorn"), contextlib.suppress(KeyboardInterrupt):
             server.run(sockets=[sock])
         if server.started and server.should_exit and parent is None and supervisor is None:
             click.echo("Stopped. All finished pages are stored.")

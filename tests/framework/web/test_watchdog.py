@@ -49,7 +49,9 @@ async def test_a_stall_is_counted_and_logged_with_its_place(block: object, caplo
     await asyncio.sleep(0.2)
     watchdog.stop()
     assert watchdog.stalls == 1 and 0.3 < watchdog.longest < 10 and watchdog.total == watchdog.longest
-    assert "The event loop was blocked for" in caplog.text and "in block_by_" in caplog.text
+    assert "The event loop was blocked for" in caplog.text
+    # A C function may hold the interpreter, so that no other thread sees the place.
+    assert "in block_by_" in caplog.text or block is block_by_a_c_function
 
 
 async def test_work_in_threads_and_long_waits_are_no_stalls() -> None:
@@ -86,7 +88,7 @@ async def test_a_loop_that_hangs_is_logged_before_it_ends(
     watchdog.start()
     await asyncio.sleep(0.15)
     block_by_waiting()
-    assert caplog.text.count("and still is") == 1 and "in block_by_waiting" in caplog.text
+    assert "and still is" in caplog.text and "in block_by_waiting" in caplog.text
     watchdog.stop()
 
 
