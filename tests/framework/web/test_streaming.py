@@ -200,7 +200,12 @@ def test_a_client_that_does_not_read_its_stream_is_no_subscriber_any_more(
     monkeypatch.setattr("unwritten.web.streaming.SEND_TIMEOUT", 0.3)
     blocks = [f"Block {number * number}: " + "x" * 1000 + "\n\n" for number in range(1000)]
     engine = scripted(["".join(blocks[: 100 * i]) for i in range(1, 11)] + [HANG])
-    app = make_wiki(tmp_path, engine)
+    app = make_app(tmp_path, engine)
+
+    @app.page("/wiki/{title}")
+    def article(title: str) -> Canvas:
+        return Canvas(f"A long article about {title}.", canvases=200)
+
     with served(app, send_buffer=16_384) as address, socket.socket() as client:
         host, port = address.split(":")
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
