@@ -196,7 +196,7 @@ class Broker(Protocol):
         ...
 
     def set_clicks(self, number: int) -> None:
-        """Tell the others how many pages visitors wait for in this process. Their prefetches make way."""
+        """Tell the others how many pages visitors wait for in this process. They pause prefetching."""
         ...
 
     # -- changes ------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-r"""Paths of the framework's own routes, and the one decision which URLs lead to pages of this app.
+r"""Paths of the framework's own routes, and the check of which URLs lead to pages of this app.
 
 Every redirect, link, form, message and import passes one of the functions below. They parse a URL as browsers do (the
 URL standard of the WHATWG), and refuse what leads elsewhere: other schemes and servers, ``//host`` and ``/\host`` in

@@ -1,4 +1,4 @@
-"""Open a world's file that somebody else made, so that reading it can do nothing but return rows.
+"""Open an untrusted database file so that reading it can only return rows.
 
 A SQLite file can hold more than data: triggers, views that never end, virtual tables, generated columns, damaged
 pages. So the file is copied page by page, the copy is opened read-only, with limits, a deadline, and an authorizer that

@@ -187,7 +187,7 @@ class OnWrittenRunner:
             self._write_lock,
             function_transaction(self._database, function.name, is_async=function.is_async) as transaction,
         ):
-            with no_visitor():  # it runs for no visitor, whoever has caused the page
+            with no_visitor():  # a hook runs on behalf of the app, not of the visitor who opened the page
                 await function.run(arguments, None, None)
         for table in transaction.written:
             self._on_table_written(table)

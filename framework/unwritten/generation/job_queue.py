@@ -379,7 +379,7 @@ class JobQueue(BrokerListener):
         """Save a finished page. While the store fails, the job stays in the queue, and saving is retried."""
         page = await job.prepare_to_store()
         attempt = 0
-        is_outdated = False
+        is_outdated, message = False, ""
         while job.stored is None:
             if not await self._has_lease(job):
                 self._followers.add(job)
@@ -398,7 +398,7 @@ class JobQueue(BrokerListener):
                 is_outdated = True
             except StoreError as error:
                 self.unsaved.add(job, error)
-                message = report_to_visitor(log, f"Saving {job.key}", error)
+                message = message or report_to_visitor(log, f"Saving {job.key}", error)  # further attempts keep it
                 job.finish("written", f"Not saved yet. {message}")
                 job.detail = f"Not saved yet: {error}"
                 if self._closing:

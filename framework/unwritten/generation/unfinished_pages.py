@@ -29,7 +29,7 @@ MAX_PAGES = 256
 class UnfinishedPages(JobObserver):
     """Remembers the pages that visitors opened and that a shutdown interrupted. Changes of stored pages are reverted.
 
-    Finished regions are kept and used by the next attempt at the page, whoever makes it: a visitor who opens the page,
+    Finished regions are kept and used by the next attempt at the page: by a visitor who opens the page,
     or ``resume``.
     """
 

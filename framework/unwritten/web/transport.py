@@ -1,4 +1,4 @@
-"""The transport of a connection, to cut it off. ASGI itself can only close it, which waits for what is not read yet."""
+"""Abort a connection. ASGI can only close it, which first sends what is still in its buffers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def remember_transport(scope: Scope, receive: Receive) -> None:
 
 
 def abort(scope: Scope) -> bool:
-    """Cut off a connection at once, whatever is not sent yet. Return False if that is not possible."""
+    """Abort a connection at once, and discard unsent data. Return False if the server does not support it."""
     cut: Callable[[], None] | None = scope.get(_ABORT)
     if cut is not None:
         cut()
