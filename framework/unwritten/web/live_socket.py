@@ -178,7 +178,8 @@ class LiveSocket:
             sender.cancel()
             # The server closes the connection when everything is sent, which a browser that does not receive prevents.
             asyncio.get_running_loop().call_later(SEND_TIMEOUT, abort, self._websocket.scope)
-            await asyncio.gather(sender, return_exceptions=True)
+            # Not with gather(), which would hide from anyio's cancel scopes that it was them who cancelled this task.
+            await asyncio.wait({sender})
 
     def send_soon(self, message: Mapping[str, Any]) -> None:
         """Send a message that belongs to no job. Call it in the app's event loop."""
@@ -454,6 +455,8 @@ class LiveSocket:
         except TimeoutError:
             if not abort(self._websocket.scope):
                 self._lifetime.reschedule(asyncio.get_running_loop().time())  # the server learns that the app is done
+        except (WebSocketDisconnect, RuntimeError):
+            pass  # it is closed already
 
     def _pending_messages(self) -> list[str]:
         """Return everything that the tab has not received yet, as JSON."""

@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 import websockets
 from starlette.middleware import Middleware
@@ -356,3 +357,35 @@ def test_middleware_that_breaks_the_socket_closes_it(
         assert end.value.code == 1011
         assert "broken middleware" in caplog.text
         assert client.get(KEY).status_code == 200
+
+
+def test_a_cancel_scope_ends_a_socket_that_is_just_closing(tmp_path: Path) -> None:
+    """The cancellation must arrive as the scope's own, or it leaves the scope as an exception."""
+    app = make_wiki(tmp_path, scripted(LIGHTHOUSE))
+    messages = [{"type": "websocket.connect"}, {"type": "websocket.disconnect", "code": 1000, "reason": ""}]
+    scope = {
+        "type": "websocket",
+        "path": LIVE,
+        "query_string": b"",
+        "headers": [(b"host", b"testserver")],
+        "server": ("testserver", 80),
+    }
+
+    async def connect_and_cancel() -> bool:
+        with anyio.CancelScope() as cancel_scope:
+
+            async def receive() -> Message:
+                await asyncio.sleep(0.01)  # the task that sends is waiting by now
+                if messages[0]["type"] == "websocket.disconnect":
+                    asyncio.get_running_loop().call_soon(cancel_scope.cancel)
+                return messages.pop(0)
+
+            async def send(message: Message) -> None:
+                pass
+
+            await app(scope, receive, send)
+            await asyncio.sleep(10)
+        return cancel_scope.cancelled_caught
+
+    assert asyncio.run(connect_and_cancel())
+    assert messages == []
