@@ -40,7 +40,6 @@ from ..rendering.templates import Templates
 from ..routing.page_function import PageFunction
 from ..routing.patterns import PagePattern
 from ..routing.readable_store import MAX_LISTED, ReadableStore
-from ..routing.reader import is_limited
 from ..routing.routes import RAISE, MountedNames, PageRoute, PatternRoute, URLOnlyRoute
 from ..security.exposure import Exposure
 from ..security.owner import Owner
@@ -297,7 +296,7 @@ class App(Router, Starlette):
             limit: The largest number of values.
         """
         site = self.site
-        if not site.access.is_restricted or not is_limited():
+        if not site.access.limits_lists:
             return site.values.all(schema, limit)
         found = site.values.all(schema, MAX_LISTED)
         readable = site.access.readable_now([source.key for source, _ in found])
@@ -368,7 +367,7 @@ class App(Router, Starlette):
         see all pages, and so does ``app.site.store``.
         """
         site = self.site
-        if site.access.is_restricted and is_limited():
+        if site.access.limits_lists:
             return ReadableStore(site.store, site.access)
         return site.store
 

@@ -25,7 +25,7 @@ from ..core.tracebacks import log_error
 from ..routing import page_function
 from ..routing.page_function import PageFunction
 from ..routing.patterns import PagePattern
-from ..routing.reader import no_visitor
+from ..routing.audience import no_visitor
 from ..routing.routes import PatternRoute
 from ..storage.database import Database
 from ..storage.transactions import function_transaction

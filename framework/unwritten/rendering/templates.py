@@ -22,7 +22,7 @@ from ..core.assets import asset_dir
 from ..core.errors import BadTemplate
 from ..formats.direction import text_direction
 from ..formats.page import CanvasGroup
-from ..routing.reader import current_audience
+from ..routing.audience import current_audience
 from .blocks import PLACEHOLDER, Blocks, RegionGroup, RegionNumbers, StateRegion, check_not_nested
 from .document import COLOPHON
 from .regions import PageView, Region

@@ -23,7 +23,7 @@ from starlette.types import ASGIApp, Message, Scope
 from ..core.errors import BadApp, BadURL, PageFailed, StoreError
 from ..core.mount import MountPoint
 from ..core.paths import FRAMEWORK_PREFIX, page_key
-from .reader import audience, current_audience, current_connection, is_limited
+from .audience import audience, current_audience, current_connection, is_limited
 from .resolver import PageResolver
 from .routes import PageRequest, PageRoute
 
@@ -117,7 +117,10 @@ class PageAccess:
 
         That is so if no middleware can refuse a request, and the page function takes neither the request nor the visit.
         """
-        return not self._has_middleware() and self._is_impersonal(self._route_of(key))
+        if self._has_middleware():
+            return False
+        route = self._route_of(key)
+        return route is not None and not route.depends_on_visitor
 
     async def resolve_key(
         self, key: str, origin: Scope | None = None, *, referer: str | None = None
@@ -188,7 +191,7 @@ class PageAccess:
             key: The page's key.
             origin: A connection, whose host name is used.
         """
-        return await self._is_listed(key, anonymous(origin))
+        return self.is_open(key) or await self._decide(key, anonymous(origin))
 
     async def readable(self, keys: Iterable[str], origin: Scope | None) -> set[str]:
         """Return those of these keys whose pages a visitor may read. At most the first 500 are checked.
@@ -202,21 +205,20 @@ class PageAccess:
                 found.add(key)
             elif checked < _MAX_CHECKED:
                 checked += 1
-                if await self._is_listed(key, origin or anonymous(None)):
+                if await self._decide(key, origin or anonymous(None)):
                     found.add(key)
         return found
 
-    async def _is_listed(self, key: str, origin: Scope) -> bool:
-        if self.is_open(key):
-            return True
-        known = self._known(origin)
+    async def _decide(self, key: str, origin: Scope) -> bool:
+        """Return whether a visitor may read a page that is not open. Decisions are reused."""
+        decisions = self._decisions_for(origin)
         decision = identity(origin), key
-        if decision not in known:
+        if decision not in decisions:
             with audience("nobody"):
-                known[decision] = await self.find(key, origin) is not None
-        return known.get(decision, False)
+                decisions[decision] = await self.find(key, origin) is not None
+        return decisions.get(decision, False)
 
-    def _known(self, origin: Scope) -> Decisions:
+    def _decisions_for(self, origin: Scope) -> Decisions:
         return self._public_decisions if origin.get("client") == _NO_ADDRESS else self._decisions
 
     @property
@@ -224,29 +226,34 @@ class PageAccess:
         """True if not all pages are open; see ``is_open``."""
         return self._has_middleware() or any(route.depends_on_visitor for route in self._pages)
 
+    @property
+    def limits_lists(self) -> bool:
+        """True if the running code may list only some of the pages; see ``routing.audience``."""
+        return is_limited() and self.is_restricted
+
     def readable_now(self, keys: Sequence[str]) -> set[str]:
-        """Return those of these keys whose pages the running function may list; see ``reader``.
+        """Return those of these keys whose pages the running code may list; see ``routing.audience``.
 
         Raises:
             BadApp: In an async function or a template, where the check cannot be awaited.
         """
-        if not is_limited() or not self.is_restricted:
+        if not self.limits_lists:
             return set(keys)
-        readers, connection = current_audience.get(), current_connection.get()
-        if readers == "nobody":
+        seen_by, connection = current_audience.get(), current_connection.get()
+        if seen_by == "nobody":
             return set()
-        origin = connection if readers == "visitor" and connection is not None else anonymous(connection)
-        decisions, reader_id = self._known(origin), identity(origin)
-        known = {key: decisions.get((reader_id, key)) for key in keys if not self.is_open(key)}
+        origin = connection if seen_by == "visitor" and connection is not None else anonymous(connection)
+        decisions, visitor = self._decisions_for(origin), identity(origin)
+        known = {key: self.is_open(key) or decisions.get((visitor, key)) for key in keys}
         if None not in known.values():
-            return {key for key in keys if known.get(key, True)}
+            return {key for key, is_readable in known.items() if is_readable}
         try:
             return anyio.from_thread.run(self.readable, keys, origin)
         except RuntimeError:  # the function does not run in a thread of the server
             raise BadApp(
-                "This list of pages is limited to those that its reader may read, and an async function or a template "
-                "cannot wait for that check. Make it in a function without async and pass it to the template, or "
-                "write: await app.readable(app.site.store.recent(10), request)"
+                "The pages of this list must be checked for access, and an async function or a template cannot wait "
+                "for that. Make the list in a function without async and pass it to the template, or write: "
+                "await app.readable(app.site.store.recent(10), request)"
             ) from None
 
     # -- internal requests --------------------------------------------------------------------------------
@@ -262,10 +269,6 @@ class PageAccess:
         if key.startswith(FRAMEWORK_PREFIX):
             return None
         return next((page for page in self._pages if page.matches(scope)[0] is Match.FULL), None)
-
-    @staticmethod
-    def _is_impersonal(route: PageRoute | None) -> bool:
-        return route is not None and not route.depends_on_visitor
 
     def _scope(self, key: str, origin: Scope, referer: str | None, check: AccessCheck) -> dict[str, Any]:
         scope = self._resolver.scope_for(key, origin, referer)

@@ -1,4 +1,4 @@
-"""The store as authors see it: its lists have only the pages that their reader may read."""
+"""The store as authors see it: its lists have only the pages that the audience may read."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from ..storage.records import PageSummary
 from .access import PageAccess
 
 MAX_LISTED = 500
-"""Maximum number of pages that are read for a list of pages, of which the reader may not read all."""
+"""Maximum number of pages that are read from the database for a list, from which some are left out."""
 
 
 class ReadableStore(PageStore):
-    """The stored pages, with lists for the current reader; see ``routing.reader``.
+    """The stored pages, with lists for the audience of the running code; see ``routing.audience``.
 
-    A page that is requested by its key is returned to everyone.
+    A page that is requested by its key is returned for every audience.
     """
 
     def __init__(self, store: PageStore, access: PageAccess) -> None:
@@ -51,7 +51,7 @@ class ReadableStore(PageStore):
         return self._listed(lambda number: self._all.links_to(key, number), limit)
 
     def link_graph(self, limit: int = 150, prefix: str = "/") -> list[LinkNode]:
-        """See ``PageStore.link_graph``. Links on pages that the reader may not read are left out."""
+        """See ``PageStore.link_graph``. Links on pages that the audience may not read are left out."""
         nodes = self._all.link_graph(MAX_LISTED, prefix)
         readable = self._access.readable_now([node.key for node in nodes if node.written])
         shown = {node.key: node for node in nodes if node.key in readable}
@@ -67,11 +67,11 @@ class ReadableStore(PageStore):
         ]
 
     def missing_pages(self, limit: int = 50, prefix: str = "/") -> list[LinkNode]:
-        """See ``PageStore.missing_pages``. Links on pages that the reader may not read are left out."""
+        """See ``PageStore.missing_pages``. Links on pages that the audience may not read are left out."""
         return [node for node in self.link_graph(MAX_LISTED, prefix) if not node.written][:limit]
 
     def _listed(self, read: Callable[[int], Sequence[PageSummary]], limit: int) -> list[PageSummary]:
-        """Return the first entries that the reader may read."""
+        """Return the first entries that the audience may read."""
         number = max(limit, 1)
         while True:
             entries = read(min(number, MAX_LISTED))

@@ -114,9 +114,9 @@ class LiveUpdates(JobObserver, BrokerListener):
         """Follow a page. The page function is called once, and nothing is generated."""
         self._loop = asyncio.get_running_loop()
         subscriptions = self._subscriptions.setdefault(key, set())
-        is_open, reader = self._access.is_open(key), identity(subscription.scope)
+        is_open, visitor = self._access.is_open(key), identity(subscription.scope)
         for other in subscriptions:
-            if other.regions and (is_open or identity(other.scope) == reader):
+            if other.regions and (is_open or identity(other.scope) == visitor):
                 subscription.regions, subscription.page = other.regions, other.page  # what other tabs show is current
                 break
         subscriptions.add(subscription)

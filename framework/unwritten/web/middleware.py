@@ -9,7 +9,7 @@ from ..core.errors import BadURL
 from ..core.mount import MountPoint
 from ..core.settings import Settings
 from ..routing.access import ACCESS_CHECK
-from ..routing.reader import current_connection
+from ..routing.audience import current_connection
 from ..security.client_address import FORWARDING_HEADERS, is_in_process
 from ..security.exposure import Exposure
 from ..security.hosts import AllowedHosts

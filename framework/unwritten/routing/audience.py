@@ -1,4 +1,7 @@
-"""The reader: for whom the running code lists pages. Context variables hold it, also in the threads of functions."""
+"""The audience: who sees what the running code returns, and so which pages its lists may have.
+
+Context variables hold it, so that functions that run in threads see it too.
+"""
 
 from __future__ import annotations
 
@@ -43,5 +46,5 @@ def no_visitor() -> Iterator[None]:
 
 
 def is_limited() -> bool:
-    """True if lists of pages have only those that their reader may read."""
+    """True if the audience of the running code is limited to the pages that it may read."""
     return current_connection.get() is not None or current_audience.get() != "visitor"
