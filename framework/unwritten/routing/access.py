@@ -53,6 +53,16 @@ Decisions: TypeAlias = MutableMapping[tuple[bytes, str], bool]
 _NO_ADDRESS = ("192.0.2.1", 0)
 """The client's address of a request that no visitor has made. No machine has it."""
 
+_REQUEST_HEADERS = frozenset(
+    b"accept accept-encoding cache-control connection content-length content-type if-modified-since if-none-match "
+    b"origin pragma priority purpose range referer te traceparent tracestate transfer-encoding upgrade "
+    b"upgrade-insecure-requests x-request-id".split()
+)
+"""Headers that describe a request, and not the visitor who makes it."""
+
+_REQUEST_PREFIXES = (b"sec-", b"hx-")
+"""How the names of further such headers begin."""
+
 
 @dataclass(eq=False)
 class AccessCheck:
@@ -307,11 +317,18 @@ class PageAccess:
 
 
 def identity(scope: Scope) -> bytes:
-    """Return a digest of what identifies a visitor. Connections with the same one may read the same pages."""
-    names = {b"cookie", b"authorization", b"host", b"user-agent", b"accept-language"}
-    parts = sorted(pair for pair in scope.get("headers", ()) if pair[0] in names)
+    """Return a digest of what identifies a visitor. Connections with the same one may read the same pages.
+
+    Any header may name the visitor, such as one that a proxy adds after a login. So all count, except those that differ
+    between the requests of one visitor.
+    """
+    headers = sorted(
+        pair
+        for pair in scope.get("headers", ())
+        if pair[0] not in _REQUEST_HEADERS and not pair[0].startswith(_REQUEST_PREFIXES)
+    )
     client = scope.get("client")
-    return hashlib.blake2b(repr((client[0] if client else "", parts)).encode(), digest_size=16).digest()
+    return hashlib.blake2b(repr((client[0] if client else "", headers)).encode(), digest_size=16).digest()
 
 
 def anonymous(origin: Scope | None) -> dict[str, Any]:

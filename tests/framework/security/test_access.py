@@ -349,3 +349,17 @@ def test_visits_are_read_without_the_check_of_the_page(tmp_path: Path) -> None:
         assert "xyzzy" not in json.dumps(hear(client, "watch", "/mine/Plan"))
         assert client.get("/_unwritten/history?page=/mine/Plan").status_code == 403
         assert "xyzzy" in json.dumps(hear(client, "watch", "/mine/Plan", **headers))
+
+
+def test_visitors_whom_a_proxy_names_in_a_header_are_told_apart(tmp_path: Path) -> None:
+    """They may have one address and one browser, and no cookie."""
+    app = public(make_app(tmp_path, scripted(answer)))
+    app.page("/secret/{title}", allow=lambda request: request.headers.get("x-forwarded-user") == "ann")(secret)
+    ann = {"x-forwarded-user": "ann"}
+    with TestClient(app, headers=BROWSER) as client:
+        assert client.get(SECRET, headers=ann).status_code == 200
+        wait_for(lambda: app.site.store.exists([SECRET]))
+        for path in ("/search", "/found"):
+            assert SECRET in client.get(path, headers=ann).text
+            assert SECRET not in client.get(path, headers={"x-forwarded-user": "bob"}).text
+            assert SECRET not in client.get(path).text
