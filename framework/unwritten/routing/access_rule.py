@@ -13,7 +13,7 @@ from starlette.requests import Request
 
 from ..core.errors import BadApp, BadURL
 from . import page_function
-from .page_function import annotated
+from .page_function import is_async
 
 
 class AccessRule:
@@ -36,7 +36,7 @@ class AccessRule:
             name = getattr(function, "__name__", repr(function))
             raise BadApp(f"allow={name} must be a function that takes one argument, the request.") from None
         self._function = function
-        self._is_async = inspect.iscoroutinefunction(inspect.unwrap(annotated(function)))
+        self._is_async = is_async(function)
 
     async def check(self, request: Request) -> None:
         """Call the function.

@@ -57,9 +57,7 @@ class PageFunction:
     def __init__(self, function: Callable[..., Any], pattern: PagePattern, name: str | None = None) -> None:
         self.function = function
         self.name = str(name or getattr(function, "__name__", repr(function)))
-        self.is_async = inspect.iscoroutinefunction(inspect.unwrap(function)) or inspect.iscoroutinefunction(
-            getattr(function, "__call__", None)  # noqa: B004 - an object with an async __call__
-        )
+        self.is_async = is_async(function)
         self.query: dict[str, TypeAdapter[Any] | None] = {}
         self._path: dict[str, TypeAdapter[Any] | None] = {}
         self._defaults: dict[str, Any] = {}
@@ -276,6 +274,14 @@ class _BlockingMonitor:
 def _page_of_prompt(prompt: str, function: str) -> Page | Response:
     """Return the page of a prompt. A stored page is served again and again, with the same prompt each time."""
     return as_page(prompt, function)
+
+
+def is_async(function: Callable[..., Any]) -> bool:
+    """True if a function is async: also a decorated one, a ``partial``, or an object with an async ``__call__``."""
+    function = annotated(function)
+    return inspect.iscoroutinefunction(inspect.unwrap(function)) or inspect.iscoroutinefunction(
+        getattr(function, "__call__", None)  # noqa: B004 - not a check, but the method
+    )
 
 
 def annotated(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -202,8 +202,8 @@ def test_a_function_may_take_all_parameters_as_keywords(tmp_path: Path) -> None:
 
 def test_partials_and_objects_with_a_call_method_are_functions_too(tmp_path: Path) -> None:
     class Author:
-        async def __call__(self, number: int) -> str:
-            return f"Chapter {number + 1}."
+        async def __call__(self, number: int, book: str = "I") -> str:
+            return f"Chapter {number + 1} of {book}."
 
     def verse(number: int, author: str) -> str:
         return f"Verse {number + 1} by {author}."
@@ -212,11 +212,14 @@ def test_partials_and_objects_with_a_call_method_are_functions_too(tmp_path: Pat
     app = make_app(tmp_path, engine)
     app.page("/chapter/{number}", name="chapter")(Author())
     app.page("/verse/{number}", name="verse")(partial(verse, author="Ada"))
+    app.page("/second/{number}", name="second")(partial(Author(), book="II"))
     with browser(app) as client:
         write(client, "/chapter/2")
         write(client, "/verse/2")
-    chapter, by_ada = (request.prompt.ask for request in engine.requests)
-    assert chapter.startswith("Chapter 3.") and by_ada.startswith("Verse 3 by Ada.")
+        write(client, "/second/2")
+    chapter, by_ada, second = (request.prompt.ask for request in engine.requests)
+    assert chapter.startswith("Chapter 3 of I.") and second.startswith("Chapter 3 of II.")
+    assert by_ada.startswith("Verse 3 by Ada.")
 
 
 def test_a_signature_that_does_not_fit_is_an_error(tmp_path: Path) -> None:
