@@ -1,4 +1,4 @@
-"""Import the pages of another world's file. Every value is checked, as it may come from anybody.
+"""Import the pages of another world's file. Every value is checked, because the file is untrusted.
 
 Rows are parsed by the models below, which have limits. A page with an invalid row is refused as a whole, and the
 others are imported in one transaction. Of the other world, only its name is read: never its secret, tables or settings.
@@ -124,7 +124,18 @@ class _Page(_Row):
     version: Annotated[int, Field(ge=1, le=MAX_VERSIONS)]
 
 
-class _Version(_Row):
+class _Generated(_Row):
+    """What a version and a canvas both record about their generation."""
+
+    seed: _Count
+    tokens: _Count
+    steps: _Count
+    canvases: _Count
+    seconds: _Seconds
+    reason: _Name
+
+
+class _Version(_Generated):
     id: int
     number: int
     title: Annotated[_Line, StringConstraints(min_length=1)]
@@ -132,12 +143,6 @@ class _Version(_Row):
     engine: _Name
     model: _Name
     prompt_hash: _Name
-    seed: _Count
-    tokens: _Count
-    steps: _Count
-    canvases: _Count
-    seconds: _Seconds
-    reason: _Name
     kind: ChangeKind = "written"
     note: _Line = ""
     base: int | None = None
@@ -145,18 +150,12 @@ class _Version(_Row):
     opened_after: Annotated[float, Field(ge=UNOPENED, le=10**9, allow_inf_nan=False)] | None = None
 
 
-class _Canvas(_Row):
+class _Canvas(_Generated):
     name: Annotated[str, StringConstraints(pattern=f"^{_REGION.pattern}$")]
     # An author's own format is not known here. A text is shown only on a page that declares its format.
     format: Annotated[str, StringConstraints(pattern=r"^[\w-]{1,64}$")]
     prompt: Annotated[str, StringConstraints(max_length=_MAX_PROMPT_LENGTH), AfterValidator(_check_json)]
     text: _Text
-    seed: _Count
-    tokens: _Count
-    steps: _Count
-    canvases: _Count
-    seconds: _Seconds
-    reason: _Name
     schema_: Annotated[_Name, Field(alias="schema")] = ""
     fact: Literal[0, 1] = 0
     repairs: _Line = ""

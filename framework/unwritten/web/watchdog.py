@@ -1,7 +1,8 @@
 """The watchdog: measures, counts and logs how long the event loop was blocked, and by what.
 
-A beat in the event loop is due ten times a second. A thread looks for beats that are late, and notes where the loop's
-thread is meanwhile. A process that does not run at all, because it was stopped or the laptop sleeps, is not blocked.
+A heartbeat in the event loop is due ten times a second. A thread checks whether it is late, and then records what the
+loop's thread is doing. Time in which the whole process did not run, because it was stopped or the laptop slept, does
+not count.
 """
 
 from __future__ import annotations
@@ -17,16 +18,16 @@ from types import FrameType
 log = logging.getLogger("unwritten")
 
 STALL_SECONDS = 0.25
-"""How late a beat must be to count as a stall."""
+"""How late a heartbeat must be to count as a stall."""
 
 HANG_SECONDS = 10.0
-"""After how many seconds a stall is logged although it has not ended."""
+"""Seconds after which a stall is logged although it has not ended."""
 
 LOG_SECONDS = 60.0
-"""Seconds in which one stall is logged. The others are counted."""
+"""Seconds from one logged stall to the next. Those in between are only counted."""
 
-_BEAT_SECONDS = 0.1
-_LOOK_SECONDS = 0.05
+_HEARTBEAT_SECONDS = 0.1
+_CHECK_SECONDS = 0.05
 
 
 class Watchdog:
@@ -47,8 +48,8 @@ class Watchdog:
         self._clock_id: int | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._stopped = threading.Event()
-        self._beat_at = self._beat_processor = 0.0
-        self._seen = 0.0  # seconds without a beat in which the watching thread ran
+        self._heartbeat_at = self._heartbeat_cpu_seconds = 0.0
+        self._stalled_seconds = 0.0  # since the last heartbeat, as the watching thread has measured
         self._stack = ""
         self._logged_at = float("-inf")
         self._unlogged = 0
@@ -63,8 +64,8 @@ class Watchdog:
         self._thread_id = threading.get_ident()
         get_clock_id = getattr(time, "pthread_getcpuclockid", None)  # not on Windows and macOS
         self._clock_id = get_clock_id(self._thread_id) if get_clock_id else None
-        self._beat_at, self._beat_processor = time.monotonic(), self._processor_seconds()
-        self._timer = loop.call_later(_BEAT_SECONDS, self._beat)
+        self._heartbeat_at, self._heartbeat_cpu_seconds = time.monotonic(), self._cpu_seconds()
+        self._timer = loop.call_later(_HEARTBEAT_SECONDS, self._heartbeat)
         threading.Thread(target=self._watch, args=[loop, self._stopped], name="unwritten-watchdog", daemon=True).start()
 
     def stop(self) -> None:
@@ -76,18 +77,18 @@ class Watchdog:
 
     # -- in the event loop ------------------------------------------------------------------------------------
 
-    def _beat(self) -> None:
-        now, processor = time.monotonic(), self._processor_seconds()
-        late = now - self._beat_at - _BEAT_SECONDS
+    def _heartbeat(self) -> None:
+        now, cpu_seconds = time.monotonic(), self._cpu_seconds()
+        late = now - self._heartbeat_at - _HEARTBEAT_SECONDS
         if late > STALL_SECONDS:
-            # While a C function holds the interpreter, the watching thread does not run. Then the processor's clock
+            # While a C function holds the interpreter, the watching thread does not run. Then the CPU time
             # tells a stall from a process that was stopped.
-            seconds = min(late, max(self._seen, processor - self._beat_processor))
+            seconds = min(late, max(self._stalled_seconds, cpu_seconds - self._heartbeat_cpu_seconds))
             if seconds > STALL_SECONDS:
                 self._count(seconds)
-        self._beat_at, self._beat_processor, self._seen, self._stack = now, processor, 0.0, ""
+        self._heartbeat_at, self._heartbeat_cpu_seconds, self._stalled_seconds, self._stack = now, cpu_seconds, 0.0, ""
         assert self._loop is not None
-        self._timer = self._loop.call_later(_BEAT_SECONDS, self._beat)
+        self._timer = self._loop.call_later(_HEARTBEAT_SECONDS, self._heartbeat)
 
     def _count(self, seconds: float) -> None:
         self.stalls += 1
@@ -106,29 +107,32 @@ class Watchdog:
     # -- in the watching thread -------------------------------------------------------------------------------
 
     def _watch(self, loop: asyncio.AbstractEventLoop, stopped: threading.Event) -> None:
-        last, hanging = time.monotonic(), 0.0
-        while not stopped.wait(_LOOK_SECONDS):
+        last, logged = time.monotonic(), 0.0
+        while not stopped.wait(_CHECK_SECONDS):
             now = time.monotonic()
             if not loop.is_running():
                 if loop.is_closed():
                     return
-                last, self._seen = now, 0.0
+                last, self._stalled_seconds = now, 0.0
                 continue
-            beat_at = self._beat_at
-            late = now - beat_at - _BEAT_SECONDS
+            heartbeat_at = self._heartbeat_at
+            late = now - heartbeat_at - _HEARTBEAT_SECONDS
             if late > 0:
-                self._seen += min(
-                    now - last, late, 4 * _LOOK_SECONDS
-                )  # after a longer gap, this thread was stopped too
+                # After a longer gap, this thread did not run either.
+                self._stalled_seconds += min(now - last, late, 4 * _CHECK_SECONDS)
                 if late > STALL_SECONDS and not self._stack:
                     self._stack = _describe(sys._current_frames().get(self._thread_id))
-                if self._seen > HANG_SECONDS and hanging != beat_at:
-                    hanging = beat_at
-                    log.error("The event loop has been blocked for %.0f s, and still is.%s", self._seen, self._stack)
+                if self._stalled_seconds > HANG_SECONDS and logged != heartbeat_at:
+                    logged = heartbeat_at
+                    log.error(
+                        "The event loop has been blocked for %.0f s, and still is.%s",
+                        self._stalled_seconds,
+                        self._stack,
+                    )
             last = now
 
-    def _processor_seconds(self) -> float:
-        """Return the processor time of the event loop's thread, or of the process where threads have no clock."""
+    def _cpu_seconds(self) -> float:
+        """Return the CPU time of the event loop's thread, or of the process where threads have no clock."""
         return time.process_time() if self._clock_id is None else time.clock_gettime(self._clock_id)
 
 
