@@ -3,34 +3,30 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from starlette.applications import Starlette
 from starlette.datastructures import URLPath
-from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.middleware.cors import CORSMiddleware
-from starlette.middleware.errors import ServerErrorMiddleware
-from starlette.middleware.exceptions import ExceptionMiddleware
-from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import HTTPConnection
 from starlette.responses import HTMLResponse
-from starlette.routing import BaseRoute, Match, Mount, NoMatchFound
+from starlette.routing import BaseRoute, Match, NoMatchFound
 from starlette.types import ASGIApp, ExceptionHandler, Receive, Scope, Send
 from starlette.types import Lifespan as StarletteLifespan
 
-from unwritten_engine import Engine, EngineError, Progress
+from unwritten_engine import Engine, Progress
 from unwritten_engine.errors import suggestion
 
 from ..core.assets import VersionedStaticFiles
-from ..core.errors import BadApp, BadSetting, BadURL, UnwrittenError
+from ..core.errors import BadApp, BadSetting, BadURL
 from ..core.mount import IN_PROCESS, MountPoint
 from ..core.paths import FRAMEWORK_PREFIX, site_path
 from ..core.renames import renamed_arguments
-from ..core.settings import load_settings
+from ..core.settings import BY_NAME, load_settings
 from ..devtools import DevTools
 from ..editing import Editing
 from ..formats.registry import supports
@@ -39,22 +35,23 @@ from ..pictures import Pictures
 from ..rendering.templates import Templates
 from ..routing.page_function import PageFunction
 from ..routing.patterns import PagePattern
-from ..routing.readable_store import MAX_LISTED, ReadableStore
-from ..routing.routes import RAISE, MountedNames, PageRoute, PatternRoute, URLOnlyRoute
+from ..routing.readable_store import HasKey, ReadableStore, readable_values
+from ..routing.routes import RAISE, PageRoute, UnknownRoute, URLOnlyRoute
 from ..security.exposure import Exposure
 from ..security.owner import Owner
 from ..storage.location import Location, parse_location
 from ..storage.pages import PageStore
 from ..storage.values import Source
-from ..web.action_routes import ActionRoute
 from ..web.error_pages import ErrorPages, report_lifespan_errors
 from ..web.extension import Extension
 from ..web.middleware import ConnectionMiddleware
 from ..web.site import Site
 from ..web.watchdog import Watchdog
-from .build import Declarations
+from .declarations import Declarations
 from .framework_routes import WellKnownRoutes, framework_mount
 from .lifespan import Lifespan
+from .middleware_stack import build_stack, may_refuse
+from .outer_app import OuterApp
 from .router import Router, serve_page
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -72,22 +69,6 @@ _RENAMED = {
     "written": "on_written",
 }
 """Names of earlier versions, for error messages."""
-
-_HARMLESS: frozenset[Any] = frozenset({CORSMiddleware, GZipMiddleware})
-"""Middleware that refuses no GET request."""
-
-_ARGUMENTS = (
-    "world",
-    "language",
-    "folder",
-    "links",
-    "engine",
-    "routes",
-    "middleware",
-    "exception_handlers",
-    "lifespan",
-    "max_body_size",
-)
 
 
 class App(Router, Starlette):
@@ -146,15 +127,8 @@ class App(Router, Starlette):
         }
         self._engine = None if isinstance(engine, str) else engine
         self._flags: Mapping[str, object] = {}
-        try:
-            self.settings = load_settings(self._keywords)
-        except BadSetting:
-            for setting in settings:
-                if setting in {"on_startup", "on_shutdown"}:
-                    raise BadSetting(f"App takes no argument {setting!r}. Pass lifespan=, as to Starlette.") from None
-                for near in difflib.get_close_matches(setting, _ARGUMENTS, n=1):
-                    raise BadSetting(f"App takes no argument {setting!r}. Did you mean {near!r}?") from None
-            raise
+        _check_arguments(settings)
+        self.settings = load_settings(self._keywords)
         self._exposure = Exposure(self.settings)
         self._watchdog = Watchdog()
         self._mount = MountPoint()
@@ -165,8 +139,7 @@ class App(Router, Starlette):
         self.devtools = DevTools(self.settings, self._exposure)
         self.extensions: list[Extension] = [Editing(), Pictures(), self.devtools]
         self._lifespan = Lifespan(self._declare, lifespan)
-        self._lifespan_state: Mapping[str, Any] | None = None
-        self._outer: tuple[ASGIApp, str] | None = None  # the app in which this one is mounted, and its root path
+        self._outer = OuterApp(self)
         Router.__init__(self)
         Starlette.__init__(
             self,
@@ -295,12 +268,7 @@ class App(Router, Starlette):
             schema: A pydantic model or a dataclass. In templates its name is enough.
             limit: The largest number of values.
         """
-        site = self.site
-        if not site.access.limits_lists:
-            return site.values.all(schema, limit)
-        found = site.values.all(schema, MAX_LISTED)
-        readable = site.access.readable_now([source.key for source, _ in found])
-        return [(source, value) for source, value in found if source.key in readable][:limit]
+        return readable_values(self.site.values, self.site.access, schema, limit)
 
     def link(self, key: str, *, searched: bool = False, default: Any = RAISE) -> Any:
         """Return the URL for a link to a page. Where links are signed, that of an unwritten page has a signature.
@@ -495,81 +463,41 @@ class App(Router, Starlette):
 
     def build_middleware_stack(self) -> ASGIApp:
         """Build the stack: connections, extensions, server errors, the author's middleware, exceptions, router."""
-        pages = ErrorPages(self.name, self.ready, self.devtools.is_visible, self.owner.owns)
-        handlers: dict[Any, ExceptionHandler] = {
-            HTTPException: pages.http_error,
-            UnwrittenError: pages.unwritten_error,
-            EngineError: pages.unwritten_error,
-            Exception: pages.server_error,
-            **self.exception_handlers,
-        }
-        server_error = handlers.pop(500, None) or handlers.pop(Exception)
-        handlers.pop(Exception, None)
-        stack = [
-            *self._proxy_middleware(),
-            Middleware(
-                ConnectionMiddleware,
-                settings=self.settings,
-                exposure=self._exposure,
-                mount=self._mount,
-                watchdog=self._watchdog,
-            ),
-            *(middleware for extension in self.extensions for middleware in extension.middleware(self.ready)),
-            Middleware(ServerErrorMiddleware, handler=server_error),
-            *self._body_limit(),
-            *self.user_middleware,
-            Middleware(ExceptionMiddleware, handlers=handlers),
-        ]
+        connections = Middleware(
+            ConnectionMiddleware,
+            settings=self.settings,
+            exposure=self._exposure,
+            mount=self._mount,
+            watchdog=self._watchdog,
+        )
+        extensions = (middleware for extension in self.extensions for middleware in extension.middleware(self.ready))
         self._add_framework_routes()
-        app: ASGIApp = self.router
-        for cls, args, kwargs in reversed(stack):
-            app = cls(app, *args, **kwargs)
-        return app
-
-    def _body_limit(self) -> list[Middleware]:
-        max_body_size = getattr(self, "max_body_size", None)
-        if max_body_size is None:
-            return []
-        from starlette.middleware.body_limit import RequestBodyLimitMiddleware  # not in Starlette 1.0
-
-        return [Middleware(RequestBodyLimitMiddleware, max_body_size=max_body_size)]
-
-    def _proxy_middleware(self) -> list[Middleware]:
-        if not self.settings.trusted_proxies:
-            return []
-        from ..security.trusted_proxies import TrustedProxiesMiddleware  # imports uvicorn, which few apps need here
-
-        return [Middleware(TrustedProxiesMiddleware, trusted_proxies=self.settings.trusted_proxies)]
+        return build_stack(
+            self.router,
+            first=[connections, *extensions],
+            author=self.user_middleware,
+            handlers=self.exception_handlers,
+            error_pages=ErrorPages(self.name, self.ready, self.devtools.is_visible, self.owner.owns),
+            trusted_proxies=self.settings.trusted_proxies,
+            max_body_size=getattr(self, "max_body_size", None),
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one ASGI connection."""
         if scope["type"] == "lifespan":
-            self._lifespan_state = scope.get("state")
-            send = report_lifespan_errors(send)
+            self._outer.lifespan_state = scope.get("state")
             self._lifespan.is_server = IN_PROCESS not in scope.get("extensions", {})
-        elif "router" in scope:  # the app is mounted: ``request.url_for`` asks for its own names first
-            prefix = scope.get("root_path", "").removeprefix(scope.get("app_root_path", ""))
-            if self._outer is None and isinstance(scope.get("app"), Starlette):
-                self._outer = scope["app"], _root_path_of(scope["app"], scope["root_path"])
-            scope = {**scope, "router": MountedNames(self.router, scope["router"], prefix)}
+            send = report_lifespan_errors(send)
+        elif "router" in scope:  # the app is mounted
+            scope = self._outer.enter(scope)
         await super().__call__(scope, receive, send)
-
-    async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle a request of the framework itself, through the middleware of the app in which this one is mounted."""
-        if self._lifespan_state is not None:
-            scope["state"] = dict(self._lifespan_state)
-        if self._outer is None:
-            await self(scope, receive, send)
-        else:
-            outer, scope["root_path"] = self._outer
-            await outer(scope, receive, send)
 
     def _has_access_middleware(self) -> bool:
         """True if a request passes middleware that may refuse it, of this app or of the one around it."""
         own = {Editing, Pictures, DevTools}
         return (
-            self._outer is not None
-            or any(middleware.cls not in _HARMLESS for middleware in self.user_middleware)
+            self._outer.is_known
+            or may_refuse(self.user_middleware)
             or any(type(ext) not in own and ext.middleware(self.ready) for ext in self.extensions)
         )
 
@@ -597,20 +525,15 @@ class App(Router, Starlette):
             BadApp: If the declarations do not fit together.
         """
         self._add_framework_routes()
-        pages = self.pages
-        self._check_declarations(pages)
-        fallback = self._fallback.pattern if self._fallback else None
-        for route in pages:
-            own = route.pattern if len(route.pattern.parameters) == 1 else None
-            route.links = route.links or self.links or own or fallback
-        return Declarations(
+        declarations = Declarations(
             name=self.name,
             world=self.world,
-            links=self.links.path if self.links else None,
+            links=self.links,
             settings=self.settings,
             database=self.database,
             engine=self._engine,
-            pages=pages,
+            pages=self.pages,
+            fallback=self._fallback,
             routes=self.routes,
             router=self.router,
             tables=self.tables,
@@ -622,74 +545,25 @@ class App(Router, Starlette):
             extensions=self.extensions,
             mount=self._mount,
             exposure=self._exposure,
-            dispatch=self._dispatch,
+            dispatch=self._outer.dispatch,
             has_middleware=self._has_access_middleware,
             is_developing=lambda: self.devtools.is_enabled,
             watchdog=self._watchdog,
         )
-
-    def _check_declarations(self, pages: Sequence[PageRoute]) -> None:
-        framework = (WellKnownRoutes, Mount)
-        if not pages and not any(not isinstance(route, framework) for route in self.routes):
-            raise BadApp(
-                f"The app {self.name!r} has no pages. Declare one: @app.page('/{{title}}') above a function that "
-                "returns a prompt. If your pages are in another module, import it where the app is made."
-            )
-        _check_duplicates("page", pages)
-        _check_duplicates("action", [route for route in self.routes if isinstance(route, ActionRoute)])
-        for links in filter(None, (self.links, *(route.links for route in pages))):
-            if not any(links.leads_to(route.pattern) for route in pages):
-                raise BadApp(
-                    f"links={links.path!r} leads to no page. The pages are "
-                    f"{', '.join(repr(route.pattern.path) for route in pages)}."
-                )
+        declarations.check()
+        return declarations
 
 
-def _check_duplicates(kind: str, routes: Sequence[PatternRoute]) -> None:
-    """Raise ``BadApp`` if two pages, or two actions, have the same path or the same name."""
-    paths: dict[str, PatternRoute] = {}
-    names: dict[str, PatternRoute] = {}
-    for route in routes:
-        requests = re.sub(r"\?P<\w+>", "", route.path_regex.pattern)  # what it matches, whatever its parameters' names
-        if requests in paths:
-            raise BadApp(
-                f"The {kind}s {paths[requests].name!r} and {route.name!r} have the same path {route.path!r}. "
-                "The second would never be reached: give it another path."
-            )
-        if route.name in names:
-            raise BadApp(
-                f"Two {kind}s are called {route.name!r}: {names[route.name].path!r} and {route.path!r}. "
-                f"Rename a function, or write @app.{kind}(…, name='another')."
-            )
-        paths[requests] = names[route.name] = route
-
-
-class HasKey(Protocol):
-    """What has the key of a page, such as an entry of a list of ``app.store``."""
-
-    @property
-    def key(self) -> str:
-        """The page's key."""
-        raise NotImplementedError
-
-
-class UnknownRoute(BadApp, NoMatchFound):
-    """There is no page or route with this name and these parameters."""
-
-    def __init__(self, name: str, path_params: Mapping[str, Any], routes: Sequence[BaseRoute]) -> None:
-        named = {str(label): route for route in routes if (label := getattr(route, "name", None))}
-        if name in named:
-            path = getattr(named[name], "path", "")
-            message = f"The route {name!r} has the path {path!r}, but was given {sorted(path_params)}."
-        else:
-            message = f"There is no page or route {name!r}.{suggestion(name, named)}"
-        Exception.__init__(self, message)
-
-
-def _root_path_of(app: Starlette, root_path: str) -> str:
-    """Return the root path of an app, from that of an app that is mounted in it."""
-    paths = [route.path for route in app.routes if isinstance(route, Mount) and root_path.endswith(route.path)]
-    return root_path.removesuffix(max(paths, key=len, default=""))
+def _check_arguments(names: Iterable[str]) -> None:
+    """Raise ``BadSetting`` for a name that is not a setting, but similar to an argument of ``App`` or Starlette."""
+    arguments = [
+        name for name, argument in inspect.signature(App).parameters.items() if argument.kind is argument.KEYWORD_ONLY
+    ]
+    for name in names:
+        if name in {"on_startup", "on_shutdown"}:
+            raise BadSetting(f"App takes no argument {name!r}. Pass lifespan=, as to Starlette.")
+        if name not in BY_NAME and difflib.get_close_matches(name, arguments):
+            raise BadSetting(f"App takes no argument {name!r}.{suggestion(name, arguments)}")
 
 
 def _public_names(cls: type) -> list[str]:

@@ -5,27 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
-
-from starlette.routing import BaseRoute
-from starlette.routing import Router as StarletteRouter
-from starlette.types import ASGIApp
 
 from unwritten_engine import Engine, Progress, open_engine
 
 from ..broker.base import Broker
 from ..broker.open import open_broker
-from ..core.assets import VersionedStaticFiles
 from ..core.engine_options import engine_options
 from ..core.errors import BadSetting
-from ..core.mount import MountPoint
 from ..core.settings import Settings
 from ..generation.budgets import Budgets
-from ..generation.hooks import OnWritten, OnWrittenRunner, Policies
+from ..generation.hooks import OnWrittenRunner
 from ..generation.job_queue import JobQueue
 from ..generation.job_starter import JobStarter, SchemaChecker
 from ..generation.metrics import Metrics
@@ -38,20 +30,15 @@ from ..rendering.templates import Templates
 from ..routing.access import PageAccess
 from ..routing.memory import Memory
 from ..routing.resolver import PageResolver
-from ..routing.routes import PageRoute
 from ..routing.visit import VisitReader
-from ..security.exposure import Exposure
 from ..security.signed_links import SignedLinks
 from ..security.signer import Signer, VisitorCookie
-from ..storage.location import Location
 from ..storage.pages import PageStore
-from ..storage.tables import Tables
 from ..storage.unfinished import UnfinishedPageStore
 from ..storage.values import ValueStore
 from ..storage.world import WorldStore
 from ..web.action_routes import FormTags
 from ..web.actions import ActionHandler
-from ..web.extension import Extension
 from ..web.job_renderer import JobRenderer
 from ..web.live_updates import LiveUpdates
 from ..web.page_cache import PageCache
@@ -59,37 +46,9 @@ from ..web.page_handler import PageHandler
 from ..web.site import Site
 from ..web.socket_registry import LiveSockets
 from ..web.template_globals import TemplateGlobals
-from ..web.watchdog import Watchdog
+from .declarations import Declarations
 
 log = logging.getLogger("unwritten")
-
-
-@dataclass(frozen=True)
-class Declarations:
-    """Everything that an author has declared: the input of ``build``."""
-
-    name: str
-    world: str
-    links: str | None
-    settings: Settings
-    database: Location
-    engine: Engine | None
-    pages: Sequence[PageRoute]
-    routes: Sequence[BaseRoute]
-    router: StarletteRouter
-    tables: Tables
-    written_hooks: Sequence[OnWritten]
-    policies: Policies
-    templates: Path | None
-    static_files: VersionedStaticFiles
-    template_globals: Mapping[str, Any]
-    extensions: Sequence[Extension]
-    mount: MountPoint
-    exposure: Exposure
-    dispatch: ASGIApp
-    has_middleware: Callable[[], bool]
-    is_developing: Callable[[], bool]
-    watchdog: Watchdog
 
 
 def build(declared: Declarations, progress: Progress | None = None, *, is_server: bool = False) -> Site:
@@ -290,7 +249,7 @@ def _connect(declared: Declarations, store: PageStore, world: WorldStore, broker
     jobs.observe(budgets, metrics, *([prefetcher] if prefetcher else []), updates, unfinished)
     broker.listen(jobs, budgets, *([prefetcher] if prefetcher else []), updates)
     declared.tables.observe(updates.on_table_write)
-    world.update(declared.name, declared.world, declared.links, engine.about)
+    world.update(declared.name, declared.world, declared.links.path if declared.links else None, engine.about)
     site = Site(
         name=declared.name,
         settings=settings,

@@ -16,7 +16,8 @@ from unwritten_engine import Progress
 from ..core.errors import BadApp
 from ..routing.routes import PageRequest
 from ..web.site import Site
-from .build import Declarations, build, needs_server_lock
+from .build import build, needs_server_lock
+from .declarations import Declarations
 
 log = logging.getLogger("unwritten")
 

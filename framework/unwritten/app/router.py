@@ -1,4 +1,4 @@
-"""Declarations: pages, actions, tables and routes, as authors write them."""
+"""The decorators with which authors declare pages, actions, tables and routes."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 from urllib.parse import unquote
@@ -13,7 +13,9 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, NoMatchFound, Route, Router
 from starlette.types import Receive, Scope, Send
 
-from ..core.errors import BadURL
+from unwritten_engine.errors import suggestion
+
+from ..core.errors import BadApp, BadURL
 from ..core.paths import ENCODED_SLASH
 from ..formats.links import Linker
 from ..formats.page import Page
@@ -163,6 +165,19 @@ class MountedNames:
             outer: URLPath = self._outer.url_path_for(name, **path_params)
             return outer
         return URLPath(path=self._prefix + path, protocol="http", host=path.host)
+
+
+class UnknownRoute(BadApp, NoMatchFound):
+    """There is no page or route with this name and these parameters."""
+
+    def __init__(self, name: str, path_params: Mapping[str, Any], routes: Sequence[BaseRoute]) -> None:
+        named = {str(label): route for route in routes if (label := getattr(route, "name", None))}
+        if name in named:
+            path = getattr(named[name], "path", "")
+            message = f"The route {name!r} has the path {path!r}, but was given {sorted(path_params)}."
+        else:
+            message = f"There is no page or route {name!r}.{suggestion(name, named)}"
+        Exception.__init__(self, message)
 
 
 @dataclass(slots=True)  # not frozen, which would triple the cost of making one for every request

@@ -182,6 +182,8 @@ def test_a_lifespan_that_raises_stops_the_start_and_closes_everything(tmp_path: 
 def test_unknown_arguments_are_errors(tmp_path: Path) -> None:
     with pytest.raises(BadSetting, match="Did you mean"):
         App("x", middlewares=[])
+    with pytest.raises(BadSetting, match="jobs"):  # and not the valid engine_seconds, which is similar to engine
+        App("x", engine_seconds=5, jobs="many")
     with pytest.raises(AttributeError, match="'fallback' now"):
         _ = make_wiki(tmp_path, scripted("x")).anywhere  # type: ignore[attr-defined]
 

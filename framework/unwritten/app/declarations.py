@@ -1,0 +1,103 @@
+"""Declarations: everything that an author has declared, and the checks that it fits together."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from starlette.routing import BaseRoute, Mount
+from starlette.routing import Router as StarletteRouter
+from starlette.types import ASGIApp
+
+from unwritten_engine import Engine
+
+from ..core.assets import VersionedStaticFiles
+from ..core.errors import BadApp
+from ..core.mount import MountPoint
+from ..core.settings import Settings
+from ..generation.hooks import OnWritten, Policies
+from ..routing.patterns import PagePattern
+from ..routing.routes import PageRoute, PatternRoute
+from ..security.exposure import Exposure
+from ..storage.location import Location
+from ..storage.tables import Tables
+from ..web.action_routes import ActionRoute
+from ..web.extension import Extension
+from ..web.watchdog import Watchdog
+from .framework_routes import WellKnownRoutes
+
+
+@dataclass(frozen=True)
+class Declarations:
+    """Everything that an author has declared: the input of ``build``."""
+
+    name: str
+    world: str
+    links: PagePattern | None
+    settings: Settings
+    database: Location
+    engine: Engine | None
+    pages: Sequence[PageRoute]
+    fallback: PageRoute | None
+    routes: Sequence[BaseRoute]
+    router: StarletteRouter
+    tables: Tables
+    written_hooks: Sequence[OnWritten]
+    policies: Policies
+    templates: Path | None
+    static_files: VersionedStaticFiles
+    template_globals: Mapping[str, Any]
+    extensions: Sequence[Extension]
+    mount: MountPoint
+    exposure: Exposure
+    dispatch: ASGIApp
+    has_middleware: Callable[[], bool]
+    is_developing: Callable[[], bool]
+    watchdog: Watchdog
+
+    def check(self) -> None:
+        """Check that the declarations fit together, and set where the links of each page lead.
+
+        Raises:
+            BadApp: If they do not.
+        """
+        framework = (WellKnownRoutes, Mount)
+        if not self.pages and all(isinstance(route, framework) for route in self.routes):
+            raise BadApp(
+                f"The app {self.name!r} has no pages. Declare one: @app.page('/{{title}}') above a function that "
+                "returns a prompt. If your pages are in another module, import it where the app is made."
+            )
+        _check_duplicates("page", self.pages)
+        _check_duplicates("action", [route for route in self.routes if isinstance(route, ActionRoute)])
+        for links in filter(None, (self.links, *(route.links for route in self.pages))):
+            if not any(links.leads_to(route.pattern) for route in self.pages):
+                raise BadApp(
+                    f"links={links.path!r} leads to no page. The pages are "
+                    f"{', '.join(repr(route.pattern.path) for route in self.pages)}."
+                )
+        fallback = self.fallback.pattern if self.fallback else None
+        for route in self.pages:
+            own = route.pattern if len(route.pattern.parameters) == 1 else None
+            route.links = route.links or self.links or own or fallback
+
+
+def _check_duplicates(kind: str, routes: Sequence[PatternRoute]) -> None:
+    """Raise ``BadApp`` if two pages, or two actions, have the same path or the same name."""
+    paths: dict[str, PatternRoute] = {}
+    names: dict[str, PatternRoute] = {}
+    for route in routes:
+        paths_matched = re.sub(r"\?P<\w+>", "", route.path_regex.pattern)  # whatever its parameters are called
+        if paths_matched in paths:
+            raise BadApp(
+                f"The {kind}s {paths[paths_matched].name!r} and {route.name!r} have the same path {route.path!r}. "
+                "The second would never be reached: give it another path."
+            )
+        if route.name in names:
+            raise BadApp(
+                f"Two {kind}s are called {route.name!r}: {names[route.name].path!r} and {route.path!r}. "
+                f"Rename a function, or write @app.{kind}(…, name='another')."
+            )
+        paths[paths_matched] = names[route.name] = route
