@@ -20,7 +20,10 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from ..core.process import max_descriptors
 from ..generation.metrics import Metrics
 from ..security.client_address import client_id, is_loopback
-from ..security.trusted_proxies import trusted_hosts
+
+if sys.platform == "linux":
+    import fcntl
+    import termios
 
 HEADER_TIMEOUT = 10.0
 """Seconds in which a client must send the whole header of a request."""
@@ -45,19 +48,15 @@ MAX_HEADER_SIZE = 32 * 1024
 
 _SWEEP_SECONDS = 1.0
 _RESERVED_DESCRIPTORS = 4
-"""One in so many descriptors is reserved for the database, files, engines, and page functions."""
+"""One of this many descriptors is reserved for the database, files, engines and page functions."""
 
-_UNAVAILABLE, _TIMED_OUT = (
-    b"HTTP/1.1 %b\r\nconnection: close\r\ncontent-length: %d\r\n\r\n%b" % (status, len(text), text)
-    for status, text in (
-        (b"503 Service Unavailable", b"Too many connections. Try again later.\n"),
-        (b"408 Request Timeout", b"The request was not sent in time.\n"),
-    )
-)
 
-if sys.platform == "linux":
-    import fcntl
-    import termios
+def _response(status: bytes, text: bytes) -> bytes:
+    return b"HTTP/1.1 %b\r\nconnection: close\r\ncontent-length: %d\r\n\r\n%b" % (status, len(text), text)
+
+
+_UNAVAILABLE = _response(b"503 Service Unavailable", b"Too many connections. Try again later.\n")
+_TIMED_OUT = _response(b"408 Request Timeout", b"The request was not sent in time.\n")
 
 Phase: TypeAlias = Literal["header", "body", "other"]
 
@@ -185,7 +184,7 @@ class _Connection:
         return "body" if self._http.conn.their_state is h11.SEND_BODY else "other"
 
     def on_data(self, size: int) -> None:
-        """Note that the client has sent so many bytes."""
+        """Move the deadlines, because the client has sent this many bytes."""
         phase, now = self.phase, self._http.loop.time()
         if phase != "header":
             self._header_until = None
@@ -195,15 +194,15 @@ class _Connection:
             self._body_until = None
         elif self._body_until is None:
             self._body_until = now + BODY_TIMEOUT
-        elif not self._http.cycle.response_complete:  # else the rest of the body is thrown away
+        elif not self._http.cycle.response_complete:  # otherwise the rest of the body is discarded
             self._body_until = min(now + BODY_TIMEOUT, self._body_until + size / MIN_RATE)
 
     def on_resume(self) -> None:
-        """Note that the client has read most of what was buffered for it."""
+        """Move the deadline, because the client has read most of what was buffered for it."""
         self._has_read = True
 
     def time_out(self, now: float) -> str:
-        """Return what the client was too slow with: "header", "body" or "send". Empty: it is not too slow."""
+        """Return what has taken too long: the "header", the "body" or to "send". Empty: nothing."""
         unsent = self.transport.get_write_buffer_size()
         if unsent:
             unsent += _queued_bytes(self.transport)  # a slow client reads from there for a while first
@@ -278,13 +277,3 @@ class _WebSocketProtocol(WebSocketsSansIOProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._limits.remove(self.transport)
         super().connection_lost(exc)
-
-
-def connection_limits(metrics: Metrics, trusted_proxies: str) -> ConnectionLimits:
-    """Return the limits of a server.
-
-    Args:
-        metrics: Counts open, refused and closed connections.
-        trusted_proxies: The setting.
-    """
-    return ConnectionLimits(metrics, exempt=trusted_hosts(trusted_proxies))

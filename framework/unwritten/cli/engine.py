@@ -20,9 +20,9 @@ from ..core.engine_options import engine_options
 from ..core.errors import BadSetting
 from ..core.settings import SETTINGS, load_settings
 from ..security.client_address import is_loopback
+from .child_process import SupervisorLink, supervisor_link, watch_lifeline
 from .flags import given_settings, settings_options
 from .server import LoadingProgress, bind, describe_model, url_of
-from .supervised import SupervisorLink, supervisor_link
 
 DEFAULT_PORT = 8090
 """The port of an engine server."""
@@ -54,8 +54,8 @@ def engine(host: str, port: int, **options: object) -> None:
     if not token and not is_loopback(host) and host != "localhost":
         raise BadSetting(
             f"Other machines can reach {host}, so a token is needed. Set the environment variable "
-            f"{TOKEN_VARIABLE} here "
-            "and for the apps that use this server, for example to the output of: openssl rand -hex 32"
+            f"{TOKEN_VARIABLE} here and for the apps that use this "
+            "server, for example to the output of: openssl rand -hex 32"
         )
     link = supervisor_link()
     with bind(host, port) if link is None else socket.socket(fileno=link.listener) as sock:
@@ -85,7 +85,7 @@ async def _serve(
     try:
         await server.start(sock)
         if link is not None:
-            link.follow(lambda: loop.call_soon_threadsafe(stopping.set))
+            watch_lifeline(link.lifeline, lambda: loop.call_soon_threadsafe(stopping.set))
             link.report_started()
         else:
             about = opened.about

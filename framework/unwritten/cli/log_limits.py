@@ -1,4 +1,4 @@
-"""Limits for the log: a fault that repeats a thousand times a second must not fill the disk."""
+"""Limits for the log, so that an error that repeats a thousand times a second does not fill the disk."""
 
 from __future__ import annotations
 
@@ -7,15 +7,24 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 MAX_REPEATS = 20
-"""How often a message of one kind is logged within ``PERIOD``. Then they are counted."""
+"""Maximum number of messages of one kind that are logged within ``PERIOD``. The others are counted."""
 
 PERIOD = 60.0
-"""Seconds after which a kind of message is logged again, after one line with the number of those that were not."""
+"""Seconds after which a kind of message is logged again. The first one says how many were not logged."""
 
 _MAX_KINDS = 200
-"""Kinds of messages that are counted. Beyond that, all others count as one kind."""
+"""Maximum number of kinds that are counted. All others together count as one."""
+
+
+@dataclass(slots=True)
+class _Period:
+    """The current period of one kind of message: when it began, and how many messages there have been."""
+
+    started_at: float
+    count: int = 0
 
 
 class RepeatLimit(logging.Filter):
@@ -28,37 +37,44 @@ class RepeatLimit(logging.Filter):
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
         self._clock = clock
-        self._kinds: dict[tuple[str, int, str], list[float]] = {}  # the start of the period, and the number since
+        self._periods: dict[tuple[str, int, str], _Period] = {}
         self._lock = threading.Lock()
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Return False for a message that is not logged. The first one of a period reports those before it."""
-        kind = record.name, record.levelno, str(record.msg).partition("\n")[0]
-        now = self._clock()
+        """Return False for a message that is not logged. The first and the last one of a period mention the others."""
         with self._lock:
-            if kind not in self._kinds and len(self._kinds) >= _MAX_KINDS:
-                self._kinds = {kind: entry for kind, entry in self._kinds.items() if now - entry[0] < PERIOD}
-                if len(self._kinds) >= _MAX_KINDS:
-                    kind = "", 0, ""
-            started, number = self._kinds.setdefault(kind, [now, 0])
-            dropped = 0
-            if now - started >= PERIOD:
-                dropped, started, number = max(0, int(number) - MAX_REPEATS), now, 0
-            number += 1
-            self._kinds[kind] = [started, number]
-        if number > MAX_REPEATS:
+            count, unlogged = self._count(record)
+        if count > MAX_REPEATS:
             return False
-        notes = [f"{dropped:,} like this were not logged in between"] if dropped else []
-        if number == MAX_REPEATS:
+        notes = [f"{unlogged:,} like this were not logged in between"] if unlogged else []
+        if count == MAX_REPEATS:
             notes.append(f"no more like this are logged for up to {PERIOD:g} s")
         if notes:
             record.msg, record.args = f"{record.getMessage()} ({'; '.join(notes)})", None
         return True
 
+    def _count(self, record: logging.LogRecord) -> tuple[int, int]:
+        """Return the number of a message in its period. If it is the first, also how many were not logged before it."""
+        kind = record.name, record.levelno, str(record.msg).partition("\n")[0]
+        now = self._clock()
+        if kind not in self._periods and len(self._periods) >= _MAX_KINDS:
+            self._periods = {
+                known: period for known, period in self._periods.items() if now - period.started_at < PERIOD
+            }
+            if len(self._periods) >= _MAX_KINDS:
+                kind = "", 0, ""
+        period = self._periods.setdefault(kind, _Period(now))
+        unlogged = 0
+        if now - period.started_at >= PERIOD:
+            unlogged = max(0, period.count - MAX_REPEATS)
+            period.started_at, period.count = now, 0
+        period.count += 1
+        return period.count, unlogged
+
 
 @contextlib.contextmanager
 def limited_repeats(*loggers: str) -> Iterator[None]:
-    """Limit meanwhile what the handlers of these loggers write. "" is the root logger."""
+    """Limit what the handlers of these loggers write inside this context. "" is the root logger."""
     limit = RepeatLimit()
     handlers = [handler for name in loggers for handler in logging.getLogger(name).handlers]
     for handler in handlers:

@@ -28,10 +28,11 @@ from ..core.assets import asset_dir
 from ..core.tracebacks import error_reports
 from ..rendering.templates import Templates
 from ..security.owner import Owner
+from .child_process import inherited, start_child, watch_lifeline
 from .loading import app_file, is_file
 
 VARIABLE = "_UNWRITTEN_INHERITED"
-"""The environment variable that tells the child what it inherits: four file descriptors and a word."""
+"""The environment variable that tells the child what it inherits; see ``start_child``."""
 
 REFRESHED_SUFFIXES = frozenset(
     [".html", ".jinja", ".j2", ".css", ".js", ".svg", ".png", ".jpg", ".webp", ".ico", ".txt", ".md"]
@@ -80,22 +81,13 @@ class ParentProcess:
         """Report the app's folders. Refresh its pages when the parent requests it, and stop when the parent ends."""
         for folder in app.folders:
             os.write(self.files, b"F" + os.fsencode(folder.resolve()) + b"\0")
-
-        def wait() -> None:
-            while os.read(self.lifeline, 1):
-                app.devtools.refresh_soon()
-            os.kill(os.getpid(), signal.SIGINT)
-
-        threading.Thread(target=wait, daemon=True, name="lifeline").start()
+        watch_lifeline(self.lifeline, lambda: os.kill(os.getpid(), signal.SIGINT), app.devtools.refresh_soon)
 
 
 def parent_process() -> ParentProcess | None:
     """Return the parent that watches files and restarts this process, or None if there is none."""
-    words = os.environ.pop(VARIABLE, "").split()
-    if not words:
-        return None
-    listener, lifeline, report, files = map(int, words[:4])
-    return ParentProcess(listener, lifeline, report, files, restarted=words[4] == "restarted")
+    found = inherited(VARIABLE)
+    return ParentProcess(*found[0], restarted=found[1] == "restarted") if found else None
 
 
 def _record_files(descriptor: int) -> None:
@@ -230,7 +222,7 @@ def serve_with_reload(arguments: Sequence[str], sock: socket.socket, folders: Se
             elif not is_running and not is_waiting:
                 if not has_restarted:
                     sys.exit(child.returncode)  # it could not start, and has printed the reason
-                click.echo("Waiting for a change of the files.", err=True)
+                click.echo("Waiting for a change of its files.", err=True)
                 is_waiting = True
                 report.seek(0)
                 page = report.read().decode()
@@ -255,13 +247,7 @@ def _names(paths: Iterable[Path]) -> str:
 def _start(arguments: Sequence[str], descriptors: tuple[int, ...], *, restarted: bool) -> subprocess.Popen[bytes]:
     if restarted:
         arguments = [argument for argument in arguments if argument != "--open"]
-    word = "restarted" if restarted else "first"
-    return subprocess.Popen(  # noqa: S603 - our own program
-        [sys.executable, "-m", "unwritten", *arguments],
-        env={**os.environ, VARIABLE: " ".join([*map(str, descriptors), word])},
-        pass_fds=descriptors,
-        process_group=0,  # Ctrl-C in the terminal reaches only the parent, which passes it on once
-    )
+    return start_child(arguments, VARIABLE, descriptors, "restarted" if restarted else "first")
 
 
 def _stop(child: subprocess.Popen[bytes]) -> None:

@@ -8,14 +8,13 @@ import socket
 import textwrap
 
 import click
-from click.core import ParameterSource
 
 from ..core.settings import OWNER_VARIABLE
+from .child_process import supervisor_link
 from .flags import given_settings, load_demo, settings_options, to_arguments
 from .loading import all_demos, load_app
 from .reload import parent_process, serve_with_reload, watched_folders
 from .server import bind, serve
-from .supervised import supervisor_link
 from .workers import serve_with_workers
 
 
@@ -24,7 +23,7 @@ from .workers import serve_with_workers
 @click.option(
     "--reload/--no-reload",
     "reloads",
-    default=True,
+    default=None,
     help="Follow changes of the files that the app reads: update open pages when templates and static files change, "
     "restart when others do, the model included. Show developer tools to the owner.  [default: reload]",
 )
@@ -35,7 +34,7 @@ from .workers import serve_with_workers
 )
 @click.option("--open", "open_browser", is_flag=True, help="Open it in the browser.")
 @settings_options()
-def run(target: str, reloads: bool, workers: int | None, open_browser: bool, **options: object) -> None:
+def run(target: str, reloads: bool | None, workers: int | None, open_browser: bool, **options: object) -> None:
     """Serve APP: a file such as app.py, or module:variable.
 
     \b
@@ -44,7 +43,7 @@ def run(target: str, reloads: bool, workers: int | None, open_browser: bool, **o
     unwritten run app.py --workers 4 --broker redis://127.0.0.1
     """
     settings = given_settings(options)
-    if workers is not None and _was_typed("reloads") and reloads:
+    if workers is not None and reloads:
         raise click.UsageError("Give --reload or --workers, not both. Workers are restarted by SIGHUP.")
     parent = parent_process()
     if parent is not None:
@@ -65,17 +64,13 @@ def run(target: str, reloads: bool, workers: int | None, open_browser: bool, **o
         serve_with_workers(target, app, settings, workers, open_browser=open_browser)
         return
     sock = bind(app.settings.host, app.settings.port)
-    if not reloads or workers is not None:
+    if reloads is False or workers is not None:
         serve(app, sock, open_browser=open_browser)
         return
     os.environ[OWNER_VARIABLE] = app.owner.token  # the owner stays the same when the child restarts
     # This process keeps the listening socket, so that browsers wait during a restart. A child process serves.
     arguments = ["run", target, "--no-reload", *(["--open"] if open_browser else []), *to_arguments(settings)]
     serve_with_reload(arguments, sock, watched_folders(app, target), app.owner)
-
-
-def _was_typed(option: str) -> bool:
-    return click.get_current_context().get_parameter_source(option) is ParameterSource.COMMANDLINE
 
 
 @click.command("demo")

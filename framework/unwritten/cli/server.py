@@ -25,10 +25,11 @@ from unwritten_engine.engine import About
 from ..app.application import App
 from ..core.errors import BadSetting
 from ..core.process import raise_max_descriptors
-from .connections import connection_limits
+from ..security.trusted_proxies import trusted_hosts
+from .child_process import SupervisorLink, watch_lifeline
+from .connections import ConnectionLimits
 from .log_limits import limited_repeats
 from .reload import ParentProcess
-from .supervised import SupervisorLink
 
 SHUTDOWN_SECONDS = 3
 """Seconds for which a stopping server waits for open connections, after the pages are finished."""
@@ -40,14 +41,13 @@ BACKLOG = 2048
 """Connections that the system may hold until the server accepts them."""
 
 ACCEPT_BATCH = 64
-"""Connections that are accepted at once. If the process may open no more files, asyncio logs each of them."""
+"""Connections that are accepted at once. If the process may open no more files, asyncio logs an error for each."""
 
 SWITCH_SECONDS = 0.001
 """Seconds after which a thread that formats a long text lets the event loop run. Python's default is 0.005."""
 
 MAX_MESSAGE_BYTES = 64 * 1024
 """The largest WebSocket message of a browser. Browsers send page keys and frame numbers."""
-
 
 _NO_CYCLE = object()
 
@@ -222,13 +222,14 @@ def serve(
     raise_max_descriptors()
     sys.setswitchinterval(SWITCH_SECONDS)
     prepare(app, is_server=True, shows_progress=supervisor is None or supervisor.announces)
+    limits = ConnectionLimits(app.site.metrics, exempt=trusted_hosts(app.settings.trusted_proxies))
     config = uvicorn.Config(
         app,
         log_level="warning",
         ws_max_size=MAX_MESSAGE_BYTES,
-        **connection_limits(app.site.metrics, app.settings.trusted_proxies).uvicorn_options(),
+        **limits.uvicorn_options(),
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
-        # asyncio accepts so many connections at once. A worker leaves the next one to the others.
+        # asyncio accepts this many connections at once. A worker accepts one, and leaves the next to the others.
         backlog=ACCEPT_BATCH if supervisor is None else 1,
         server_header=False,
         root_path=app.settings.root_path.rstrip("/"),
@@ -236,7 +237,7 @@ def serve(
     )
     server = _Server(config, app, url=url_of(sock), open_browser=open_browser, parent=parent, supervisor=supervisor)
     if supervisor is not None:
-        supervisor.follow(lambda: os.kill(os.getpid(), signal.SIGTERM))
+        watch_lifeline(supervisor.lifeline, lambda: os.kill(os.getpid(), signal.SIGTERM))
     try:
         with limited_repeats("", "uvicorn"), contextlib.suppress(KeyboardInterrupt):
             server.run(sockets=[sock])

@@ -22,7 +22,7 @@ import time
 import webbrowser
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import click
@@ -33,15 +33,15 @@ from unwritten_engine.remote.protocol import TOKEN_VARIABLE
 from ..app.application import App
 from ..core.errors import BadSetting
 from ..core.settings import OWNER_VARIABLE
+from .child_process import SUPERVISED, start_child
 from .flags import to_arguments
 from .server import SHUTDOWN_SECONDS, bind, print_url, url_of
-from .supervised import VARIABLE
 
 MAX_FAILURES = 6
-"""How often in a row a process may end early before the supervisor gives up."""
+"""Number of times in a row that a process may end early. Then the supervisor stops."""
 
 STABLE_SECONDS = 60.0
-"""Seconds after which a process that ends was not started in vain."""
+"""Seconds that a process must run so that its end is not a failure to start."""
 
 STOP_SECONDS = SHUTDOWN_SECONDS + 12.0
 """Seconds beyond ``drain_seconds`` after which a process that does not stop is killed."""
@@ -67,8 +67,7 @@ def serve_with_workers(
     _check(app)
     sock = bind(app.settings.host, app.settings.port)
     engine: _Slot | None = None
-    engine_settings = {"engine": app.settings.engine, "model": app.settings.model}
-    engine_settings["engine_options"] = app.settings.engine_options
+    engine_settings = {name: getattr(app.settings, name) for name in ("engine", "model", "engine_options")}
     environment = {**os.environ, OWNER_VARIABLE: app.owner.token}
     if not is_remote(app.settings.engine):
         engine_socket = bind("127.0.0.1", 0)
@@ -160,7 +159,7 @@ class _Slot:
     child: _Child | None = None
     successor: _Child | None = None
     failures: int = 0
-    start_at: float = field(default=0.0)
+    start_at: float = 0.0
 
 
 class Supervisor:
@@ -228,7 +227,7 @@ class Supervisor:
     # -- starting -----------------------------------------------------------------------------------------
 
     def _start_all(self) -> bool:
-        """Start the engine server, one worker, and then the others. Return False if a signal ended it.
+        """Start the engine server, one worker, and then the others. Return False if a signal arrives meanwhile.
 
         The first worker creates or migrates the database, and prints what is wrong if it cannot start.
         """
@@ -259,14 +258,9 @@ class Supervisor:
         inherited = (slot.sock.fileno(), lifeline_end, report_end)
         announces = slot is self._workers[0] and not self._announced
         self._announced = self._announced or announces
-        words = [*map(str, inherited), "announces" if announces else "silent"]
+        word = "announces" if announces else "silent"
         try:
-            process = subprocess.Popen(  # noqa: S603 - our own program
-                [sys.executable, "-m", "unwritten", *slot.arguments],
-                env={**self._environment, VARIABLE: " ".join(words)},
-                pass_fds=inherited,
-                process_group=0,  # Ctrl-C in the terminal reaches only the supervisor, which stops the workers first
-            )
+            process = start_child(slot.arguments, SUPERVISED, inherited, word, self._environment)
         finally:
             os.close(lifeline_end)
             os.close(report_end)
@@ -314,14 +308,14 @@ class Supervisor:
             slot.child = None
             slot.failures += 1
             code = child.process.returncode
-            end = f"was killed by signal {-code}" if code < 0 else f"has ended with status {code}"
+            end = f"was killed by signal {-code}" if code < 0 else f"ended with status {code}"
             if slot.failures >= MAX_FAILURES and not self._is_served_without(slot):
                 click.echo(f"{slot.name} {end}, {slot.failures} times in a row. Stopping.", err=True)
                 sys.exit(1)
             delay = 0.0 if slot.failures == 1 else min(30.0, 0.5 * 2**slot.failures)
             slot.start_at = now + delay
-            then = f"again in {delay:g} s" if delay else "again"
-            click.echo(f"{slot.name} (process {child.process.pid}) {end}. It is started {then}.", err=True)
+            when = f" in {delay:g} s" if delay else ""
+            click.echo(f"{slot.name} (process {child.process.pid}) {end}. Starting it again{when}.", err=True)
         if now >= slot.start_at:
             slot.child = self._start(slot)
 
@@ -352,7 +346,7 @@ class Supervisor:
             successor.close()
             slot.successor = None
             self._restarting.clear()
-            click.echo(f"{slot.name} cannot start again. The workers that run are kept.", err=True)
+            click.echo(f"{slot.name} could not be restarted. The running workers are kept.", err=True)
 
     def _retire(self, child: _Child) -> None:
         child.process.send_signal(signal.SIGTERM)

@@ -115,17 +115,17 @@ async def test_processes_that_end_are_started_again_and_all_stop_together() -> N
 
         write("1 / 0\n")
         server.process.send_signal(signal.SIGHUP)
-        server.wait_for("Worker 1 cannot start again. The workers that run are kept.")
+        server.wait_for("Worker 1 could not be restarted. The running workers are kept.")
         assert "ZeroDivisionError" in "".join(server.lines) and children(server).keys() == {engine, *workers}
         write(WITHOUT_ENGINE)
 
         os.kill(engine, signal.SIGKILL)
-        server.wait_for(rf"The engine server \(process {engine}\) was killed by signal 9. It is started again.")
+        server.wait_for(rf"The engine server \(process {engine}\) was killed by signal 9. Starting it again.")
         assert TEXT in fetch(f"{url}/wiki/Salt?plain=1")  # waits for it
         assert engine_servers(server) != {engine}
         killed = min(workers)
         os.kill(killed, signal.SIGKILL)
-        server.wait_for(rf"Worker \d \(process {killed}\) was killed by signal 9. It is started again.")
+        server.wait_for(rf"Worker \d \(process {killed}\) was killed by signal 9. Starting it again.")
         wait_for(lambda: len(children(server)) == 3, 20)
         assert TEXT in fetch(f"{url}/wiki/Tea?plain=1")
 
