@@ -235,7 +235,7 @@ class _Checkup:
         if not changed:
             yield "ok    all at their defaults; no UNWRITTEN_* variable is set"
         for name in sorted(SECRETS & os.environ.keys()):
-            yield f"note  {name} is set; it is not shown, and is sent to the model server that you name"
+            yield f"note  {name} is set; it is a secret, and is not shown"
         yield from _describe_exposure(self._settings())
 
     def engine(self) -> Iterator[str]:

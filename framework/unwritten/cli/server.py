@@ -297,7 +297,7 @@ class _Server(uvicorn.Server):
             draining = asyncio.create_task(site.drain(), name="finishing pages")
             accepted_until = time.monotonic() + FIRST_REQUEST_SECONDS
             while self._close_idle_connections(accepted_until) or not draining.done():  # noqa: ASYNC110
-                await asyncio.sleep(0.1)  # also for live sockets, which send their last messages meanwhile
+                await asyncio.sleep(0.1)  # live sockets send their last messages in this time
             if draining.exception():
                 log.error("Running pages could not be finished", exc_info=draining.exception())
         await super().shutdown(sockets)

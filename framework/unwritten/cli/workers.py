@@ -3,9 +3,8 @@
 The supervisor holds the socket, so that no connection is refused while processes restart. It starts the engine server,
 unless the engine is on a server already, and the workers. It restarts processes that end.
 
-uvicorn has a supervisor of its own. It is not used, because its worker is a fixed class: it would not finish pages on
-SIGTERM, and has no engine server beside it. It also restarts a worker without delay however often it ends, and waits
-without a limit for a worker that does not stop.
+uvicorn's own supervisor is not used, because its worker is a fixed class: it would not finish pages on SIGTERM, and has
+no engine server. It also restarts failing workers without delay, and waits without limit for a worker to stop.
 """
 
 from __future__ import annotations

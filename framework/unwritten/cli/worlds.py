@@ -59,8 +59,8 @@ def copy(file: Path, public: bool, **world: Any) -> None:
 def import_(file: Path, theirs: bool, dry_run: bool, **world: Any) -> None:
     """Import the pages of another world's FILE, with their versions, links and values.
 
-    A page that both worlds have is left unchanged, unless --theirs is given. The file may come from anybody: pages that
-    are not valid are refused.
+    A page that both worlds have is left unchanged, unless --theirs is given. The file is untrusted: invalid pages are
+    refused.
 
     \b
     unwritten import friend.db --demo wiki --dry-run

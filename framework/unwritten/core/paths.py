@@ -2,7 +2,7 @@ r"""Paths of the framework's own routes, and the check of which URLs lead to pag
 
 Every redirect, link, form, message and import passes one of the functions below. They parse a URL as browsers do (the
 URL standard of the WHATWG), and refuse what leads elsewhere: other schemes and servers, ``//host`` and ``/\host`` in
-any spelling, and text that is no URL. What they return is the normalized path, so later code sees what browsers see.
+any spelling, and text that is not a URL. What they return is the normalized path, so later code sees what browsers see.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def site_path(url: str, base: str | None = None) -> str | None:
 def page_path(url: str, base: str | None = None) -> str | None:
     """Return where a URL leads if a page of this app can be there, or None; see ``site_path``.
 
-    The framework's own routes are no pages, in any spelling that a server or proxy might decode.
+    The framework's own routes are not pages, in any spelling that a server or proxy might decode.
     """
     path = site_path(url, base)
     if path is None or ("%" not in path and not path.startswith("/_")):

@@ -175,7 +175,7 @@ def _connect(copy: Path, deadline: float) -> sqlite3.Connection:
     connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
     for limit, value in _LIMITS.items():
         connection.setlimit(limit, value)
-    connection.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")  # what is no text is refused later
+    connection.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")  # what is not text is refused later
     connection.set_progress_handler(lambda: time.monotonic() > deadline, _STEPS)
     for pragma in ("trusted_schema = OFF", "query_only = ON", "cell_size_check = ON", "mmap_size = 0"):
         connection.execute(f"PRAGMA {pragma}")

@@ -15,7 +15,7 @@ from ..storage.sqlite import SQLiteDatabase
 
 _PRIVATE = (
     "DELETE FROM world WHERE name = 'secret'",
-    "DELETE FROM actions",  # what visitors sent, stored so that no form is handled twice
+    "DELETE FROM actions",  # what visitors sent; it is stored so that no form is handled twice
 )
 
 

@@ -225,7 +225,7 @@ def import_world(ours: Location, path: Path, *, theirs: bool = False, dry_run: b
 
     Raises:
         TransferError: If the file is missing, not a world, from a newer version, or this world itself, or if it
-            contains anything that no world has.
+            contains anything that worlds do not have.
         StoreError: If the import could not be written. Then nothing was imported.
     """
     exists = not isinstance(ours, Path) or ours.exists()
@@ -264,7 +264,7 @@ def _table_names(other: UntrustedWorld) -> list[str]:
 
 
 def _writes(other: UntrustedWorld, store: PageStore | None, report: ImportReport, theirs: bool) -> Iterator[PageWrite]:
-    """Compare two worlds page by page, and yield what is to be saved, in order. The report is filled meanwhile."""
+    """Compare two worlds page by page, and yield the writes in order. Fill the report while doing so."""
     seen: set[str] = set()
     for number, row in enumerate(other.rows("pages", "ORDER BY id")):
         if number >= MAX_PAGES:

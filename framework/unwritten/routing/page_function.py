@@ -229,7 +229,7 @@ class PageFunction:
         if not self._reported_blocking:
             self._reported_blocking = True
             log.warning(
-                "The async function %r blocked the event loop for %.1f s: no other request was served meanwhile. "
+                "The async function %r blocked the event loop for %.1f s: no other request was served in that time. "
                 "Remove async from its definition, so that it runs in a thread, or await what takes time.",
                 self.name,
                 seconds,

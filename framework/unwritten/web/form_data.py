@@ -84,7 +84,7 @@ async def read_form(request: Request, max_field_size: int = MAX_FIELD_SIZE) -> S
 
     Raises:
         BadForm: 403 if a page of another origin sent it, 413 if it is too large, 415 for another content type, and 400
-            if it contains a file or something that is no text, or cannot be parsed.
+            if it contains a file or something that is not text, or cannot be parsed.
     """
     if is_cross_origin(request.headers):
         raise BadForm("This form was sent from another site, so nothing was done.", 403)

@@ -371,7 +371,7 @@ class LiveSocket:
                 self._deny(job.key)
             elif job.key in self._pages:
                 self._follow_job(job, seen, page)
-                self._subscriber.changed.set()  # it may have changed, or ended, meanwhile
+                self._subscriber.changed.set()  # it may have changed, or ended, during the check
 
         task = asyncio.create_task(follow_if_readable(), name=f"checking access to {job.key}")
         self._tasks.add(task)

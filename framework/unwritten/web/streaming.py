@@ -77,7 +77,7 @@ class StreamingPage(StreamingResponse):
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Stream the page. A client that does not read is disconnected, so that it is no subscriber any more."""
+        """Stream the page. A client that does not read is disconnected, which ends its subscription."""
 
         async def send_in_time(message: Message) -> None:
             try:

@@ -11,9 +11,9 @@ _ABORT = "unwritten.abort"
 
 
 def remember_transport(scope: Scope, receive: Receive) -> None:
-    """Note how a connection is cut off. Call it before other middleware wraps ``receive``.
+    """Store a connection's transport for ``abort``. Call it before other middleware wraps ``receive``.
 
-    uvicorn passes a method of an object that has the transport. With other servers nothing is noted.
+    uvicorn's ``receive`` is a method of an object that has the transport. With other servers nothing is stored.
     """
     transport: Any = getattr(getattr(receive, "__self__", None), "transport", None)
     if callable(getattr(transport, "abort", None)):
