@@ -23,9 +23,9 @@ from unwritten_engine import Prompt
 from ..core.errors import BadApp, BadURL, Denied
 from ..core.tracebacks import log_error
 from ..routing import page_function
+from ..routing.audience import no_visitor
 from ..routing.page_function import PageFunction
 from ..routing.patterns import PagePattern
-from ..routing.audience import no_visitor
 from ..routing.routes import PatternRoute
 from ..storage.database import Database
 from ..storage.transactions import function_transaction

@@ -8,6 +8,7 @@ new canvases are generated. A page that may depend on the visitor is resolved fo
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
@@ -75,6 +76,11 @@ class PageSubscription:
     page: Page | None = None
     regions: Mapping[str, tuple[int, str]] = field(default_factory=dict)
 
+    @functools.cached_property
+    def identity(self) -> bytes:
+        """What identifies the tab's visitor."""
+        return identity(self.scope)
+
 
 class LiveUpdates(JobObserver, BrokerListener):
     """Keeps open pages up to date with the app's tables, also with what other processes write."""
@@ -114,9 +120,9 @@ class LiveUpdates(JobObserver, BrokerListener):
         """Follow a page. The page function is called once, and nothing is generated."""
         self._loop = asyncio.get_running_loop()
         subscriptions = self._subscriptions.setdefault(key, set())
-        is_open, visitor = self._access.is_open(key), identity(subscription.scope)
+        is_open = self._access.is_open(key)
         for other in subscriptions:
-            if other.regions and (is_open or identity(other.scope) == visitor):
+            if other.regions and (is_open or other.identity == subscription.identity):
                 subscription.regions, subscription.page = other.regions, other.page  # what other tabs show is current
                 break
         subscriptions.add(subscription)
@@ -279,7 +285,7 @@ class LiveUpdates(JobObserver, BrokerListener):
         is_open = self._access.is_open(key)
         groups: dict[bytes, list[PageSubscription]] = {}
         for subscription in self._subscriptions.get(key, ()):
-            groups.setdefault(b"" if is_open else identity(subscription.scope), []).append(subscription)
+            groups.setdefault(b"" if is_open else subscription.identity, []).append(subscription)
         slots = asyncio.Semaphore(MAX_VISITORS)
         tables: set[str] = set()
 
@@ -379,7 +385,7 @@ class LiveUpdates(JobObserver, BrokerListener):
         if request is not None:
             found = await self._access.resolve_key(key, request.scope)
             return found if isinstance(found, PageRequest) else None
-        scopes = {identity(subscription.scope): subscription.scope for subscription in self._subscriptions.get(key, ())}
+        scopes = {subscription.identity: subscription.scope for subscription in self._subscriptions.get(key, ())}
         if not scopes or self._access.is_open(key):
             found = await self._access.resolve_key(key, next(iter(scopes.values()), None))
             return found if isinstance(found, PageRequest) else None

@@ -101,7 +101,10 @@ class Watchdog:
         more = f" {self._unlogged} more stalls before it were not logged." if self._unlogged else ""
         self._logged_at, self._unlogged = now, 0
         log.warning(
-            "The event loop was blocked for %.2f s: no request was answered in that time.%s%s", seconds, more, self._stack
+            "The event loop was blocked for %.2f s: no request was answered in that time.%s%s",
+            seconds,
+            more,
+            self._stack,
         )
 
     # -- in the watching thread -------------------------------------------------------------------------------
