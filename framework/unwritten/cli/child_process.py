@@ -98,4 +98,7 @@ class SupervisorLink:
 def supervisor_link() -> SupervisorLink | None:
     """Return the supervisor that has started this process, or None if there is none."""
     found = inherited(SUPERVISED)
-    return SupervisorLink(*found[0], announces=found[1] == "announces") if found else None
+    if found is None:
+        return None
+    (listener, lifeline, report), word = found
+    return SupervisorLink(listener, lifeline, report, announces=word == "announces")

@@ -87,7 +87,10 @@ class ParentProcess:
 def parent_process() -> ParentProcess | None:
     """Return the parent that watches files and restarts this process, or None if there is none."""
     found = inherited(VARIABLE)
-    return ParentProcess(*found[0], restarted=found[1] == "restarted") if found else None
+    if found is None:
+        return None
+    (listener, lifeline, report, files), word = found
+    return ParentProcess(listener, lifeline, report, files, restarted=word == "restarted")
 
 
 def _record_files(descriptor: int) -> None:

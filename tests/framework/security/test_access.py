@@ -27,6 +27,7 @@ from tests.support.servers import wait_for
 
 from unwritten import App, Canvas, Visit
 from unwritten.core.errors import BadApp
+from unwritten.routing.access import identity
 from unwritten.web import live_socket
 from unwritten_engine import scripted
 
@@ -363,3 +364,14 @@ def test_visitors_whom_a_proxy_names_in_a_header_are_told_apart(tmp_path: Path) 
             assert SECRET in client.get(path, headers=ann).text
             assert SECRET not in client.get(path, headers={"x-forwarded-user": "bob"}).text
             assert SECRET not in client.get(path).text
+
+
+def test_two_tabs_of_a_visitor_have_one_identity() -> None:
+    def tab(**headers: str) -> Scope:
+        common = {"host": "a", "cookie": "c=1", "user-agent": "b"}
+        pairs = [(name.replace("_", "-").encode(), value.encode()) for name, value in (common | headers).items()]
+        return {"type": "websocket", "client": ("192.0.2.1", 1), "headers": pairs}
+
+    one = identity(tab(sec_websocket_key="x", origin="http://a", connection="Upgrade"))
+    assert one == identity(tab(sec_websocket_key="y", accept="*/*"))
+    assert one != identity(tab(cookie="c=2")) and one != identity(tab(remote_user="ann"))
