@@ -44,7 +44,7 @@ _PUBLIC_SECONDS = 60.0
 
 _MAX_DECISIONS = 8192
 
-_MAX_CHECKED = 500
+MAX_LISTED = 500
 """Maximum number of pages of one list that are checked. The others are left out."""
 
 Decisions: TypeAlias = MutableMapping[tuple[bytes, str], bool]
@@ -213,7 +213,7 @@ class PageAccess:
         for key in dict.fromkeys(keys):
             if self.is_open(key):
                 found.add(key)
-            elif checked < _MAX_CHECKED:
+            elif checked < MAX_LISTED:
                 checked += 1
                 if await self._decide(key, origin or anonymous(None)):
                     found.add(key)

@@ -10,10 +10,7 @@ from typing import Any, Protocol
 from ..storage.pages import LinkNode, PageStore
 from ..storage.records import PageSummary
 from ..storage.values import Source, ValueStore
-from .access import PageAccess
-
-_MAX_LISTED = 500
-"""Maximum number of pages that are read from the database for a list, from which some are left out."""
+from .access import MAX_LISTED, PageAccess
 
 
 class ReadableStore(PageStore):
@@ -54,7 +51,7 @@ class ReadableStore(PageStore):
 
     def link_graph(self, limit: int = 150, prefix: str = "/") -> list[LinkNode]:
         """See ``PageStore.link_graph``. Links on pages that the audience may not read are left out."""
-        nodes = self._all.link_graph(_MAX_LISTED, prefix)
+        nodes = self._all.link_graph(MAX_LISTED, prefix)
         readable = self._access.readable_now([node.key for node in nodes if node.written])
         shown = {node.key: node for node in nodes if node.key in readable}
         backlinks = Counter(target for node in shown.values() for target in node.links if target != node.key)
@@ -70,15 +67,15 @@ class ReadableStore(PageStore):
 
     def missing_pages(self, limit: int = 50, prefix: str = "/") -> list[LinkNode]:
         """See ``PageStore.missing_pages``. Links on pages that the audience may not read are left out."""
-        return [node for node in self.link_graph(_MAX_LISTED, prefix) if not node.written][:limit]
+        return [node for node in self.link_graph(MAX_LISTED, prefix) if not node.written][:limit]
 
     def _listed(self, read: Callable[[int], Sequence[PageSummary]], limit: int) -> list[PageSummary]:
         """Return the first entries that the audience may read."""
         number = max(limit, 1)
         while True:
-            entries = read(min(number, _MAX_LISTED))
+            entries = read(min(number, MAX_LISTED))
             found = self._readable(entries)
-            if len(found) >= limit or len(entries) < number or number >= _MAX_LISTED:
+            if len(found) >= limit or len(entries) < number or number >= MAX_LISTED:
                 return found[:limit]
             number *= 4
 
@@ -93,7 +90,7 @@ def readable_values(
     """Return the newest values of a schema on pages that the audience may read; see ``ValueStore.all``."""
     if not access.limits_lists:
         return values.all(schema, limit)
-    found = values.all(schema, _MAX_LISTED)
+    found = values.all(schema, MAX_LISTED)
     readable = access.readable_now([source.key for source, _ in found])
     return [(source, value) for source, value in found if source.key in readable][:limit]
 

@@ -26,6 +26,7 @@ _SHORT_SECONDS = 0.0005
 """A turn that took less is followed by the next one at once."""
 
 _MAX_REST = 0.05
+"""Maximum number of seconds between two turns."""
 
 
 class SendingTurns:
@@ -62,7 +63,7 @@ class SendingTurns:
     def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
         while self._waiting:
             turn = self._waiting.popleft()
-            if not turn.done():  # else its socket has been closed
+            if not turn.done():  # otherwise its socket was closed
                 turn.set_result(None)
                 self._started = time.thread_time()
                 loop.call_soon(loop.call_soon, self._end, loop)  # after the socket's task, which runs next
