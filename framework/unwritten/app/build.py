@@ -123,7 +123,7 @@ def _connect(declared: Declarations, store: PageStore, world: WorldStore, broker
     signed_links = SignedLinks(settings.signed_links, exposure, signer)
 
     # Routing.
-    visits = VisitReader(mount, store, visitor_cookie)
+    visits = VisitReader(mount, store, visitor_cookie, lambda key, scope: access.may_read(key, scope))
     resolver = PageResolver(
         name=declared.name,
         pages=declared.pages,

@@ -151,7 +151,7 @@ class PageResolver:
             await route.allow.check(request)
         if url.redirect is not None:
             return CanonicalRedirect(self._mount, url.redirect)
-        visit = self._visits.read(request, url.key) if function.wants_visit else None
+        visit = await self._visits.read_checked(request, url.key) if function.wants_visit else None
         trace = current_trace.get()
         with (
             audience("nobody" if current_audience.get() == "nobody" else "everyone"),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
 from starlette.requests import Request
+from starlette.types import Scope
 
 from ..core.mount import MountPoint
 from ..core.paths import page_key
@@ -23,8 +24,8 @@ class Visit:
     Attributes:
         key: The page's key, such as ``/wiki/Lighthouse``.
         came_from: The key of the page with the link. None if it is not a page of this app.
-        link_text: The text of the link there.
-        sentence: The sentence around the link there.
+        link_text: The text of the link there. None if there is none, or the visitor may not read that page.
+        sentence: The sentence around the link there. None likewise.
         query: The query parameters. Of a repeated one the last value counts.
         visitor: A pseudonym of the visitor's browser. "" until the browser has started a page, or sent a form to an
             action that takes a visit. A template may show what depends on it; a prompt may not.
@@ -45,12 +46,27 @@ class VisitReader:
         mount: The prefix under which the app is served.
         store: The stored pages and their links.
         visitor_cookie: Recognizes visitors' browsers.
+        may_read: Returns whether the visitor of a connection may read a page.
     """
 
-    def __init__(self, mount: MountPoint, store: PageStore, visitor_cookie: VisitorCookie) -> None:
+    def __init__(
+        self,
+        mount: MountPoint,
+        store: PageStore,
+        visitor_cookie: VisitorCookie,
+        may_read: Callable[[str, Scope], Awaitable[bool]],
+    ) -> None:
         self._mount = mount
         self._store = store
         self._visitor_cookie = visitor_cookie
+        self._may_read = may_read
+
+    async def read_checked(self, request: Request, key: str) -> Visit:
+        """Return a visit without words from a page that the visitor may not read: a client can forge its referer."""
+        visit = self.read(request, key)
+        if visit.came_from is None or visit.link_text is None or await self._may_read(visit.came_from, request.scope):
+            return visit
+        return replace(visit, link_text=None, sentence=None)
 
     def read(self, request: Request, key: str, *, with_visitor: bool = True) -> Visit:
         """Return what is known about a click: the page with the link, and the words around it.

@@ -142,14 +142,16 @@ class ActionHandler:
         fields = route.function.form.parse(pairs)
         if isinstance(fields, FormState):
             return await self._respond_invalid(page_request, path, page, pairs, fields)
+        visit, cookie = None, ""
+        if route.function.wants_visit:
+            visit = await self._visits.read_checked(request, page or path)
+            if not visit.visitor:
+                cookie, visitor = self._visitor_cookie.new()
+                visit = replace(visit, visitor=visitor)
         async with self._write_lock:
             previous = self._previous_response(submission)
             if previous is not None:
                 return previous
-            visit, cookie = self._visits.read(request, page or path), ""
-            if route.function.wants_visit and not visit.visitor:
-                cookie, visitor = self._visitor_cookie.new()
-                visit = replace(visit, visitor=visitor)
             try:
                 response, names, written = await self._run(
                     route, {**arguments, **fields}, visit, request, page, page_request, submission
@@ -183,7 +185,7 @@ class ActionHandler:
         self,
         route: ActionRoute,
         arguments: Mapping[str, Any],
-        visit: Visit,
+        visit: Visit | None,
         request: Request,
         page: str,
         page_request: PageRequest | None,

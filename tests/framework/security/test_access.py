@@ -375,3 +375,25 @@ def test_two_tabs_of_a_visitor_have_one_identity() -> None:
     one = identity(tab(sec_websocket_key="x", origin="http://a", connection="Upgrade"))
     assert one == identity(tab(sec_websocket_key="y", accept="*/*"))
     assert one != identity(tab(cookie="c=2")) and one != identity(tab(remote_user="ann"))
+
+
+def test_a_visit_has_no_words_of_a_page_that_the_visitor_may_not_read(tmp_path: Path) -> None:
+    """The referer is a header, which a stranger can forge."""
+    app = make_app(tmp_path, scripted(answer), middleware=[LOGIN], links="/{title}")
+    app.page("/secret/{title}", allow=signed_in)(secret)
+    visits: list[Visit] = []
+
+    @app.page("/{title}")
+    def article(title: str, visit: Visit) -> str:
+        visits.append(visit)
+        return f"About {title}."
+
+    referer = {"referer": f"http://testserver{SECRET}"}
+    with TestClient(app, headers=BROWSER) as client:
+        client.get(SECRET, headers={"cookie": COOKIE})
+        wait_for(lambda: app.site.store.exists([SECRET]))
+        client.get("/Tower", headers={**referer, "cookie": COOKIE})
+        assert visits[-1].came_from == SECRET and "xyzzy" in str(visits[-1].sentence)
+        client.cookies.clear()
+        client.get("/Tower", headers=referer)
+        assert visits[-1].came_from == SECRET and visits[-1].sentence is None and visits[-1].link_text is None
