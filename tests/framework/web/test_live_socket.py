@@ -362,7 +362,10 @@ def test_middleware_that_breaks_the_socket_closes_it(
 def test_a_cancel_scope_ends_a_socket_that_is_just_closing(tmp_path: Path) -> None:
     """The cancellation must arrive as the scope's own, or it leaves the scope as an exception."""
     app = make_wiki(tmp_path, scripted(LIGHTHOUSE))
-    messages = [{"type": "websocket.connect"}, {"type": "websocket.disconnect", "code": 1000, "reason": ""}]
+    messages: list[Message] = [
+        {"type": "websocket.connect"},
+        {"type": "websocket.disconnect", "code": 1000, "reason": ""},
+    ]
     scope = {
         "type": "websocket",
         "path": LIVE,
