@@ -243,7 +243,6 @@ class LiveSocket:
             page_request = await self._site.access.find(key, self._websocket.scope)
             if page_request is not None:
                 await self._site.starter.follow(page_request)
-            self._following.pop(key, None)
             await self._watch_here(key, message)
         except _InvalidMessage as error:
             self._outbox.append(refused_message(str(error)))
@@ -251,7 +250,8 @@ class LiveSocket:
             text = report_to_visitor(log, f"A tab that follows {key}", error)
             self._outbox.append(refused_message(text))
         finally:
-            self._following.pop(key, None)
+            if self._following.get(key) is asyncio.current_task():  # and not a later one
+                del self._following[key]
             self._subscriber.changed.set()
 
     async def _watch_here(self, key: str, message: Mapping[str, Any]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import anyio
 import pytest
 import websockets
 from starlette.middleware import Middleware
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketDisconnect
 from tests.support.apps import (
@@ -19,6 +21,7 @@ from tests.support.apps import (
     LIVE,
     browser,
     follow,
+    make_app,
     make_two,
     make_wiki,
     templates,
@@ -27,9 +30,11 @@ from tests.support.apps import (
     watch,
     write,
 )
+from tests.support.redis_server import MISSING, PROGRAM, redis_server
 from tests.support.servers import served, wait_for
 from websockets.asyncio.client import connect
 
+from unwritten import App
 from unwritten_engine import Frame, scripted
 from unwritten_engine.scripted import HANG
 
@@ -392,3 +397,29 @@ def test_a_cancel_scope_ends_a_socket_that_is_just_closing(tmp_path: Path) -> No
 
     assert asyncio.run(connect_and_cancel())
     assert messages == []
+
+
+@pytest.mark.skipif(PROGRAM is None, reason=MISSING)
+def test_a_socket_that_closes_while_access_is_checked_leaves_no_subscriber(tmp_path: Path) -> None:
+    checks: list[str] = []
+
+    async def slow(request: Request) -> bool:
+        checks.append(request.url.path)
+        await asyncio.sleep(0.3)
+        return True
+
+    def make(broker: str, **rule: Any) -> App:
+        app = make_app(tmp_path, scripted(["A", HANG]), broker=broker)
+        app.page("/wiki/{title}", **rule)(lambda title: f"About {title}.")
+        return app
+
+    with redis_server() as redis, browser(make(redis.url)) as owner, browser(make(redis.url, allow=slow)) as client:
+        owner.get(KEY)
+        jobs = client.app.site.jobs  # type: ignore[attr-defined]
+        wait_for(lambda: jobs.is_elsewhere(KEY))
+        with client.websocket_connect(LIVE) as ws:
+            watch(ws, KEY)
+            wait_for(lambda: len(checks) == 2)  # the second one follows when the job of the other process is known
+        time.sleep(0.5)
+        job = jobs.get(KEY)
+        assert job is None or not job.num_subscribers
