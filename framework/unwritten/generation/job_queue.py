@@ -16,7 +16,7 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import TypeAlias
 
 from cachetools import LRUCache
@@ -26,6 +26,7 @@ from unwritten_engine.cleaning import clean_engine
 
 from ..broker.base import RELEASED, Broker, BrokerListener, Command, Lease
 from ..broker.local import LOCAL_LEASE, LocalBroker
+from ..core.background_tasks import BackgroundTasks
 from ..core.errors import Busy, EditConflict, StoreError, StoreReadOnly
 from ..core.incidents import report_to_visitor
 from ..core.settings import Settings
@@ -112,7 +113,7 @@ class JobQueue(BrokerListener):
         # Half of what the engine runs in parallel, so that a click finds a free place, and the likeliest page is ready
         # soon instead of all of them late.
         self._prefetch_slots = max(1, min(settings.jobs, engine.about.parallel) // 2)
-        self._tasks: set[asyncio.Task[None]] = set()  # asyncio itself holds only weak references to tasks
+        self._tasks = BackgroundTasks()
         self._closing = False
 
     def observe(self, *observers: JobObserver) -> None:
@@ -327,7 +328,7 @@ class JobQueue(BrokerListener):
         while job := self._next_job():
             self._waiting.remove(job)
             self._running.add(job)
-            job.start(lambda job: self._create_task(self._run(job), name=f"generating {job.key}"))
+            job.start(lambda job: self._tasks.start(self._run(job), f"generating {job.key}"))
         for job in self._waiting:
             job.notify()  # its position has changed
         self._broker.set_clicks(self._num_own_clicks)
@@ -483,18 +484,7 @@ class JobQueue(BrokerListener):
         else:
             self._start_next()
 
-    # -- tasks --------------------------------------------------------------------------------------------
-
-    def _create_task(self, work: Coroutine[None, None, None], name: str) -> asyncio.Task[None]:
-        task = asyncio.create_task(work, name=name)
-        self._tasks.add(task)
-        task.add_done_callback(self._on_task_done)
-        return task
-
-    def _on_task_done(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and task.exception():
-            log.error("The task %r failed", task.get_name(), exc_info=task.exception())
+    # -- stopping -----------------------------------------------------------------------------------------
 
     async def drain(self, seconds: float) -> None:
         """Finish the running clicks. Prefetches and waiting jobs are cancelled at once.
@@ -528,11 +518,8 @@ class JobQueue(BrokerListener):
         self._closing = True
         for job in list(self._by_key.values()):
             self._cancel(job, "shutdown")
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=LOCK_TIMEOUT + 1)
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._tasks.wait(LOCK_TIMEOUT + 1)
+        await self._tasks.close()
         await self._followers.close()
         for job in list(self._by_key.values()):
             if job.state == "written" and job.stored is None:
