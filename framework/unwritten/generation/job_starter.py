@@ -131,7 +131,7 @@ class JobStarter:
 
         Raises:
             Busy: If the queue is full.
-            BrokerAway: If another process may be generating the page, and cannot be asked.
+            BrokerUnavailable: If another process may be generating the page, and cannot be asked.
             OverBudget: If the client's budget is spent.
             Denied: If the author's policy denies it.
             BadSchema: If the engine does not support a schema of the page.

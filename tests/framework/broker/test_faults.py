@@ -243,7 +243,7 @@ def test_a_running_page_is_finished_and_shown_while_the_broker_is_away(server: R
         watch(ws, KEY)
         until(ws, type="frame", state="writing")
         server.stop()
-        wait_for(lambda: state_of(a) == state_of(b) == "away")
+        wait_for(lambda: state_of(a) == state_of(b) == "unavailable")
         answer = b.get("/wiki/New")
         assert answer.status_code == 503 and int(answer.headers["retry-after"]) > 0
         assert "Stored pages can be read" in answer.text
@@ -285,7 +285,7 @@ def test_no_page_is_started_again_after_the_broker_has_lost_its_data(
 ) -> None:
     import redis as library
 
-    monkeypatch.setattr("unwritten.broker.redis_broker.SETTLE_TIME", 1.0)
+    monkeypatch.setattr("unwritten.broker.redis_timing.SETTLE_TIME", 1.0)
     other = scripted("From B.")
     with (
         browser(make_wiki(tmp_path, scripted(["From A", 2.0, "From A."]), broker=redis.url)) as a,
@@ -305,7 +305,7 @@ def test_no_page_is_started_again_after_the_broker_has_lost_its_data(
 def test_a_broker_that_does_not_respond_delays_nothing_but_new_pages(
     server: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("unwritten.broker.redis_broker.COMMAND_TIMEOUT", 0.5)
+    monkeypatch.setattr("unwritten.broker.redis_timing.COMMAND_TIMEOUT", 0.5)
     with browser(make_wiki(tmp_path, scripted(in_turn("A.", ["A", 0.5, "A b."])), broker=server.url)) as client:
         write(client, "/wiki/Stored")
         client.get(KEY)
@@ -335,7 +335,7 @@ def test_messages_that_are_not_from_this_version_are_ignored(redis: RedisServer,
         broker = a.app.site.broker  # type: ignore[attr-defined]
         frame = '{"type":"frames","regions":{"body":{"number":9999999999999999,"state":"written","stored":{"x":1}}}}'
         for text in ("no JSON", "[1]", "{}", '{"type":"frames"}', '{"type":"frames","regions":{"body":{}}}', frame):
-            for channel in (broker.name("all"), broker.name("page", KEY)):
+            for channel in (broker._connection.name("all"), broker._connection.name("page", KEY)):
                 client.publish(channel, text)
         until(ws, type="page", state="written")
         assert "A b." in b.get(KEY).text
@@ -387,6 +387,6 @@ def test_passwords_are_checked_and_never_shown(tmp_path: Path, caplog: pytest.Lo
         with browser(make_wiki(tmp_path, scripted("Words."), broker=url)) as client:
             assert write(client, KEY)[-1]["state"] == "written"
             server.stop()
-            wait_for(lambda: state_of(client) == "away")
+            wait_for(lambda: state_of(client) == "unavailable")
             assert "secret" not in client.get("/wiki/New").text
-    assert "is away" in caplog.text and "secret" not in caplog.text
+    assert "is unavailable" in caplog.text and "secret" not in caplog.text

@@ -10,7 +10,7 @@ import pytest
 from tests.support.redis_server import MISSING, PROGRAM, redis_server
 
 from unwritten.broker.open import open_broker
-from unwritten.core.errors import BrokerAway
+from unwritten.core.errors import BrokerUnavailable
 from unwritten.security.rate_limits import Charge, LocalWindows, Windows
 
 pytestmark = [pytest.mark.timeout(30), pytest.mark.anyio, pytest.mark.usefixtures("fast_leases")]
@@ -101,10 +101,31 @@ async def test_what_is_spent_while_the_broker_is_away_is_counted_when_it_is_back
         await broker.start()
         server.stop()
         broker.windows.add(Charge("seconds", "a", 60.0, 0.0, 5.0))
-        with pytest.raises(BrokerAway):
+        with pytest.raises(BrokerUnavailable):
             await broker.windows.spend([Charge("seconds", "a", 60.0, 5.0)])
         await asyncio.to_thread(server.start)
         while broker.state != "ok":
             await asyncio.sleep(0.05)
+        assert await broker.windows.spend([Charge("seconds", "a", 60.0, 5.0)]) is not None
+        await broker.close()
+
+
+async def test_what_is_added_while_the_broker_does_not_respond_is_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    if PROGRAM is None:
+        pytest.skip(MISSING)
+    monkeypatch.setattr("unwritten.broker.redis_timing.COMMAND_TIMEOUT", 0.3)
+    with redis_server() as server:
+        broker = open_broker(server.url, b"secret")
+        await broker.start()
+        broker.windows.add(Charge("seconds", "a", 60.0, 0.0, 1.0))
+        await broker.windows.flush()  # the server knows the script from now on
+        server.pause()
+        broker.windows.add(Charge("seconds", "a", 60.0, 0.0, 4.0))  # it is sent, and carried out after ``resume``
+        while broker.state == "ok":
+            await asyncio.sleep(0.05)
+        server.resume()
+        while broker.state != "ok":
+            await asyncio.sleep(0.05)
+        assert await broker.windows.spend([Charge("seconds", "a", 60.0, 9.0)]) is None
         assert await broker.windows.spend([Charge("seconds", "a", 60.0, 5.0)]) is not None
         await broker.close()
