@@ -17,7 +17,7 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from typing import TypeAlias
 
 from cachetools import LRUCache
@@ -55,7 +55,6 @@ _RECENT_JOBS = 64
 
 _STORE_RETRY_SECONDS = (1.0, 5.0, 15.0, 60.0)
 """Seconds before each further attempt to store a page. The last delay repeats."""
-
 
 _FIRST_FRAMES_TIMEOUT = 0.5
 """Seconds to wait for the current frames of another process before its page is shown without them."""
@@ -115,6 +114,7 @@ class JobQueue(BrokerListener):
         # soon instead of all of them late.
         self._prefetch_slots = max(1, min(settings.jobs, engine.about.parallel) // 2)
         self._tasks = BackgroundTasks()
+        self._num_reserved = 0
         self._closing = False
 
     def observe(self, *observers: JobObserver) -> None:
@@ -178,13 +178,23 @@ class JobQueue(BrokerListener):
 
     # -- submitting and cancelling ------------------------------------------------------------------------
 
-    def check_capacity(self, priority: Priority = Priority.CLICK) -> None:
-        """Check that another job may be submitted. Prefetches do not count against clicks.
+    @contextlib.contextmanager
+    def reserve(self, priority: Priority) -> Iterator[None]:
+        """Keep a place in the queue for a job that is created and submitted inside this context.
 
         Raises:
-            Busy: If the queue is full.
+            Busy: If the queue is full. Prefetches do not count against clicks.
             StoreReadOnly: If pages cannot be stored.
         """
+        self._check_capacity(priority)
+        places = int(priority is Priority.CLICK)
+        self._num_reserved += places
+        try:
+            yield
+        finally:
+            self._num_reserved -= places
+
+    def _check_capacity(self, priority: Priority) -> None:
         if self._settings.read_only:
             raise StoreReadOnly("This page is not written yet, and this server only reads its database.")
         if self.draining and priority is Priority.PREFETCH:
@@ -193,7 +203,7 @@ class JobQueue(BrokerListener):
         if priority is Priority.PREFETCH:
             return
         running, waiting = len(_clicks(self._running)), len(_clicks(self._waiting))
-        if running + waiting >= self._settings.jobs + self._settings.queue_limit:
+        if running + waiting + self._num_reserved >= self._settings.jobs + self._settings.queue_limit:
             seconds = max(1, round(self.seconds_per_page * (waiting + 1) / self._settings.jobs))
             raise Busy(f"{waiting} pages already wait to be written. Try again in about {seconds} seconds.", seconds)
 
@@ -210,18 +220,16 @@ class JobQueue(BrokerListener):
         lease.end(RELEASED)
 
     def submit(self, job: PageJob, lease: Lease = LOCAL_LEASE) -> None:
-        """Run a job, or put it into the queue.
+        """Run a job, or put it into the queue. Call it inside ``reserve``.
 
         Args:
             job: The job.
             lease: The right to generate its page; see ``claim``. It is given back when the job ends.
-
-        Raises:
-            Busy: If the queue is full.
         """
-        self.check_capacity(job.priority)
         self.num_submitted += 1
         self._add(job)
+        if job.priority is Priority.CLICK:  # the prefetcher cancels prefetches
+            job.start_grace_period(self.grace_period, self._abandon)
         self._enqueue(job, lease)
         job.publish(lambda observer: observer.on_start(job))
         self._start_next()
@@ -249,8 +257,6 @@ class JobQueue(BrokerListener):
         job.observers = self._observers
         job.check_text = self._check_text
         self._by_key[job.key] = job
-        if job.priority is Priority.CLICK:
-            job.start_grace_period(self.grace_period, self._abandon)
 
     def _enqueue(self, job: PageJob, lease: Lease) -> None:
         self._leases[job] = lease
