@@ -190,6 +190,15 @@ class LiveUpdates(JobObserver, BrokerListener):
             self._show_soon(key, self._show_stored)
         self._refresh([*self._starter.pending_regions], changed=True)
 
+    def on_reconnected(self) -> None:
+        """Update all subscribed pages, because events of other processes may have been lost."""
+        self._refresh([*self._subscriptions], changed=True)
+        self._tasks.start(self._show_all(), "showing what other processes have written")
+
+    async def _show_all(self) -> None:
+        for key in [*self._subscriptions]:
+            await self._show(key, self._show_current)
+
     def _show_soon(self, key: str, show: Callable[[PageRequest], Awaitable[None]]) -> None:
         if key in self._subscriptions:
             self._tasks.start(self._show(key, show), f"showing {key}")
@@ -206,6 +215,10 @@ class LiveUpdates(JobObserver, BrokerListener):
 
     async def _follow_elsewhere(self, page_request: PageRequest) -> None:
         await self._starter.follow(page_request)
+
+    async def _show_current(self, page_request: PageRequest) -> None:
+        if await self._starter.follow(page_request) is None:
+            await self._show_stored(page_request)
 
     async def _show_stored(self, page_request: PageRequest) -> None:
         """Show the stored version of a page, as if it had just been generated."""

@@ -27,6 +27,7 @@ from tests.support.apps import (
     watch,
     write,
 )
+from tests.support.forum import make_forum, send
 from tests.support.html_checks import inner
 from tests.support.redis_server import MISSING, PROGRAM, RedisServer, redis_server
 from tests.support.servers import free_port, wait_for
@@ -318,6 +319,35 @@ def test_a_broker_that_does_not_respond_delays_nothing_but_new_pages(
         assert follow(client, KEY)[-1]["state"] == "written"
         server.resume()
         wait_for(lambda: state_of(client) == "ok")
+
+
+def test_open_pages_show_what_other_processes_have_changed_while_the_broker_was_unavailable(
+    server: RedisServer, tmp_path: Path
+) -> None:
+    def make(engine: Engine) -> App:
+        return make_forum(tmp_path, engine, broker=server.url)[0]
+
+    with (
+        browser(make(scripted("Because."))) as a,
+        browser(make(scripted("Another."))) as b,
+        b.websocket_connect(LIVE) as ws,
+    ):
+        send(a, "/thread/1", "/thread/1/post", text="Why?")
+        assert follow(a, "/thread/1")[-1]["state"] == "written"
+        ws.send_json({"type": "follow", "page": "/thread/1", "seen": {}})
+        until(ws, region="posts")
+        server.stop()
+        wait_for(lambda: state_of(a) == state_of(b) == "unavailable")
+        posts = next(iter(a.app.site.tables))  # type: ignore[attr-defined]
+        posts.insert(posts.model(thread=1, text="Really."))
+        edit = {"page": "/thread/1", "region": "replies-1", "base": "1", "means": "by hand", "text": "Mine."}
+        assert a.post("/_unwritten/edit", data=edit).status_code == 303
+        server.start()
+        missing = {"posts": "<p>Really.</p>", "replies-1": "Mine."}  # they come in any order
+        while missing:
+            message = ws.receive_json()
+            if missing.get(message.get("region"), "\0") in message.get("html", ""):
+                del missing[message["region"]]
 
 
 def test_messages_that_are_not_from_this_version_are_ignored(redis: RedisServer, tmp_path: Path) -> None:
