@@ -91,8 +91,8 @@ class RedisConnection:
     async def close(self) -> None:
         """Disconnect. What is being sent is sent first, unless the server does not respond."""
         await self._sending.wait(timing.COMMAND_TIMEOUT)
+        await self._tasks.close(repeat_after=_REPEAT_CANCEL)  # first, because tasks may send
         await self._sending.close(repeat_after=_REPEAT_CANCEL)
-        await self._tasks.close(repeat_after=_REPEAT_CANCEL)
         self.state = "unavailable"  # a component that is closed later sends nothing
         with contextlib.suppress(*ERRORS):
             await self.subscriber.aclose()

@@ -13,6 +13,9 @@ from .redis_connection import ERRORS, RedisConnection, decode, encode
 
 log = logging.getLogger("unwritten")
 
+_SILENCE = 5.0
+"""Seconds without a message after which the server is pinged."""
+
 
 class RedisMessages:
     """Sends messages, and receives those for this process.
@@ -106,13 +109,12 @@ class RedisMessages:
                 if self._has_connected.is_set():
                     self._on_reconnected()
                 self._has_connected.set()
-                while self._is_current():
-                    message = await pubsub.get_message(timeout=5.0)
-                    if message is not None:
-                        self._receive(message)
+                await self._read_from(pubsub)
             except ERRORS as error:
                 log.debug("The broker's messages are interrupted: %s", error)
                 connection.failure.set()  # the next heartbeat says whether the server is unavailable
+            except Exception:  # this process must go on listening
+                log.exception("The broker's messages are interrupted")
             finally:
                 if self._pubsub is pubsub:
                     self._pubsub = None
@@ -120,13 +122,31 @@ class RedisMessages:
                     await pubsub.aclose()  # type: ignore[no-untyped-call]
             await asyncio.sleep(timing.HEARTBEAT / 4)
 
+    async def _read_from(self, pubsub: Any) -> None:
+        """Handle messages until the connection is broken.
+
+        Raises:
+            TimeoutError: If the server does not respond to a ping, because a firewall has dropped the quiet connection.
+        """
+        is_pinged = False
+        while self._is_current():
+            received = await pubsub.get_message(timeout=_SILENCE)
+            if received is not None:
+                is_pinged = False
+                self._receive(received)
+            elif is_pinged:
+                raise TimeoutError("the server does not respond to a ping")
+            else:
+                is_pinged = True
+                await pubsub.ping()
+
     def _is_current(self) -> bool:
         """True unless ``start`` was called again. The client of Redis may swallow the cancellation."""
         return self._reader is asyncio.current_task()
 
     def _receive(self, received: Mapping[str, Any]) -> None:
         try:
-            kind, channel = received["type"], received["channel"]
+            kind, channel = received["type"], received["channel"] or ""
             message = decode(received["data"]) if kind == "message" else None
             pages = self._connection.name("page")
             key = channel.removeprefix(pages)

@@ -74,6 +74,46 @@ async def test_messages_that_cannot_be_read_interrupt_nothing(brokers: tuple[Red
     for text in ("no JSON", "[1]", "{}", '{"type":"ended"}'):
         await client.publish(channel, text)
     assert await one.claim(KEY) is not None
-    while not two.is_elsewhere(KEY):
-        await asyncio.sleep(0.02)
+    await wait_until_elsewhere(two, KEY)
     assert two._messages._pubsub is pubsub
+
+
+async def wait_until_elsewhere(broker: RedisBroker, key: str) -> None:
+    async with asyncio.timeout(10):
+        while not broker.is_elsewhere(key):
+            await asyncio.sleep(0.02)
+
+
+async def test_a_quiet_connection_is_pinged_and_kept(
+    brokers: tuple[RedisBroker, RedisBroker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = brokers
+    monkeypatch.setattr("unwritten.broker.redis_messages._SILENCE", 0.05)
+    two._messages.start()
+    await asyncio.sleep(0.2)
+    pubsub = two._messages._pubsub
+    await asyncio.sleep(0.5)
+    assert pubsub is not None and two._messages._pubsub is pubsub
+    assert await one.claim(KEY) is not None
+    await wait_until_elsewhere(two, KEY)
+
+
+@pytest.mark.parametrize("error", [None, RuntimeError("a fault of the client")])
+async def test_a_broken_connection_is_opened_again(
+    brokers: tuple[RedisBroker, RedisBroker], error: Exception | None
+) -> None:
+    one, two = brokers
+    broken = two._messages._pubsub
+
+    async def get_nothing(**options: Any) -> None:
+        await asyncio.sleep(0.02)  # as if a firewall had dropped the connection
+        if error is not None:
+            raise error
+
+    broken.get_message = get_nothing
+    await one._connection.client.publish(one._connection.name("all"), "{}")  # ends the call that has begun
+    async with asyncio.timeout(10):
+        while two._messages._pubsub in {None, broken}:
+            await asyncio.sleep(0.02)
+    assert await one.claim(KEY) is not None
+    await wait_until_elsewhere(two, KEY)
