@@ -87,14 +87,11 @@ class RedisMessages:
                 await self._pubsub.subscribe(self._connection.name("page", key))
 
     async def unsubscribe(self, key: str) -> None:
-        """Receive the messages about a page no longer.
-
-        Raises:
-            RedisError, OSError, TimeoutError: If the server is unavailable.
-        """
+        """Receive the messages about a page no longer."""
         self._pages.discard(key)
         if self._pubsub is not None:
-            await self._pubsub.unsubscribe(self._connection.name("page", key))
+            with contextlib.suppress(*ERRORS):
+                await self._pubsub.unsubscribe(self._connection.name("page", key))
 
     async def _read(self) -> None:
         """Receive messages. A broken connection is opened again."""

@@ -9,7 +9,9 @@ from collections.abc import AsyncIterator
 import pytest
 from tests.support.redis_server import MISSING, PROGRAM, redis_server
 
+from unwritten.broker.base import Broker, BrokerState
 from unwritten.broker.open import open_broker
+from unwritten.broker.redis_broker import RedisBroker
 from unwritten.core.errors import BrokerUnavailable
 from unwritten.security.rate_limits import Charge, LocalWindows, Windows
 
@@ -30,6 +32,12 @@ async def windows(request: pytest.FixtureRequest) -> AsyncIterator[tuple[Windows
     yield brokers[0].windows, brokers[1].windows
     for broker in brokers:
         await broker.close()
+
+
+async def wait_for_state(broker: Broker, state: BrokerState) -> None:
+    async with asyncio.timeout(10):
+        while broker.state != state:
+            await asyncio.sleep(0.05)
 
 
 def pages(client_id: str = "a", limit: float = 3, seconds: float = 60.0, pending: float = 0.0) -> Charge:
@@ -104,8 +112,7 @@ async def test_what_is_spent_while_the_broker_is_away_is_counted_when_it_is_back
         with pytest.raises(BrokerUnavailable):
             await broker.windows.spend([Charge("seconds", "a", 60.0, 5.0)])
         await asyncio.to_thread(server.start)
-        while broker.state != "ok":
-            await asyncio.sleep(0.05)
+        await wait_for_state(broker, "ok")
         assert await broker.windows.spend([Charge("seconds", "a", 60.0, 5.0)]) is not None
         await broker.close()
 
@@ -116,16 +123,15 @@ async def test_what_is_added_while_the_broker_does_not_respond_is_counted_once(m
     monkeypatch.setattr("unwritten.broker.redis_timing.COMMAND_TIMEOUT", 0.3)
     with redis_server() as server:
         broker = open_broker(server.url, b"secret")
+        assert isinstance(broker, RedisBroker)
         await broker.start()
         broker.windows.add(Charge("seconds", "a", 60.0, 0.0, 1.0))
         await broker.windows.flush()  # the server knows the script from now on
         server.pause()
         broker.windows.add(Charge("seconds", "a", 60.0, 0.0, 4.0))  # it is sent, and carried out after ``resume``
-        while broker.state == "ok":
-            await asyncio.sleep(0.05)
+        await wait_for_state(broker, "unavailable")
         server.resume()
-        while broker.state != "ok":
-            await asyncio.sleep(0.05)
+        await wait_for_state(broker, "ok")
         assert await broker.windows.spend([Charge("seconds", "a", 60.0, 9.0)]) is None
         assert await broker.windows.spend([Charge("seconds", "a", 60.0, 5.0)]) is not None
         await broker.close()

@@ -37,7 +37,8 @@ class SwallowingBroker(LocalBroker):
 
 async def test_a_job_ends_also_if_its_cancellation_is_swallowed() -> None:
     unused: Any = None
-    job, ended = PageJob("/wiki/Lighthouse", unused, "Lighthouse", {}, unused), []
+    ended: list[PageJob] = []
+    job = PageJob("/wiki/Lighthouse", unused, "Lighthouse", {}, unused)
     followers = Followers(SwallowingBroker(), unused, 60, on_end=ended.append, on_lease=unused)
     followers.add(job)
     await asyncio.sleep(0)
