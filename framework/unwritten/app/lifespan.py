@@ -13,6 +13,7 @@ from starlette.types import Lifespan as StarletteLifespan
 
 from unwritten_engine import Progress
 
+from ..core.background_tasks import BackgroundTasks
 from ..core.errors import BadApp
 from ..routing.routes import PageRequest
 from ..web.site import Site
@@ -93,21 +94,19 @@ class Lifespan:
     @contextlib.asynccontextmanager
     async def __call__(self, app: Starlette) -> AsyncIterator[Any]:
         """Run as Starlette's lifespan."""
-        tasks: list[asyncio.Task[None]] = []
+        tasks = BackgroundTasks()
         try:
             if self.is_server:
                 await asyncio.to_thread(self.prepare, is_server=True)
             await self.check()
-            tasks.append(asyncio.create_task(self._warm(), name="warming the engine"))
+            tasks.start(self._warm(), "warming the engine")
             async with contextlib.AsyncExitStack() as stack:
                 state = await stack.enter_async_context(self._author(app)) if self._author is not None else None
                 # Page functions may use what the author's lifespan has opened.
-                tasks.append(asyncio.create_task(self.site.resume(), name="continuing unfinished pages"))
+                tasks.start(self.site.resume(), "continuing unfinished pages")
                 yield state
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await tasks.close()
             await self.close()
 
     async def _warm(self) -> None:

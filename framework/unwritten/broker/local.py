@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, Literal
 
 from ..security.rate_limits import LocalWindows
-from .base import BrokerListener, BrokerState, Command, Feed, JobSource, Lease
+from .base import BrokerListener, BrokerState, Command, JobSource, Lease, Subscription
 
 
 class LocalLease:
@@ -32,10 +32,10 @@ LOCAL_LEASE = LocalLease()
 class LocalBroker:
     """The broker of a single process. See ``Broker``."""
 
-    clicks_elsewhere = 0
+    other_clicks = 0
+    state: BrokerState = "none"
 
     def __init__(self) -> None:
-        self.state: BrokerState = "none"
         self.windows = LocalWindows()
 
     async def start(self) -> None:
@@ -59,14 +59,14 @@ class LocalBroker:
         """Return a lease."""
         return LOCAL_LEASE
 
-    def follow(self, key: str, num_readers: Callable[[], int]) -> AbstractAsyncContextManager[Feed]:
+    def follow(self, key: str, num_subscribers: Callable[[], int]) -> AbstractAsyncContextManager[Subscription]:
         """Raise, because there is no other process to follow."""
         raise NotImplementedError("A single process has no other process to follow.")
 
     def send(self, key: str, command: Command) -> None:
         """Do nothing."""
 
-    def set_clicks(self, number: int) -> None:
+    def report_clicks(self, number: int) -> None:
         """Do nothing."""
 
     def announce(self, kind: Literal["edited", "data"], **values: Any) -> None:

@@ -15,7 +15,7 @@
     ├── Denied                refused by the author's own check (403)
     ├── Busy                  too many pages are waiting (503)
     │   ├── OverBudget        a budget is used up (429)
-    │   └── BrokerAway        the broker cannot be reached at the moment (503)
+    │   └── BrokerUnavailable the broker cannot be reached at the moment (503)
     ├── PageFailed            a page could not be generated; it can be tried again
     │   ├── TimedOut          it took too long
     │   └── UnusableText      the generated text cannot be used; another attempt may help
@@ -125,7 +125,7 @@ class OverBudget(Busy):
         self.budget = budget
 
 
-class BrokerAway(Busy):
+class BrokerUnavailable(Busy):
     """The broker cannot be reached at the moment, so no page can be started."""
 
 

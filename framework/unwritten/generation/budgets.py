@@ -91,7 +91,7 @@ class Budgets(JobObserver, BrokerListener):
 
         Raises:
             OverBudget: If a budget is used up. Then nothing is charged.
-            BrokerAway: If budgets are counted by a broker that cannot be reached.
+            BrokerUnavailable: If budgets are counted by a broker that cannot be reached.
         """
         pages = ["visitor_pages", "visitor_burst", *(["search_pages"] if searched else [])]
         charges = [Charge(name, client_id, _SECONDS[name], self.limit(name, scope) * share, 1.0) for name in pages]
@@ -102,7 +102,7 @@ class Budgets(JobObserver, BrokerListener):
 
         Raises:
             OverBudget: If a budget is used up.
-            BrokerAway: If budgets are counted by a broker that cannot be reached.
+            BrokerUnavailable: If budgets are counted by a broker that cannot be reached.
         """
         await self._spend(self._seconds(client_id))
 

@@ -7,8 +7,8 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ..broker.base import RELEASED, Broker, Feed, Lease
-from ..core.errors import BrokerAway, StoreError
+from ..broker.base import RELEASED, Broker, Lease, Subscription
+from ..core.errors import BrokerUnavailable, StoreError
 from ..core.incidents import report_to_visitor
 from ..storage.pages import PageStore
 from .page_job import ABANDONED, SHUTDOWN, CancelReason, PageJob
@@ -16,7 +16,7 @@ from .shared_jobs import adopt, outcome_of, show_frames
 
 log = logging.getLogger("unwritten")
 
-_OWNER_LOST = "The server that made this change was stopped."
+_HOLDER_LOST = "The server that made this change was stopped."
 
 
 class Followers:
@@ -25,9 +25,9 @@ class Followers:
     Args:
         broker: Delivers the frames.
         store: Where other processes save finished pages.
-        time_limit: Seconds for which a job waits while the broker is away. Then it fails.
+        time_limit: Seconds for which a job waits while the broker is unavailable. Then it fails.
         on_end: Called with every job that has ended. It is finished.
-        on_lease: Called with a job whose owner has disappeared, and the lease to continue it.
+        on_lease: Called with a job whose lease holder has disappeared, and the lease to continue it.
     """
 
     def __init__(
@@ -87,18 +87,18 @@ class Followers:
         self._on_end(job)
 
     async def _follow(self, job: PageJob) -> Lease | None:
-        async with self._broker.follow(job.key, lambda: job.num_own_subscribers) as feed:
-            return await self._show(job, feed)
+        async with self._broker.follow(job.key, lambda: job.num_own_subscribers) as subscription:
+            return await self._show(job, subscription)
 
-    async def _show(self, job: PageJob, feed: Feed) -> Lease | None:
+    async def _show(self, job: PageJob, subscription: Subscription) -> Lease | None:
         """Show what another process generates. Return the lease if this process has to continue.
 
         Otherwise the job is finished on return.
         """
         clock = asyncio.get_running_loop().time
         heard_at = clock()
-        while True:
-            message = await feed.next()
+        while job.cancel_reason is None:  # the client of Redis may swallow a cancellation
+            message = await subscription.next()
             kind, state = message["type"], message.get("state", "")
             if kind == "frames":
                 heard_at = clock()
@@ -113,29 +113,27 @@ class Followers:
                 return None
             if self._adopt(job, message):
                 return None
-            if kind == "away":
+            if kind == "unavailable":
                 if clock() - heard_at > self._time_limit:
                     job.finish("failed", "The connection to the process that writes this page was lost.")
                     return None
                 continue
             try:
                 lease = await self._broker.claim(job.key)
-            except BrokerAway:
+            except BrokerUnavailable:
                 continue
-            if job.cancel_reason is not None:  # the client of Redis may swallow a cancellation
-                if lease is not None:
-                    lease.end(RELEASED)
-                return None
             if lease is None:
                 continue
-            if self._adopt(job, {}):  # its owner had stored the page just before it disappeared
+            # The other process may have stored the page just before it disappeared.
+            if job.cancel_reason is not None or self._adopt(job, {}):
                 lease.end(RELEASED)
                 return None
             if job.previous is None:
                 return lease
-            job.finish("failed", _OWNER_LOST)  # a change, whose instruction only its owner has
+            job.finish("failed", _HOLDER_LOST)  # a change, whose instruction only the other process has
             lease.end(outcome_of(job))
             return None
+        return None
 
     def _adopt(self, job: PageJob, outcome: Mapping[str, Any]) -> bool:
         """Finish a job with the stored page, if another process has stored it. Return False if it has not."""

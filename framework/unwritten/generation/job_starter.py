@@ -131,7 +131,7 @@ class JobStarter:
 
         Raises:
             Busy: If the queue is full.
-            BrokerAway: If another process may be generating the page, and cannot be asked.
+            BrokerUnavailable: If another process may be generating the page, and cannot be asked.
             OverBudget: If the client's budget is spent.
             Denied: If the author's policy denies it.
             BadSchema: If the engine does not support a schema of the page.
@@ -156,17 +156,20 @@ class JobStarter:
             if lease is None:
                 return await self._follow(page_request, priority)
             try:
-                if region_jobs is None:
-                    job = await self._new_job(page_request, lease, facts, searched, priority)
-                else:
-                    await self._charge(page_request, searched, priority)
-                    job = self._job(page_request, region_jobs, priority, change, previous)
-                job.visitor = visitor or self._visitor_cookie.read(page_request.request)
-                self._validate(job)
-                if job.finished.is_set():
+                finished = await self.finished_job(page_request) if region_jobs is None else None
+                if finished is not None:  # the page was stored a moment ago
+                    self._validate(finished)
                     self._jobs.release(lease)
-                    self._jobs.add_finished(job)
-                else:
+                    self._jobs.add_finished(finished)
+                    return finished
+                with self._metrics.refusals(), self._jobs.reserve(priority):
+                    if region_jobs is None:
+                        job = await self._new_job(page_request, lease, facts, priority)
+                    else:
+                        job = self._job(page_request, region_jobs, priority, change, previous)
+                    job.visitor = visitor or self._visitor_cookie.read(page_request.request)
+                    await self._charge(page_request, searched, priority)
+                    self._validate(job)
                     self._jobs.submit(job, lease)
                 return job
             except BaseException:
@@ -174,14 +177,9 @@ class JobStarter:
                 raise
 
     async def _new_job(
-        self, page_request: PageRequest, lease: Lease, facts: Sequence[str], searched: bool, priority: Priority
+        self, page_request: PageRequest, lease: Lease, facts: Sequence[str], priority: Priority
     ) -> PageJob:
-        """Return a job for what is missing of a page. If nothing is missing, it is finished."""
-        job = await self.finished_job(page_request)
-        if job is not None:  # it was stored a moment ago
-            return job
-        with self._metrics.refusals():
-            self._jobs.check_capacity(priority)  # before the work of creating the job
+        """Return a job for what is missing of a page."""
         stored = self._store.get(page_request.key)
         finished = {
             **finished_canvases(lease.partial_results),
@@ -190,7 +188,6 @@ class JobStarter:
         }
         job = self._job(page_request, await self.region_jobs(page_request, finished, facts), priority)
         job.set_base(stored)
-        await self._charge(page_request, searched, priority)
         return job
 
     async def finished_job(self, page_request: PageRequest) -> PageJob | None:
@@ -217,16 +214,14 @@ class JobStarter:
         return job
 
     async def _charge(self, page_request: PageRequest, searched: bool, priority: Priority) -> None:
-        """Check that the queue has room, and charge the client.
+        """Charge the client for a new job.
 
         Raises:
-            Busy, OverBudget: If it has none, or a budget is spent.
+            OverBudget: If a budget is spent.
         """
         scope = page_request.request.scope
-        with self._metrics.refusals():
-            self._jobs.check_capacity(priority)
-            share = 1.0 if priority is Priority.CLICK else _PREFETCH_SHARE
-            await self._budgets.spend(client_id(scope), searched=searched, share=share, scope=scope)
+        share = 1.0 if priority is Priority.CLICK else _PREFETCH_SHARE
+        await self._budgets.spend(client_id(scope), searched=searched, share=share, scope=scope)
 
     def _job(
         self,

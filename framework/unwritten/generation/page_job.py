@@ -107,7 +107,7 @@ class PageJob:
         follows: True while another process generates the page, and this one shows its frames.
         shown: Set when it has followed long enough to show the current frames.
         position: While it follows, how many waiting jobs start before this one.
-        other_readers: The number of subscribers in other processes.
+        other_subscribers: The number of subscribers in other processes.
         publisher: Notified of changes like a subscriber, but not counted. None: nothing is published.
         observers: Notified of every frame.
         check_text: Called with every finished text before it is shown. None: drafts are shown at once.
@@ -151,7 +151,7 @@ class PageJob:
         self.follows = False
         self.shown = asyncio.Event()
         self.position = 0
-        self.other_readers = 0
+        self.other_subscribers = 0
         self.publisher: Subscriber | None = None
         self.observers: Sequence[JobObserver] = ()
         self.check_text: TextCheck | None = None
@@ -180,7 +180,7 @@ class PageJob:
     @property
     def num_subscribers(self) -> int:
         """The number of subscribers, in all processes."""
-        return len(self._subscribers) + self.other_readers
+        return len(self._subscribers) + self.other_subscribers
 
     @property
     def num_own_subscribers(self) -> int:
@@ -202,9 +202,9 @@ class PageJob:
         if not self.num_subscribers and not self._grace_timer and not self.finished.is_set():
             self._grace_timer = asyncio.get_running_loop().call_later(grace, on_expired, self)
 
-    def set_other_readers(self, number: int, grace: float, on_expired: Callable[[PageJob], None]) -> None:
+    def set_other_subscribers(self, number: int, grace: float, on_expired: Callable[[PageJob], None]) -> None:
         """Record the number of subscribers in other processes. If the last one has left, start the grace period."""
-        had_others, self.other_readers = self.other_readers > 0, number
+        had_others, self.other_subscribers = self.other_subscribers > 0, number
         if number:
             self._cancel_grace_timer()
         elif had_others:

@@ -241,7 +241,7 @@ class Prefetcher(JobObserver, BrokerListener):
             self._announce_written(key)
         self.reschedule()
 
-    def on_clicks(self) -> None:
+    def on_other_clicks(self) -> None:
         """Start prefetches when no visitor waits in another process any more."""
         self.reschedule()
 

@@ -1,4 +1,4 @@
-"""Jobs that are shared by several processes: what their owner publishes, and how the others show it.
+"""Jobs that are shared by several processes: what the lease holder publishes, and how the others show it.
 
 A region is published as a JSON object with the ``number``, ``state`` and ``frame`` of its latest frame, and with the
 ``stored`` canvas if it is finished. Formatting and sanitizing happen in every process, so a frame is not trusted more
@@ -62,7 +62,7 @@ class PublishedJob(Subscriber):
         """Return all regions at the next call of ``changes``."""
         self._published.clear()
 
-    def num_readers(self) -> int:
+    def num_subscribers(self) -> int:
         """Return the number of subscribers in this process."""
         return self._job.num_own_subscribers
 
@@ -94,7 +94,7 @@ async def show_frames(job: PageJob, message: Mapping[str, Any]) -> None:
 
     Args:
         job: The job.
-        message: A message of a ``Feed`` with regions. Its status is optional.
+        message: A message of a ``Subscription`` with regions. Its status is optional.
     """
     if job.finished.is_set():
         return

@@ -100,7 +100,7 @@ class Windows(Protocol):
             nothing was added.
 
         Raises:
-            BrokerAway: If the limits are counted by a broker that cannot be reached.
+            BrokerUnavailable: If the limits are counted by a broker that cannot be reached.
         """
         ...
 

@@ -36,6 +36,7 @@ from typing import Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
+from ..core.background_tasks import BackgroundTasks
 from ..core.errors import StoreError
 from ..core.incidents import report_to_visitor
 from ..core.paths import page_key
@@ -127,8 +128,8 @@ class LiveSocket:
         self._jobs: dict[str, _JobSubscription] = {}
         self._pages: dict[str, tuple[PageSubscription, dict[str, int]]] = {}
         self._outbox: list[dict[str, Any]] = []
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._recheck_task: asyncio.Task[None] | None = None
+        self._tasks = BackgroundTasks()
+        self._is_rechecking = False
         self._viewed = ""
         self._reconnects = False
         self._handlers: dict[str, Callable[[str, Mapping[str, Any]], Awaitable[None]]] = {
@@ -166,9 +167,7 @@ class LiveSocket:
         finally:
             # Without an await: if this task is being cancelled, nothing after an await may run.
             self._site.sockets.remove(self)
-            for task in (self._recheck_task, *self._tasks):
-                if task is not None:
-                    task.cancel()
+            self._tasks.cancel()
             for key in [*self._jobs, *self._following]:
                 self._drop_job(key)
             for key in list(self._pages):
@@ -373,9 +372,7 @@ class LiveSocket:
                 self._follow_job(job, seen, page)
                 self._subscriber.changed.set()  # it may have changed, or ended, during the check
 
-        task = asyncio.create_task(follow_if_readable(), name=f"checking access to {job.key}")
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks.start(follow_if_readable(), f"checking access to {job.key}")
 
     def _follow_job(self, job: PageJob, seen: dict[str, int], page: Page | None) -> None:
         self._drop_job(job.key)
@@ -395,8 +392,9 @@ class LiveSocket:
         page_request = await access.find(key, self._websocket.scope)
         if page_request is None:
             return False, None
-        if self._recheck_task is None:
-            self._recheck_task = asyncio.create_task(self._recheck(), name="rechecking access")
+        if not self._is_rechecking:
+            self._is_rechecking = True
+            self._tasks.start(self._recheck(), "rechecking access")
         return True, page_request.page
 
     async def _recheck(self) -> None:

@@ -21,6 +21,7 @@ from starlette.types import Scope
 from unwritten_engine.errors import suggestion
 
 from ..broker.base import Broker, BrokerListener
+from ..core.background_tasks import BackgroundTasks
 from ..core.errors import BadApp, BadURL, Busy, Denied, OverBudget, PageFailed, StoreError, UnwrittenError
 from ..core.tracebacks import log_error
 from ..formats.page import Page
@@ -105,11 +106,11 @@ class LiveUpdates(JobObserver, BrokerListener):
         self._job_renderer = job_renderer
         self._cache = cache
         self._broker = broker
-        self._tasks: set[asyncio.Task[None]] = set()  # asyncio itself holds only weak references to tasks
+        self._tasks = BackgroundTasks()
         self._subscriptions: dict[str, set[PageSubscription]] = {}
         self._tables: dict[str, frozenset[str]] = {}  # those that the page function of a subscribed page has read
         self._stale: dict[str, bool] = {}
-        self._updating: dict[str, asyncio.Task[None]] = {}
+        self._updating: set[str] = set()
         self._slow: set[str] = set()
         self._slots = asyncio.Semaphore(MAX_UPDATES), asyncio.Semaphore(MAX_UPDATES)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -195,11 +196,18 @@ class LiveUpdates(JobObserver, BrokerListener):
             self._show_soon(key, self._show_stored)
         self._refresh([*self._starter.pending_regions], changed=True)
 
+    def on_reconnected(self) -> None:
+        """Update all subscribed pages, because events of other processes may have been lost."""
+        self._refresh([*self._subscriptions], changed=True)
+        self._tasks.start(self._show_all(), "showing what other processes have written")
+
+    async def _show_all(self) -> None:
+        for key in [*self._subscriptions]:
+            await self._show(key, self._show_current)
+
     def _show_soon(self, key: str, show: Callable[[PageRequest], Awaitable[None]]) -> None:
         if key in self._subscriptions:
-            task = asyncio.create_task(self._show(key, show), name=f"showing {key}")
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._tasks.start(self._show(key, show), f"showing {key}")
 
     async def _show(self, key: str, show: Callable[[PageRequest], Awaitable[None]]) -> None:
         try:
@@ -213,6 +221,10 @@ class LiveUpdates(JobObserver, BrokerListener):
 
     async def _follow_elsewhere(self, page_request: PageRequest) -> None:
         await self._starter.follow(page_request)
+
+    async def _show_current(self, page_request: PageRequest) -> None:
+        if await self._starter.follow(page_request) is None:
+            await self._show_stored(page_request)
 
     async def _show_stored(self, page_request: PageRequest) -> None:
         """Show the stored version of a page, as if it had just been generated."""
@@ -235,7 +247,8 @@ class LiveUpdates(JobObserver, BrokerListener):
         for key in keys:
             self._stale[key] = self._stale.get(key, False) or changed
             if key not in self._updating:
-                self._updating[key] = asyncio.create_task(self._refresh_page(key), name=f"live updates of {key}")
+                self._updating.add(key)
+                self._tasks.start(self._refresh_page(key), f"live updates of {key}")
 
     async def _refresh_page(self, key: str) -> None:
         """Update one page until it is not stale any more. Other pages do not wait for it."""
@@ -248,7 +261,7 @@ class LiveUpdates(JobObserver, BrokerListener):
                 (self._slow.add if is_slow else self._slow.discard)(key)
                 await asyncio.sleep(1 / MAX_REFRESH_RATE)
         finally:
-            self._updating.pop(key, None)
+            self._updating.discard(key)
 
     async def _refresh_once(self, key: str, changed: bool) -> None:
         timeout = asyncio.timeout(UPDATE_TIME_LIMIT)
@@ -418,10 +431,7 @@ class LiveUpdates(JobObserver, BrokerListener):
     async def close(self) -> None:
         """Stop updating."""
         self._stale.clear()
-        tasks = [*self._updating.values(), *self._tasks]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._tasks.close()
         self._updating.clear()  # a task that never ran could not remove itself
 
 

@@ -82,7 +82,7 @@ class Health:
             "engine": site.metrics.failures_in_a_row >= MAX_FAILURES,
             "descriptors": descriptors is not None and descriptors > MAX_DESCRIPTOR_SHARE * max_open,
             "event_loop": self._has_stalled(site),
-            "broker": site.broker.state == "away",
+            "broker": site.broker.state == "unavailable",
         }
         failing = problems["store"]
         running, waiting = site.jobs.load

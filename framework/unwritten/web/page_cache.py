@@ -17,6 +17,7 @@ from cachetools import LRUCache
 from starlette.responses import Response
 from starlette.types import Scope
 
+from ..core.background_tasks import BackgroundTasks
 from ..core.errors import BadURL, StoreError
 from ..core.mount import MountPoint
 from ..core.tracing import current_trace
@@ -154,7 +155,7 @@ class PageCache:
         self._signed_links = signed_links
         self._pages: LRUCache[str, RenderedPage] = LRUCache(_CACHED_PAGES)
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        self._tasks: set[asyncio.Task[None]] = set()  # asyncio itself holds only weak references to tasks
+        self._tasks = BackgroundTasks()
         self._data_version: int | None = None
 
     def clear(self) -> None:
@@ -245,9 +246,7 @@ class PageCache:
             except StoreError as error:
                 log.warning("%s: its first visit could not be stored: %s", stored.key, error)
 
-        task = asyncio.create_task(save(), name=f"first visit of {stored.key}")
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks.start(save(), f"first visit of {stored.key}")
         return replace(stored, provenance=replace(stored.provenance, opened_after=seconds))
 
 

@@ -30,7 +30,7 @@ def redis() -> Iterator[RedisServer]:
 def fast_leases(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let leases end after half a second."""
     for name, seconds in (("HEARTBEAT", 0.1), ("LEASE_LIFETIME", 0.5), ("SETTLE_TIME", 0.3)):
-        monkeypatch.setattr(f"unwritten.broker.redis_broker.{name}", seconds)
+        monkeypatch.setattr(f"unwritten.broker.redis_timing.{name}", seconds)
 
 
 class Processes:

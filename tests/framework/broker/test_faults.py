@@ -27,6 +27,7 @@ from tests.support.apps import (
     watch,
     write,
 )
+from tests.support.forum import make_forum, send
 from tests.support.html_checks import inner
 from tests.support.redis_server import MISSING, PROGRAM, RedisServer, redis_server
 from tests.support.servers import free_port, wait_for
@@ -243,7 +244,7 @@ def test_a_running_page_is_finished_and_shown_while_the_broker_is_away(server: R
         watch(ws, KEY)
         until(ws, type="frame", state="writing")
         server.stop()
-        wait_for(lambda: state_of(a) == state_of(b) == "away")
+        wait_for(lambda: state_of(a) == state_of(b) == "unavailable")
         answer = b.get("/wiki/New")
         assert answer.status_code == 503 and int(answer.headers["retry-after"]) > 0
         assert "Stored pages can be read" in answer.text
@@ -285,7 +286,7 @@ def test_no_page_is_started_again_after_the_broker_has_lost_its_data(
 ) -> None:
     import redis as library
 
-    monkeypatch.setattr("unwritten.broker.redis_broker.SETTLE_TIME", 1.0)
+    monkeypatch.setattr("unwritten.broker.redis_timing.SETTLE_TIME", 1.0)
     other = scripted("From B.")
     with (
         browser(make_wiki(tmp_path, scripted(["From A", 2.0, "From A."]), broker=redis.url)) as a,
@@ -305,7 +306,7 @@ def test_no_page_is_started_again_after_the_broker_has_lost_its_data(
 def test_a_broker_that_does_not_respond_delays_nothing_but_new_pages(
     server: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("unwritten.broker.redis_broker.COMMAND_TIMEOUT", 0.5)
+    monkeypatch.setattr("unwritten.broker.redis_timing.COMMAND_TIMEOUT", 0.5)
     with browser(make_wiki(tmp_path, scripted(in_turn("A.", ["A", 0.5, "A b."])), broker=server.url)) as client:
         write(client, "/wiki/Stored")
         client.get(KEY)
@@ -318,6 +319,35 @@ def test_a_broker_that_does_not_respond_delays_nothing_but_new_pages(
         assert follow(client, KEY)[-1]["state"] == "written"
         server.resume()
         wait_for(lambda: state_of(client) == "ok")
+
+
+def test_open_pages_show_what_other_processes_have_changed_while_the_broker_was_unavailable(
+    server: RedisServer, tmp_path: Path
+) -> None:
+    def make(engine: Engine) -> App:
+        return make_forum(tmp_path, engine, broker=server.url)[0]
+
+    with (
+        browser(make(scripted("Because."))) as a,
+        browser(make(scripted("Another."))) as b,
+        b.websocket_connect(LIVE) as ws,
+    ):
+        send(a, "/thread/1", "/thread/1/post", text="Why?")
+        assert follow(a, "/thread/1")[-1]["state"] == "written"
+        ws.send_json({"type": "follow", "page": "/thread/1", "seen": {}})
+        until(ws, region="posts")
+        server.stop()
+        wait_for(lambda: state_of(a) == state_of(b) == "unavailable")
+        posts = next(iter(a.app.site.tables))  # type: ignore[attr-defined]
+        posts.insert(posts.model(thread=1, text="Really."))
+        edit = {"page": "/thread/1", "region": "replies-1", "base": "1", "means": "by hand", "text": "Mine."}
+        assert a.post("/_unwritten/edit", data=edit).status_code == 303
+        server.start()
+        missing = {"posts": "<p>Really.</p>", "replies-1": "Mine."}  # they come in any order
+        while missing:
+            message = ws.receive_json()
+            if missing.get(message.get("region"), "\0") in message.get("html", ""):
+                del missing[message["region"]]
 
 
 def test_messages_that_are_not_from_this_version_are_ignored(redis: RedisServer, tmp_path: Path) -> None:
@@ -335,7 +365,7 @@ def test_messages_that_are_not_from_this_version_are_ignored(redis: RedisServer,
         broker = a.app.site.broker  # type: ignore[attr-defined]
         frame = '{"type":"frames","regions":{"body":{"number":9999999999999999,"state":"written","stored":{"x":1}}}}'
         for text in ("no JSON", "[1]", "{}", '{"type":"frames"}', '{"type":"frames","regions":{"body":{}}}', frame):
-            for channel in (broker.name("all"), broker.name("page", KEY)):
+            for channel in (broker._connection.name("all"), broker._connection.name("page", KEY)):
                 client.publish(channel, text)
         until(ws, type="page", state="written")
         assert "A b." in b.get(KEY).text
@@ -387,6 +417,6 @@ def test_passwords_are_checked_and_never_shown(tmp_path: Path, caplog: pytest.Lo
         with browser(make_wiki(tmp_path, scripted("Words."), broker=url)) as client:
             assert write(client, KEY)[-1]["state"] == "written"
             server.stop()
-            wait_for(lambda: state_of(client) == "away")
+            wait_for(lambda: state_of(client) == "unavailable")
             assert "secret" not in client.get("/wiki/New").text
-    assert "is away" in caplog.text and "secret" not in caplog.text
+    assert "is unavailable" in caplog.text and "secret" not in caplog.text

@@ -9,8 +9,10 @@ from collections.abc import AsyncIterator
 import pytest
 from tests.support.redis_server import MISSING, PROGRAM, redis_server
 
+from unwritten.broker.base import Broker, BrokerState
 from unwritten.broker.open import open_broker
-from unwritten.core.errors import BrokerAway
+from unwritten.broker.redis_broker import RedisBroker
+from unwritten.core.errors import BrokerUnavailable
 from unwritten.security.rate_limits import Charge, LocalWindows, Windows
 
 pytestmark = [pytest.mark.timeout(30), pytest.mark.anyio, pytest.mark.usefixtures("fast_leases")]
@@ -30,6 +32,12 @@ async def windows(request: pytest.FixtureRequest) -> AsyncIterator[tuple[Windows
     yield brokers[0].windows, brokers[1].windows
     for broker in brokers:
         await broker.close()
+
+
+async def wait_for_state(broker: Broker, state: BrokerState) -> None:
+    async with asyncio.timeout(10):
+        while broker.state != state:
+            await asyncio.sleep(0.05)
 
 
 def pages(client_id: str = "a", limit: float = 3, seconds: float = 60.0, pending: float = 0.0) -> Charge:
@@ -101,10 +109,29 @@ async def test_what_is_spent_while_the_broker_is_away_is_counted_when_it_is_back
         await broker.start()
         server.stop()
         broker.windows.add(Charge("seconds", "a", 60.0, 0.0, 5.0))
-        with pytest.raises(BrokerAway):
+        with pytest.raises(BrokerUnavailable):
             await broker.windows.spend([Charge("seconds", "a", 60.0, 5.0)])
         await asyncio.to_thread(server.start)
-        while broker.state != "ok":
-            await asyncio.sleep(0.05)
+        await wait_for_state(broker, "ok")
+        assert await broker.windows.spend([Charge("seconds", "a", 60.0, 5.0)]) is not None
+        await broker.close()
+
+
+async def test_what_is_added_while_the_broker_does_not_respond_is_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    if PROGRAM is None:
+        pytest.skip(MISSING)
+    monkeypatch.setattr("unwritten.broker.redis_timing.COMMAND_TIMEOUT", 0.3)
+    with redis_server() as server:
+        broker = open_broker(server.url, b"secret")
+        assert isinstance(broker, RedisBroker)
+        await broker.start()
+        broker.windows.add(Charge("seconds", "a", 60.0, 0.0, 1.0))
+        await broker.windows.flush()  # the server knows the script from now on
+        server.pause()
+        broker.windows.add(Charge("seconds", "a", 60.0, 0.0, 4.0))  # it is sent, and carried out after ``resume``
+        await wait_for_state(broker, "unavailable")
+        server.resume()
+        await wait_for_state(broker, "ok")
+        assert await broker.windows.spend([Charge("seconds", "a", 60.0, 9.0)]) is None
         assert await broker.windows.spend([Charge("seconds", "a", 60.0, 5.0)]) is not None
         await broker.close()

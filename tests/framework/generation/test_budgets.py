@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from unwritten.generation.budgets import HOUR, MINUTE, Budgets
 from unwritten.security.exposure import Exposure
 from unwritten.security.rate_limits import LocalWindows
 from unwritten_engine import scripted
+from unwritten_engine.scripted import HANG
 
 pytestmark = pytest.mark.timeout(30)
 
@@ -119,3 +122,23 @@ def test_a_rewrite_costs_as_much_as_a_new_page(tmp_path: Path) -> None:
         answer = client.post("/_unwritten/rewrite", data={"page": "/wiki/One"})
         assert answer.status_code == 429
         assert "Try again</a>" not in answer.text, "a link cannot send a form again"
+
+
+def test_a_page_that_finds_no_place_in_the_queue_is_not_charged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spend, charged = Budgets.spend, []
+
+    async def spend_slowly(self: Budgets, *args: Any, **options: Any) -> None:
+        charged.append(args)
+        await asyncio.sleep(0.3)  # as if another process counted
+        await spend(self, *args, **options)
+
+    monkeypatch.setattr(Budgets, "spend", spend_slowly)
+    with (
+        browser(make_wiki(tmp_path, scripted(["A", HANG]), jobs=1, queue_limit=1)) as client,
+        ThreadPoolExecutor(4) as crowd,
+    ):
+        answers = list(crowd.map(client.get, [f"/wiki/Page_{number}" for number in range(4)]))
+    assert sorted(answer.status_code for answer in answers) == [200, 200, 503, 503]
+    assert len(charged) == 2
