@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from urllib.parse import quote, urlsplit
 
-from playwright.sync_api import Browser, Dialog, Error, Page, Request, sync_playwright
+from playwright.sync_api import Browser, Dialog, Error, Page, Request, TimeoutError, sync_playwright
 from tests.browser.test_box import Elsewhere
 from tests.browser.test_vectors import SET_OFF, TRAPS, pieces
 from tests.support.escapes import MARKUP_ATTEMPTS, NETWORK_ATTEMPTS, documents
@@ -82,13 +82,10 @@ class Watch:
 
     def set_off(self, script: str) -> None:
         """Send every event to every element, and collect what has run."""
-        try:
-            self._page.evaluate(script)
-            self._page.wait_for_timeout(50)
-            self.ran += map(str, self._page.evaluate("() => ran"))
-            self.left += [f"link {url}" for url in self._page.evaluate(_LINKS, self._origin)]
-        except Error as error:  # the page went away
-            self.left.append(error.message)
+        self._page.evaluate(script)
+        self._page.wait_for_timeout(50)
+        self.ran += map(str, self._page.evaluate("() => ran"))
+        self.left += [f"link {url}" for url in self._page.evaluate(_LINKS, self._origin)]
 
 
 @contextlib.contextmanager
@@ -197,14 +194,17 @@ def _placed(page: Page, watch: Watch, server: AppServer, model: HostileServer, t
 
 
 def _open(page: Page, watch: Watch, url: str) -> None:
-    """Open a page, wait until it is written, and send it every event."""
-    try:
-        page.goto(url, wait_until="domcontentloaded")
-        page.wait_for_function(_WRITTEN, timeout=10_000)
-    except Error as error:
-        if "Timeout" not in error.message:
-            watch.left.append(error.message)
-    watch.set_off(_SET_OFF_ALL)
+    """Open a page, wait until it is written, and send it every event. A page may load itself again once."""
+    for is_last in (False, True):
+        try:
+            page.goto(url, wait_until="domcontentloaded")
+            with contextlib.suppress(TimeoutError):
+                page.wait_for_function(_WRITTEN, timeout=10_000)
+            watch.set_off(_SET_OFF_ALL)
+            return
+        except Error as error:
+            if is_last:
+                watch.left.append(error.message)
 
 
 def _boxes(browser: Browser, server: AppServer, model: HostileServer, *, short: bool) -> tuple[int, list[str]]:
