@@ -190,7 +190,8 @@ async def test_wrong_values_are_damage(tmp_path: Path, value: str) -> None:
         f"[{value}]",
         f"[[{value}]]",
         f"[[0,{value},{value},[],0,0,0,0,0]]",
-        f"[[{','.join([value] * 9)}]]",
+        f'[[0,0,"x",[],{value},0,0,0,0]]',
+        f'[[{value},0,"x",[],0,0,0,0,0]]',
     ):
         path.write_text(f'{header}\n{{"key":"","loose":"","ask":"","frames":{frames}}}\n', encoding="utf-8")
         with contextlib.suppress(ModelBroken):

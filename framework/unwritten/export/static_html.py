@@ -176,8 +176,9 @@ class _StaticWriter:
                 self._end_tag(token["tag"].lower())
             else:
                 self._start_tag(token)
-                if end := _RAW_TEXT.get(token["tag"].lower()):
-                    position = end.search(html, position).start()
+                end = _RAW_TEXT.get(token["tag"].lower())
+                if end and (found := end.search(html, position)):
+                    position = found.start()
                     self._copy(html[token.end() : position])
 
     def _text(self, token: re.Match[str]) -> None:
