@@ -21,6 +21,7 @@ from .errors import ModelBroken, ModelNotFound, ModelUnsupported
 _NUMBERS: Final = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?", 10: "<Q", 11: "<q", 12: "<d"}
 _TEXT, _ARRAY = 8, 9
 _MOST = 1 << 24  # larger counts of pairs, items or tensors mean that the file is damaged
+_MOST_SIZES = 8  # of one tensor; llama.cpp has four
 _BLOCKS: Final = {  # tensor type: (weights per block, bytes per block); others are not checked for size
     0: (1, 4), 1: (1, 2), 2: (32, 18), 3: (32, 20), 6: (32, 22), 7: (32, 24), 8: (32, 34), 9: (32, 36),
     10: (256, 84), 11: (256, 110), 12: (256, 144), 13: (256, 176), 14: (256, 210), 15: (256, 292),
@@ -141,8 +142,11 @@ def read_header(path: str | Path) -> GGUFHeader:
     """
     path = Path(path)
     metadata, _ = read_contents(path)
-    _refuse_other_kinds(path, metadata)
-    return _make_header(path, metadata)
+    try:
+        _refuse_other_kinds(path, metadata)
+        return _make_header(path, metadata)
+    except (TypeError, ValueError, OverflowError, AttributeError) as error:  # a text or a list instead of a number
+        raise ModelBroken(f"{path} is damaged: its metadata is not valid ({error}). {_AGAIN}") from error
 
 
 def read_contents(path: Path) -> tuple[dict[str, Any], dict[str, GGUFTensor]]:
@@ -188,9 +192,11 @@ def _read(path: Path, data: mmap.mmap) -> tuple[dict[str, Any], dict[str, GGUFTe
             name = cursor.text()
             metadata[name] = cursor.value(cursor.number("<I"))
         infos = dict(_tensor(cursor) for _ in range(tensors))
-    except (struct.error, ValueError, KeyError, OverflowError, MemoryError) as error:
+        alignment = metadata.get("general.alignment", 32) or 32
+        if not isinstance(alignment, int) or alignment < 0:
+            raise ValueError(f"an alignment of {alignment!r:.20}")
+    except (struct.error, ValueError, KeyError, OverflowError, MemoryError, RecursionError) as error:
         raise ModelBroken(f"{path} is damaged or truncated in its header ({error}). {_AGAIN}") from error
-    alignment = int(metadata.get("general.alignment", 32)) or 32
     start = -(-cursor.at // alignment) * alignment
     return metadata, {name: replace(tensor, start=start + tensor.start) for name, tensor in infos.items()}
 
@@ -198,7 +204,10 @@ def _read(path: Path, data: mmap.mmap) -> tuple[dict[str, Any], dict[str, GGUFTe
 def _tensor(cursor: _Cursor) -> tuple[str, GGUFTensor]:
     """Return a tensor's name and its location relative to the first weight."""
     name = cursor.text()
-    sizes = [int(cursor.number("<Q")) for _ in range(cursor.number("<I"))]
+    num_sizes = cursor.number("<I")
+    if num_sizes > _MOST_SIZES:
+        raise ValueError(f"a tensor with {num_sizes} sizes")
+    sizes = [int(cursor.number("<Q")) for _ in range(num_sizes)]
     kind, offset = int(cursor.number("<I")), int(cursor.number("<Q"))
     per_block, block_bytes = _BLOCKS.get(kind, (1, 0))
     return name, GGUFTensor(tuple(reversed(sizes)), kind, offset, math.prod(sizes) // per_block * block_bytes)
@@ -230,6 +239,7 @@ def _parts(path: Path, count: int) -> list[Path]:
     match = re.fullmatch(r"(.+)-\d{5}-of-(\d{5})\.gguf", path.name)
     if count < 2 or not match:
         return [path]
+    count = min(count, int(match[2]))  # a damaged count may be any number
     return [path.with_name(f"{match[1]}-{number:05}-of-{match[2]}.gguf") for number in range(1, count + 1)]
 
 

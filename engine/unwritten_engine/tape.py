@@ -40,6 +40,10 @@ from .frames import Frame, Prompt, Request, Usage
 
 FORMAT: Final = 1
 """Version of the format that this module reads and writes."""
+_DAMAGE: Final = (ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError)
+"""What reading a damaged line raises."""
+_LONGEST: Final = 10**6
+"""Seconds that a generation takes at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +218,7 @@ def read_tape(path: str | Path) -> tuple[About, tuple[Take, ...]]:
     for number, line in enumerate(lines[1:], 2):
         try:
             takes.append(_take(json.loads(line)))
-        except (ValueError, TypeError, KeyError, IndexError) as error:
+        except _DAMAGE as error:
             raise ModelBroken(
                 f"The tape {path} is damaged in line {number} ({type(error).__name__}). "
                 f"Delete that line to keep the rest, or record it again."
@@ -226,7 +230,7 @@ def _read_header(path: Path, line: str) -> About:
     try:
         header = json.loads(line)
         version = header["unwritten_tape"]
-    except (ValueError, TypeError, KeyError):
+    except _DAMAGE:
         raise ModelBroken(f"{path} is not a tape: its first line has no tape header. Record it again.") from None
     if version != FORMAT:
         raise ModelBroken(
@@ -237,7 +241,7 @@ def _read_header(path: Path, line: str) -> About:
         about["abilities"] = Abilities(**about["abilities"])
         about["reasons"] = tuple(about["reasons"])
         return About(**about)
-    except (TypeError, KeyError, ValueError) as error:
+    except _DAMAGE as error:
         raise ModelBroken(f"The tape {path} is damaged in its first line. Record it again.") from error
 
 
@@ -248,6 +252,8 @@ def _take(document: Mapping[str, Any]) -> Take:
         text = text[:keep] + add
         fixed, canvas, canvases, step, steps = map(int, numbers)
         spans = tuple((int(a), int(b)) for a, b in unsettled)
+        if not 0 <= seconds < _LONGEST:  # it would be waited for
+            raise ValueError(f"a frame after {seconds} seconds")
         frames.append((float(seconds), Frame(text, spans, fixed, canvas, canvases, step, steps)))
     if usage := document.get("usage"):
         seconds, last = frames[-1]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,32 @@ def test_every_truncation_is_noticed(tmp_path: Path) -> None:
         (tmp_path / "cut.gguf").write_bytes(whole[:size])
         with pytest.raises(ModelBroken):
             read_header(tmp_path / "cut.gguf")
+
+
+WRONG_VALUES = (2**32 - 1, 0, -1.5, float("inf"), float("nan"), "", "x", True, [1, 2], ["a", "b"])
+
+
+@pytest.mark.parametrize(
+    "name", [*MODEL, "general.alignment", "general.type", "split.count", "llama.attention.key_length"]
+)
+def test_values_of_another_type_are_reported_or_harmless(tmp_path: Path, name: str) -> None:
+    for value in WRONG_VALUES:
+        path = write_gguf(tmp_path / "x-00001-of-00002.gguf", MODEL | {name: value})
+        try:
+            read_header(path)
+        except EngineError as error:
+            assert "gguf" in str(error)
+
+
+def test_nested_arrays_and_many_sizes_are_damage(tmp_path: Path) -> None:
+    path = tmp_path / "x.gguf"
+    name = struct.pack("<Q", 1) + b"a"
+    nested = name + struct.pack("<I", 9) + struct.pack("<IQ", 9, 1) * 100_000
+    sizes = name + struct.pack("<I", 100_000) + struct.pack("<Q", 2**64 - 1) * 100_000
+    for counts, body in (((0, 1), nested), ((1, 0), sizes)):
+        path.write_bytes(b"GGUF" + struct.pack("<IQQ", 3, *counts) + body + bytes(64))
+        with pytest.raises(ModelBroken, match="damaged or truncated"):
+            read_header(path)
 
 
 @settings(max_examples=150, deadline=None)

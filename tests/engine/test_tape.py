@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -177,6 +178,28 @@ async def test_a_damaged_line_is_named(tmp_path: Path) -> None:
     path.write_text("\n".join([*lines[:2], lines[2][:40], *lines[3:]]), encoding="utf-8")
     with pytest.raises(ModelBroken, match="damaged in line 3"):
         TapeEngine(path)
+
+
+@pytest.mark.parametrize("value", ["1e999", "NaN", "null", "[]", "{}", '"x"', "9" * 5000, "[" * 100_000])
+async def test_wrong_values_are_damage(tmp_path: Path, value: str) -> None:
+    path = tmp_path / "a.tape"
+    await frames_of(Recorder(scripted("text"), path), Request(Prompt("x")))
+    header, line = path.read_text(encoding="utf-8").splitlines()
+    for frames in (
+        value,
+        f"[{value}]",
+        f"[[{value}]]",
+        f"[[0,{value},{value},[],0,0,0,0,0]]",
+        f'[[0,0,"x",[],{value},0,0,0,0]]',
+        f'[[{value},0,"x",[],0,0,0,0,0]]',
+    ):
+        path.write_text(f'{header}\n{{"key":"","loose":"","ask":"","frames":{frames}}}\n', encoding="utf-8")
+        with contextlib.suppress(ModelBroken):
+            assert all(0 <= seconds < 10**9 for take in read_tape(path)[1] for seconds, _ in take.frames)
+    for broken in (value, f'{{"unwritten_tape":{value}}}', f'{{"unwritten_tape":1,"about":{value}}}'):
+        path.write_text(f"{broken}\n{line}\n", encoding="utf-8")
+        with pytest.raises(ModelBroken):
+            read_tape(path)
 
 
 def test_a_missing_tape_and_a_bad_speed(tmp_path: Path) -> None:

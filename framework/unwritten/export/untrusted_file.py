@@ -206,7 +206,7 @@ def _check_schema(connection: sqlite3.Connection, path: Path) -> None:
     _check_version(connection, path)
     for kind, name, sql in objects:
         if not _is_known(str(kind), str(name), str(sql or "")):
-            raise _refused(path, f"the {str(kind)[:20]} {str(name)[:60]!r}")
+            raise _refused(path, f"the {printable(kind)[:20]} {printable(name)[:60]!r}")
     for table, names in _TABLES.items():
         columns = _columns(connection, table)
         if not columns and table in _REQUIRED:
@@ -214,11 +214,11 @@ def _check_schema(connection: sqlite3.Connection, path: Path) -> None:
         former = {old for (of, _), old in _FORMER_NAMES.items() if of == table}
         for column, is_hidden in columns.items():
             if is_hidden or column not in {*names.split(), *former}:
-                raise _refused(path, f"the column {table}.{column[:60]}")
+                raise _refused(path, f"the column {table}.{printable(column)[:60]}")
         if columns:
             ((result,),) = connection.execute(f"PRAGMA quick_check('{table}')").fetchmany(1)
             if result != "ok":
-                raise TransferError(f"{path} is damaged: {str(result)[:200]}. Get another copy of it.")
+                raise TransferError(f"{path} is damaged: {printable(result)}. Get another copy of it.")
 
 
 def _is_known(kind: str, name: str, sql: str) -> bool:
@@ -241,7 +241,7 @@ def _check_version(connection: sqlite3.Connection, path: Path) -> None:
     newer = sorted({str(name) for (name,) in rows} - known)
     if newer:
         raise TransferError(
-            f"{path} was created by a newer version of Unwritten ({newer[-1][:60]}). "
+            f"{path} was created by a newer version of Unwritten ({printable(newer[-1])[:60]}). "
             "Update with: pip install --upgrade unwritten"
         )
 
@@ -267,7 +267,12 @@ def _explained(path: Path) -> Iterator[None]:
             raise _refused(path, "a table that is not one of Unwritten's") from error
         if code == sqlite3.SQLITE_NOTADB:
             raise TransferError(f"{path} is not a world of Unwritten: it is not a database ({error}).") from error
-        raise TransferError(f"{path} cannot be read: {error}. Nothing was imported.") from error
+        raise TransferError(f"{path} cannot be read: {printable(error)}. Nothing was imported.") from error
+
+
+def printable(value: object) -> str:
+    """Return the beginning of a value from a file for a message, without characters that control a terminal."""
+    return "".join(c if c.isprintable() else "\ufffd" for c in str(value)[:120])
 
 
 def _refused(path: Path, what: str) -> TransferError:

@@ -25,7 +25,7 @@ from ..formats.links import Link
 from ..storage.location import Location
 from ..storage.pages import PageStore
 from ..storage.records import UNOPENED, Change, ChangeKind, PageWrite, Provenance, StoredCanvas
-from .untrusted_file import UntrustedWorld, open_untrusted
+from .untrusted_file import UntrustedWorld, open_untrusted, printable
 
 MAX_PAGES = 200_000
 MAX_VERSIONS = 1000
@@ -252,7 +252,7 @@ def _world_name(other: UntrustedWorld) -> str:
     for row in other.rows("world", "WHERE name = ?", "name"):
         with contextlib.suppress(ValueError, RecursionError):
             name = json.loads(row["value"]) if isinstance(row["value"], str) else ""
-            return _printable(name) if isinstance(name, str) else ""
+            return printable(name) if isinstance(name, str) else ""
     return ""
 
 
@@ -275,7 +275,7 @@ def _writes(other: UntrustedWorld, store: PageStore | None, report: ImportReport
                 raise _Refused("its key occurs twice")
             versions = _versions(other, page, report)
         except _Refused as error:
-            report.refused.append((_printable(row.get("key")), str(error)))
+            report.refused.append((printable(row.get("key")), str(error)))
             continue
         seen.add(page.key)
         current = store.get(page.key) if store else None
@@ -362,10 +362,5 @@ def _parse(model: type[Any], row: dict[str, Any]) -> Any:
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         name = ".".join(map(str, first["loc"]))
-        message = _printable(first["msg"].removeprefix("Value error, "))
+        message = printable(first["msg"].removeprefix("Value error, "))
         raise _Refused(f"{model.__name__.strip('_').lower()} {name}: {message}") from None
-
-
-def _printable(value: object) -> str:
-    """Return the beginning of a value for a message, without characters that control a terminal."""
-    return "".join(c if c.isprintable() else "\ufffd" for c in str(value)[:120])

@@ -24,6 +24,8 @@ from .unsettled import CLOSE, OPEN, FormattedFrame, clip_spans, insert_marks, re
 log = logging.getLogger("unwritten")
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+"""Half of a character, as JSON can contain. No text with it can be sanitized or sent."""
 _PARAGRAPH_BREAK = re.compile(r"\n[ \t]*\n\s*")
 
 
@@ -191,7 +193,7 @@ class CustomFormatter:
         html = self._render(text)
         if not isinstance(html, str):
             raise TypeError(f"render returned {type(html).__name__}, expected a string of HTML")
-        return str(html)
+        return _SURROGATE.sub("\ufffd", html)
 
 
 class TextFormatter:

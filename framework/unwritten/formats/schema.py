@@ -6,10 +6,12 @@ are shown as such by templates.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import is_dataclass
 from functools import lru_cache
+from itertools import islice
 from typing import Any
 
 from markupsafe import Markup, escape
@@ -21,6 +23,9 @@ from unwritten_engine import Frame, Span
 from ..core.bidi import neutralize_json
 from ..core.errors import BadSchema, PageFailed
 from .unsettled import CLOSE, OPEN, PIPE, FormattedFrame, clip_spans, render_marks, strip_marks
+
+MAX_ENTRIES = 10_000
+"""Maximum number of entries of a value, as many as elements of HTML. Each may become an element with more in it."""
 
 # -- models -------------------------------------------------------------------------------------------------
 
@@ -70,14 +75,49 @@ def parse_value(schema: type[Any], text: str) -> Any:
         PageFailed: If it does not match.
     """
     try:
-        return type_adapter(schema).validate_json(text)
-    except ValidationError:
+        return read_finite(schema, text)
+    except ValueError:
         pass
     try:
-        return type_adapter(schema).validate_python(from_json(text, allow_partial="trailing-strings"))
+        value = type_adapter(schema).validate_python(from_json(text, allow_partial="trailing-strings"))
+        return _check_finite(schema, value, text)
     except (ValidationError, ValueError) as error:
         reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
         raise PageFailed(f"The generated text does not match the schema {schema.__name__}: {reason}.") from None
+
+
+def limit_entries(text: str) -> str:
+    """Return JSON without what follows ``MAX_ENTRIES`` commas."""
+    if text.count(",") <= MAX_ENTRIES:
+        return text
+    return text[: next(islice(re.finditer(",", text), MAX_ENTRIES, None)).start()]
+
+
+# NaN and infinity in the spellings that parsers accept, and numbers that may be too large for a float.
+_MAYBE_INFINITE = re.compile(r"nan|inf|e\+?\d{3}|\d{300}", re.I)
+
+
+def read_finite(schema: type[Any], text: str) -> Any:
+    """Return JSON as an instance of a schema.
+
+    Raises:
+        ValueError: If it does not match, or if a number is infinite or NaN, as 1e999 is. Templates fail on those.
+    """
+    return _check_finite(schema, type_adapter(schema).validate_json(text), text)
+
+
+def _check_finite(schema: type[Any], value: Any, text: str) -> Any:
+    if _MAYBE_INFINITE.search(text) and not _is_finite(type_adapter(schema).dump_python(value)):
+        raise ValueError("a number is infinite or NaN")
+    return value
+
+
+def _is_finite(data: Any) -> bool:
+    if isinstance(data, dict):
+        return all(map(_is_finite, data.values()))
+    if isinstance(data, list | tuple | set | frozenset):
+        return all(map(_is_finite, data))
+    return not isinstance(data, float) or math.isfinite(data)
 
 
 def resolve_reference(json_schema: Any, root: Mapping[str, Any]) -> Any:
@@ -283,11 +323,13 @@ def _mark_characters(text: str, start: int, end: int, spans: Sequence[Span]) -> 
 
 
 def unsettled_values(data: Any) -> Any:
-    """Return parsed JSON with its marked strings as unsettled strings and numbers."""
+    """Return parsed JSON with its marked strings as unsettled strings and numbers, and without infinite numbers."""
     if isinstance(data, dict):
         return {name: unsettled_values(value) for name, value in data.items()}
     if isinstance(data, list):
         return [unsettled_values(item) for item in data]
+    if isinstance(data, float):
+        return data if math.isfinite(data) else None
     if not isinstance(data, str):
         return data
     if data.startswith(PIPE):
@@ -308,6 +350,8 @@ def _unsettled_number(digits: str) -> UnsettledInt | UnsettledFloat | None:
             number = UnsettledFloat(digits)
         except ValueError:
             return None
+    if isinstance(number, float) and not math.isfinite(number):
+        return None
     number.html = Markup(render_marks(f"{OPEN}{escape(digits)}{CLOSE}"))
     return number
 
@@ -330,7 +374,7 @@ class SchemaFormatter:
         Raises:
             PageFailed: If a finished text does not match the schema.
         """
-        text = neutralize_json(strip_marks(frame.text))
+        text = limit_entries(neutralize_json(strip_marks(frame.text)))
         if frame.done:
             value = parse_value(self._schema, text)
             html = _render(type_adapter(self._schema).dump_python(value, mode="json"))

@@ -26,7 +26,7 @@ from unwritten_engine.json_grammar import compact_json, number_bounds
 
 from ..core.errors import SchemaMismatch
 from .lenient_json import MISSING, LenientValue, parse_lenient, to_number
-from .schema import json_schema_of, resolve_reference, type_adapter
+from .schema import json_schema_of, limit_entries, read_finite, resolve_reference
 
 JSONSchema: TypeAlias = Mapping[str, Any]
 
@@ -54,9 +54,10 @@ def repair(schema: type[Any], text: str) -> RepairResult:
     Raises:
         SchemaMismatch: If too much is missing. The message says what.
     """
+    text = limit_entries(text)
     try:
-        return RepairResult(type_adapter(schema).validate_json(text), text.strip())
-    except ValidationError:
+        return RepairResult(read_finite(schema, text), text.strip())
+    except ValueError:
         pass
     json_schema = json_schema_of(schema)
     problem = _NO_JSON
@@ -132,11 +133,11 @@ def _coerce(schema: type[Any], json_schema: JSONSchema, candidate: LenientValue)
     """
     while True:
         coercion = Coercion(json_schema)
-        text = compact_json(coercion.coerce(candidate.data))
         try:
-            value = type_adapter(schema).validate_json(text)
+            text = compact_json(coercion.coerce(candidate.data))
+            value = read_finite(schema, text)
             return RepairResult(value, text, (*candidate.notes, *coercion.notes))
-        except ValueError as error:
+        except (ValueError, ArithmeticError) as error:
             # Retry without the last entry of the innermost unclosed list: it may be incomplete.
             lists = [n for n, data in enumerate(candidate.unclosed) if isinstance(data, list) and data]
             if not lists:
@@ -146,7 +147,7 @@ def _coerce(schema: type[Any], json_schema: JSONSchema, candidate: LenientValue)
         candidate.notes.append("removed an incomplete entry")
 
 
-def _describe(error: ValueError) -> str:
+def _describe(error: Exception) -> str:
     """Return the first problem with its place."""
     if not isinstance(error, ValidationError):
         return str(error)
@@ -158,7 +159,7 @@ def _describe(error: ValueError) -> str:
 
 _NULL_WORDS: Final = {"", "null", "none", "na", "unknown", "nil"}
 _BOOLEANS: Final = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
-_NUMBER = re.compile(r"[-+]?\d+(?:[,_ ']\d{3})*(?:\.\d+)?")
+_NUMBER = re.compile(r"[-+]?\d+(?:[,_ ']\d{3})*(?:\.\d+)?(?:[eE][-+]?\d+)?")
 _DATE_FORMATS: Final = ("%d %B %Y", "%B %d, %Y", "%B %d %Y", "%d %b %Y", "%b %d, %Y", "%Y/%m/%d", "%d.%m.%Y")
 _MIN_SIMILARITY: Final = 0.75
 """How similar a word must be to a choice, from 0 to 1."""

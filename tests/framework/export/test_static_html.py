@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from unwritten.export.static_html import FORM_NOTE, is_signed, local_url, make_static, urls_of
@@ -65,6 +67,31 @@ def test_the_policy_comes_before_everything_that_it_limits(start: str, rest: str
     before, _, after = html.partition('<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; ')
     assert before == start and after.partition('">')[2] == rest.removeprefix("<script>1</script>")
     assert "script-src" not in after
+
+
+@pytest.mark.parametrize(
+    ("html", "expected"),
+    [
+        ("a < b <a <i>x</i><p title='<b>'>", "a &lt; b &lt;a <i>x</i><p title='<b>'>"),
+        ("<!-- <p> --><p>w<!---->w<!x>w<?y>w<![CDATA[z]]>w<!-- w", "<p>wwwww"),
+        ("<style>a > b { content: '<a href=/p>' }</style>w", "<style>a > b { content: '<a href=/p>' }</style>w"),
+        ("<script/>1<a></script>w<script>2</scripty></SCRIPT >w", "ww"),
+        ('<a href="javascript:1" href="https://example.org/">w</a>', "<a>w</a>"),
+        ("<a href=/p>w</a><a HREF = '/p'>w</a><a href>w</a>", '<a href="x">w</a><a href="x">w</a><a href>w</a>'),
+        ('<p title="w', '&lt;p title="w'),
+    ],
+)
+def test_html_is_read_as_browsers_do(html: str, expected: str) -> None:
+    assert static(html) == expected
+
+
+@pytest.mark.parametrize(
+    "fragment", ["<a ", '<a b="', "<a b='\"", "<!--", "<![", "</", "<a b=", "<", '<a" x="', "<script>"]
+)
+def test_tags_that_are_never_closed_take_linear_time(fragment: str) -> None:
+    begun = time.process_time()
+    assert urls_of("<p>" + fragment * (100_000 // len(fragment))) == []
+    assert time.process_time() - begun < 2  # 0.1 on an idle machine; a quadratic parser takes a minute
 
 
 def test_the_footer_is_at_the_end() -> None:

@@ -272,6 +272,12 @@ BAD_SCHEMAS: dict[str, tuple[str, ...]] = {
     "generated column": ("ALTER TABLE pages ADD COLUMN snippet2 TEXT GENERATED ALWAYS AS (hex(zeroblob(1000000)))",),
     "unknown column": ("ALTER TABLE pages ADD COLUMN extra TEXT",),
     "unknown table": ("CREATE TABLE extra (x)",),
+    "table that controls a terminal": ('CREATE TABLE "\x1b]0;x\x07" (x)',),
+    "column that controls a terminal": ('ALTER TABLE links ADD COLUMN "\x1b[2J" TEXT',),
+    "version that controls a terminal": (
+        "INSERT INTO _sqlite_migrations (migration_set, name, applied_at) VALUES ('unwritten', 'z\x1b[2J', '')",
+    ),
+    "broken schema that controls a terminal": ("UPDATE sqlite_master SET sql = 'CREATE \x1b[2J' WHERE name = 'pages'",),
     "missing table": ("DROP TABLE canvases",),
     "missing column": ("ALTER TABLE pages DROP COLUMN title", "ALTER TABLE canvases DROP COLUMN text"),
     "many tables": tuple(f"CREATE TABLE state_{n} (x)" for n in range(1001)),
@@ -289,7 +295,7 @@ def test_a_file_with_anything_else_in_it_is_refused(theirs: Path, name: str) -> 
     try:
         report = imported(theirs)
     except TransferError as error:
-        assert str(theirs) in str(error)
+        assert str(theirs) in str(error) and str(error).isprintable()
     else:
         assert name == "missing column" and len(report.refused) == 2
     assert theirs.read_bytes() == before

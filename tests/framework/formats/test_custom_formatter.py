@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -162,3 +163,9 @@ def test_a_changed_custom_format_regenerates_the_page(tmp_path: Path) -> None:
     assert [row["format"] for row in stored["canvases"]] == ["poem", "ode"]
     assert [row["target"] for row in stored["links"]] == ["/wiki/Tower"]
     assert "white sea." in stored["search"][0]["text"]
+
+
+def test_half_a_character_is_replaced() -> None:
+    from_json = Format("json", render=lambda text: f"<p>{json.loads(text)}</p>")
+    for done in (True, False):
+        assert render(from_json, '"a\\ud800b"', done=done) == "<p>a\ufffdb</p>"

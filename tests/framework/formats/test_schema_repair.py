@@ -13,9 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field
+from tests.support.apps import text_frame
 
-from unwritten.core.errors import SchemaMismatch
+from unwritten.core.errors import PageFailed, SchemaMismatch
 from unwritten.formats.lenient_json import drop_partial_word, parse_lenient
+from unwritten.formats.schema import MAX_ENTRIES, SchemaFormatter, parse_value
 from unwritten.formats.schema_repair import repair, truncate_at_word
 
 
@@ -261,3 +263,40 @@ def test_huge_numbers_are_a_mismatch_and_no_crash(digits: str, quote: str) -> No
 
     with pytest.raises(SchemaMismatch):
         repair(Numbers, f'{{"founded": {quote}{digits}{quote}}}')
+
+
+@pytest.mark.parametrize(
+    "number", ["1e999", "-1e999999999", "NaN", '"Infinity"', '"nan"', '"' + "9" * 400 + '"', "9" * 400]
+)
+def test_numbers_that_are_not_finite_are_a_mismatch_and_no_crash(number: str) -> None:
+    class Price(BaseModel):
+        amount: float = Field(multiple_of=0.5)
+        number: int = Field(0, multiple_of=5)
+
+    for text in (f'{{"amount": {number}}}', f"{{amount: {number},}}", f'{{"amount": 1, number: {number}, }}'):
+        try:
+            value = repair(Price, text).value
+        except SchemaMismatch:
+            continue
+        assert (value.amount, value.number) == (1, 0)  # nothing is made of the digits
+    with pytest.raises(PageFailed):
+        parse_value(Price, f'{{"amount": {number}}}')
+
+
+def test_a_draft_has_no_infinite_numbers() -> None:
+    formatter = SchemaFormatter(Note)
+    for text in ('{"text": "a", "share": 1e999, "open": true', '{"text": "a", "share": 1e999,'):
+        for spans in ((), ((22, 25),)):
+            value = formatter.format(text_frame(text, spans)).value
+            assert value.text == "a" and value.share is None
+
+
+def test_a_value_has_at_most_as_many_entries_as_html_has_elements() -> None:
+    class Names(BaseModel):
+        names: list[int]
+
+    text = '{"names":[' + "1," * 30_000 + "1]}"
+    assert len(repair(Names, text).value.names) <= MAX_ENTRIES + 1
+    for done in (True, False):
+        html = SchemaFormatter(Names).format(text_frame(text, done=done)).html
+        assert html.count("<li>") <= MAX_ENTRIES + 1
