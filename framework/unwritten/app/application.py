@@ -138,8 +138,8 @@ class App(Router, Starlette):
         self._fallback: PageRoute | None = None
         self.devtools = DevTools(self.settings, self._exposure)
         self.extensions: list[Extension] = [Editing(), Pictures(), self.devtools]
-        self._lifespan = Lifespan(self._declare, lifespan)
         self._outer = OuterApp(self)
+        self._lifespan = Lifespan(self._declare, lifespan, self._outer)
         Router.__init__(self)
         Starlette.__init__(
             self,
@@ -487,16 +487,19 @@ class App(Router, Starlette):
         if scope["type"] == "lifespan":
             self._outer.lifespan_state = scope.get("state")
             self._lifespan.is_server = IN_PROCESS not in scope.get("extensions", {})
+            self._lifespan.is_own = True
             send = report_lifespan_errors(send)
         elif "router" in scope:  # the app is mounted
             scope = self._outer.enter(scope)
+        else:
+            self._outer.may_exist = False
         await super().__call__(scope, receive, send)
 
     def _has_access_middleware(self) -> bool:
-        """True if a request passes middleware that may refuse it, of this app or of the one around it."""
+        """True if a request passes middleware that may refuse it, of this app or of those around it."""
         own = {Editing, Pictures, DevTools}
         return (
-            self._outer.is_known
+            self._outer.may_refuse
             or may_refuse(self.user_middleware)
             or any(type(ext) not in own and ext.middleware(self.ready) for ext in self.extensions)
         )

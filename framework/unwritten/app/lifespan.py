@@ -19,6 +19,7 @@ from ..routing.routes import PageRequest
 from ..web.site import Site
 from .build import build, needs_server_lock
 from .declarations import Declarations
+from .outer_app import OuterApp
 
 log = logging.getLogger("unwritten")
 
@@ -31,17 +32,21 @@ class Lifespan:
     Args:
         declare: Returns what the author has declared.
         author: The author's lifespan. It runs inside: the engine and the store are open.
+        outer: Told if the lifespan of another app starts this one.
 
     Attributes:
         running_site: The components of the app while it runs, otherwise None.
         is_server: True if the lifespan runs in a server. Commands run it too, beside a server on the same database.
+        is_own: True if the app itself has received the lifespan event.
     """
 
-    def __init__(self, declare: Declare, author: StarletteLifespan[Any] | None) -> None:
+    def __init__(self, declare: Declare, author: StarletteLifespan[Any] | None, outer: OuterApp) -> None:
         self._declare = declare
+        self._outer = outer
         self._author = author
         self.running_site: Site | None = None
         self.is_server = True
+        self.is_own = False
         self._samples: list[PageRequest] | None = None
         self._building = asyncio.Lock()
 
@@ -95,6 +100,7 @@ class Lifespan:
     async def __call__(self, app: Starlette) -> AsyncIterator[Any]:
         """Run as Starlette's lifespan."""
         tasks = BackgroundTasks()
+        self._outer.may_exist = not self.is_own
         try:
             if self.is_server:
                 await asyncio.to_thread(self.prepare, is_server=True)

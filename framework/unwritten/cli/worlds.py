@@ -99,7 +99,7 @@ def _describe(report: ImportReport, path: Location, dry_run: bool) -> list[str]:
 @click.command("export")
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @click.option("--replace", is_flag=True, help="Replace an earlier export.")
-@click.option("--world", is_flag=True, help="Add a copy of the database, without its secret.")
+@click.option("--world", is_flag=True, help="Add a copy of the database, without its secret and protected pages.")
 @click.option("--database", metavar="DATABASE", help="A database, instead of the app's; the app renders its pages.")
 @app_options
 def export(
@@ -117,10 +117,10 @@ def export(
     report = export_site(app, folder, replace=replace, world=world)
     more = f", and {report.more:,} more," if report.more else ""
     click.echo(f"Exported {_pages(report.pages)}{more} of {app.name} to {report.folder}.")
-    if report.changed:
+    if report.left_out:
         click.echo(
-            f"Left out: {_pages(len(report.changed))}, because the app has changed since they were written, such as "
-            f"{report.changed[0]}. Open them once in the running app.",
+            f"Left out: {_pages(len(report.left_out))}, such as {report.left_out[0]}. Not everyone may read them, or "
+            "the app has changed since they were written: open them once in the running app.",
             err=True,
         )
 

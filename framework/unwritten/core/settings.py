@@ -30,6 +30,17 @@ OWNER_VARIABLE = "UNWRITTEN_OWNER_TOKEN"
 SECRETS = frozenset({"UNWRITTEN_API_KEY", "UNWRITTEN_ENGINE_TOKEN", OWNER_VARIABLE})
 """Environment variables that are not settings, and are never displayed."""
 
+_HOST = r"(\*|(\*\.)?[\w-]+(\.[\w-]+)*|[\da-fA-F]*:[\da-fA-F:.]*:[\da-fA-F:.]*)"
+"""A host name or an address. A port or a scheme would match no request."""
+
+_FORMS = MappingProxyType(
+    {
+        "root_path": "must be a path such as /wiki, of letters, digits and the characters . _ ~ @ -.",
+        "hosts": "must be names such as wiki.example, without a scheme or a port, separated by commas.",
+    }
+)
+"""What the settings with a pattern must be, for error messages."""
+
 
 class Settings(BaseModel):
     """The settings of one app. ``load_settings`` reads them from their sources.
@@ -81,6 +92,7 @@ class Settings(BaseModel):
     )
     hosts: str = Field(
         default="",
+        pattern=rf"^({_HOST}(\s*,\s*{_HOST})*)?$",
         description="Host names that the app responds to, separated by commas; `*` for any. Empty: this machine's own "
         "names on a loopback address, any name otherwise.",
     )
@@ -271,7 +283,7 @@ def _problem(setting: Setting, value: object, source: str, error: str = "") -> s
     elif error == "greater_than_equal":
         expected = f"must be at least {setting.minimum:g}."
     elif error == "string_pattern_mismatch":
-        expected = "must be a path such as /wiki, of letters, digits and the characters . _ ~ @ -."
+        expected = _FORMS[setting.name]
     else:
         expected = f"takes {_KINDS[type(setting.default)]}, such as {setting.default!r}."
     return f"The {source} is {value!r}, but it {expected} ({setting.help})"

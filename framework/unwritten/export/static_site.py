@@ -77,13 +77,16 @@ class ExportReport:
         folder: Where it is.
         pages: The number of stored pages.
         more: The number of other pages and files of the app.
-        changed: Keys of stored pages that the app cannot render any more. They are left out.
+        keys: Keys of the stored pages that it contains.
+        left_out: Keys of the other stored pages: a visitor without cookies may not read them, or the app cannot render
+            them any more.
     """
 
     folder: Path
     pages: int = 0
     more: int = 0
-    changed: list[str] = field(default_factory=list)
+    keys: set[str] = field(default_factory=set)
+    left_out: list[str] = field(default_factory=list)
 
 
 def export_site(app: App, folder: Path, *, replace: bool = False, world: bool = False) -> ExportReport:
@@ -93,7 +96,7 @@ def export_site(app: App, folder: Path, *, replace: bool = False, world: bool = 
         app: The app, not prepared yet. Its engine is not opened.
         folder: The target. It must not exist, or be empty.
         replace: True replaces an earlier export. Other folders are never replaced.
-        world: True adds a copy of the database, without its secret.
+        world: True adds a copy of the database, without its secret and the pages that are left out.
 
     Raises:
         TransferError: If the folder is not empty, or there is nothing to export.
@@ -107,7 +110,7 @@ def export_site(app: App, folder: Path, *, replace: bool = False, world: bool = 
     with _temporary_folder(folder) as new:
         report = asyncio.run(_Export(app, new).run())
         if world and isinstance(app.database, Path):
-            copy_world(app.database, new / "world.db", public=True)
+            copy_world(app.database, new / "world.db", public=True, only=report.keys)
         marker = {"app": app.name, "pages": report.pages, "made_at": datetime.now(UTC).isoformat(timespec="seconds")}
         (new / MARKER).write_text(json.dumps(marker, ensure_ascii=False) + "\n", encoding="utf-8")
         _move(new, folder)
@@ -215,8 +218,10 @@ class _Export:
             status, media_type, body = await self._request(key)
             if status != 200:
                 if key in known:
-                    report.changed.append(key)
+                    report.left_out.append(key)
                 continue
+            if key in known:
+                report.keys.add(key)
             if key.startswith(PICTURES_PREFIX):
                 suffix = media_type.partition("/")[2].partition("+")[0]
                 self._files[key] = f"{PICTURES_FOLDER}/{_short_hash(key)}.{suffix}"
@@ -243,7 +248,7 @@ class _Export:
                     waiting.append(found[0])
             for box in re.findall(rf'src="({re.escape(BOX_PREFIX)}\?[^"]*)"', html):
                 await self._request_box(box.replace("&amp;", "&"))
-        report.pages -= len(report.changed)
+        report.pages -= len(report.left_out)
 
     async def _request(self, url: str) -> tuple[int, str, bytes]:
         body = bytearray()

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from urllib.parse import quote
 
 from ..core.errors import StoreError, TransferError
 from ..storage.location import Location
 from ..storage.migrations import APPLICATION_ID
+from ..storage.pages import PageStore
 from ..storage.sqlite import SQLiteDatabase
 
 _PRIVATE = (
     "DELETE FROM world WHERE name = 'secret'",
     "DELETE FROM actions",  # what visitors sent; it is stored so that no form is handled twice
+    "DELETE FROM unfinished",  # parts of pages that were being written when the server stopped
 )
 
 
-def copy_world(source: Location, target: Path, *, public: bool = False) -> None:
+def copy_world(source: Location, target: Path, *, public: bool = False, only: Collection[str] | None = None) -> None:
     """Copy a world's database: a consistent snapshot, while other programs read and write it.
 
     Args:
@@ -27,6 +30,7 @@ def copy_world(source: Location, target: Path, *, public: bool = False) -> None:
         target: The file for the copy. It must not exist.
         public: True leaves out the secret that signs links, and the forms that were sent. Otherwise the copy accepts
             the links of the original.
+        only: The keys of the pages in a public copy. None: all.
 
     Raises:
         TransferError: If there is nothing to copy, or the target exists.
@@ -46,7 +50,7 @@ def copy_world(source: Location, target: Path, *, public: bool = False) -> None:
         with _open_read_only(source) as connection:
             connection.execute("VACUUM INTO ?", (str(part),))
         if public:
-            _delete_private(part)
+            _delete_private(part, only)
         part.rename(target)
     except sqlite3.Error as error:
         raise StoreError(f"{source} could not be copied to {target}: {error}.") from error
@@ -54,14 +58,32 @@ def copy_world(source: Location, target: Path, *, public: bool = False) -> None:
         part.unlink(missing_ok=True)
 
 
-def _delete_private(path: Path) -> None:
-    """Delete private data, also from the free space of the file."""
+def _delete_private(path: Path, only: Collection[str] | None) -> None:
+    """Delete private data and other pages than these, also from the free space of the file."""
     SQLiteDatabase(path).close()  # migrates it
+    if only is not None:
+        asyncio.run(_delete_pages(path, only))
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("PRAGMA journal_mode = DELETE")
         for statement in _PRIVATE:
             connection.execute(statement)
+        connection.execute(
+            "INSERT INTO search (search) VALUES ('optimize')"
+        )  # deleted words stay in the index until then
         connection.execute("VACUUM")
+
+
+async def _delete_pages(path: Path, only: Collection[str]) -> None:
+    """Delete all pages but these, and the pictures, of which nothing says to which page they belong."""
+    store = PageStore(path)
+    try:
+        others = [page.key for page in store.all(limit=-1) if page.key not in only]
+        for key in others:
+            await store.delete(key)
+        if others:
+            await store.database.write(lambda connection: connection.execute("DELETE FROM pictures"))
+    finally:
+        store.close()
 
 
 @contextlib.contextmanager

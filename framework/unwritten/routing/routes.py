@@ -149,7 +149,7 @@ class MountedNames:
 
     def __init__(self, own: Router, outer: Any, prefix: str) -> None:
         self._own = own
-        self._outer = outer
+        self.outer = outer
         self._prefix = prefix
 
     def url_path_for(self, name: str, /, **path_params: Any) -> URLPath:
@@ -162,7 +162,7 @@ class MountedNames:
         try:
             path = self._own.url_path_for(name, **path_params)
         except NoMatchFound:
-            outer: URLPath = self._outer.url_path_for(name, **path_params)
+            outer: URLPath = self.outer.url_path_for(name, **path_params)
             return outer
         return URLPath(path=self._prefix + path, protocol="http", host=path.host)
 

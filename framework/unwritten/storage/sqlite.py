@@ -381,6 +381,8 @@ class SQLiteDatabase(Database):
             return UnknownDatabase(
                 f"{self.path} is not a database, or is damaged ({error}). Name another file with --database."
             )
+        if self.path.is_dir():
+            return UnknownDatabase(f"{self.path} is a folder. Name a file in it: --database {self.path / 'pages.db'}")
         if code in {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM}:
             return StoreError(
                 f"The database {self.path} cannot be opened for writing ({error}). Check its permissions, or only read "

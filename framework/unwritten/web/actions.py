@@ -24,6 +24,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import ValidationError
+from starlette.middleware import sessions
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -196,6 +197,7 @@ class ActionHandler:
         try:
             async with function_transaction(self._database, route.name, is_async=function.is_async) as transaction:
                 result = await function.run(arguments, visit, request)
+                _check_session(request, route.name)
                 names = result.names if isinstance(result, Redraw) else ()
                 response = self._response(result, route, page or "/")
                 if names and page:
@@ -338,6 +340,25 @@ class _Submission:
 
 class _SubmittedBeforeError(Exception):
     """Another process has committed the same form while this one ran the function."""
+
+
+def _check_session(request: Request, name: str) -> None:
+    """Check that ``SessionMiddleware`` can store the session, which it does after the action is committed.
+
+    Raises:
+        BadApp: If it cannot.
+    """
+    session = request.scope.get("session")
+    if isinstance(
+        session, getattr(sessions, "Session", ())
+    ):  # not in Starlette 1.0; other middleware stores other values
+        try:
+            json.dumps(session)
+        except (TypeError, ValueError) as error:
+            raise BadApp(
+                f"The action {name!r} has set a value in request.session that cannot be stored: {error}. Use only "
+                "values that JSON has, such as text and numbers. All changes of the action were rolled back."
+            ) from error
 
 
 def _store_response(connection: Connection, submission: _Submission, response: Response) -> None:

@@ -108,9 +108,13 @@ class ErrorPages:
         number = secrets.token_hex(4)
         request.state.failure = error  # ``unwritten.testing`` raises it in the test
         log_error(log, f"{request.url.path} failed ({number})", error)
+        # The exception is raised again, so that uvicorn closes the connection. HTTP/2 has no such header.
+        headers = {"connection": "close"} if request.scope.get("http_version", "").startswith("1") else {}
         if self._is_developer(request.scope):
-            return await self._respond(request, 500, f"{type(error).__name__}: {error}", error=error)
-        return await self._respond(request, 500, f"The server's log has the details under the number {number}.")
+            return await self._respond(request, 500, f"{type(error).__name__}: {error}", headers, error=error)
+        return await self._respond(
+            request, 500, f"The server's log has the details under the number {number}.", headers
+        )
 
     async def _respond(
         self,

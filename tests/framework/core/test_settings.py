@@ -69,6 +69,9 @@ def test_words_for_false(word: str) -> None:
         ("root_path", "/a b", "it must be a path such as /wiki"),
         ("root_path", "wiki", "it must be a path such as /wiki"),
         ("root_path", "//elsewhere", "it must be a path such as /wiki"),
+        ("hosts", "https://wiki.example", "it must be names such as wiki.example, without a scheme or a port"),
+        ("hosts", "wiki.example:8000", "it must be names such as wiki.example"),
+        ("hosts", ",", "it must be names such as wiki.example"),
     ],
 )
 def test_the_error_for_an_invalid_value_names_valid_ones(name: str, value: object, expected: str) -> None:
@@ -77,6 +80,13 @@ def test_the_error_for_an_invalid_value_names_valid_ones(name: str, value: objec
     message = str(caught.value)
     assert message.startswith(f"The setting {name!r} is {value!r}, but {expected}")
     assert message.endswith(f" ({BY_NAME[name].help})")
+
+
+@pytest.mark.parametrize(
+    "value", ["", "*", "wiki.example", "*.wiki.example, localhost", "127.0.0.1,::1,fe80::1", "a_b"]
+)
+def test_hosts_are_names_and_addresses(value: str) -> None:
+    assert load_settings({"hosts": value}, environment={}).hosts == value
 
 
 def test_unknown_names_get_a_suggestion_whatever_their_source() -> None:

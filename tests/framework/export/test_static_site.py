@@ -21,7 +21,8 @@ from unwritten.cli.main import main
 from unwritten.core.errors import TransferError
 from unwritten.export.static_html import FORM_NOTE
 from unwritten.export.static_site import MARKER, ExportReport, export_site, file_of
-from unwritten_engine import scripted
+from unwritten.export.world_import import import_world
+from unwritten_engine import Engine, scripted
 from unwritten_engine.scripted import ABOUT
 
 pytestmark = pytest.mark.timeout(30)
@@ -53,7 +54,7 @@ def exported(app: App, folder: Path, **options: bool) -> tuple[ExportReport, dic
 def test_an_export_has_a_file_for_each_page(tmp_path: Path) -> None:
     app = written(tmp_path, "Tower", "Lamp", "Great_Auk")
     site, pages = exported(app, tmp_path / "site")
-    assert (site.pages, site.changed) == (3, [])
+    assert (site.pages, site.left_out) == (3, [])
     assert sorted(pages) == [
         "index.html",
         "unwritten.html",
@@ -128,7 +129,7 @@ def test_pages_that_the_app_cannot_render_any_more_are_reported(tmp_path: Path) 
         return Page("page.html", body=Canvas("x"), more=Canvas("A canvas that was not there."))
 
     site, pages = exported(app, tmp_path / "site")
-    assert (site.pages, site.changed) == (0, ["/wiki/Tower"])
+    assert (site.pages, site.left_out) == (0, ["/wiki/Tower"])
     assert "wiki/Tower.html" not in pages
 
 
@@ -179,7 +180,7 @@ def test_no_page_takes_the_place_of_another_file_or_folder(tmp_path: Path) -> No
     again = make_app(tmp_path, scripted())
     again.fallback(anything)
     report, pages = exported(again, tmp_path / "site")
-    assert report.changed == []
+    assert report.left_out == []
     assert sum("Text." in html for html in pages.values()) == len(keys)
     assert (tmp_path / "site" / "_headers").read_text().startswith("/*\n  Content-Security-Policy: frame-ancestors")
     assert all(len(name.encode()) <= 205 for name in pages)
@@ -257,6 +258,27 @@ def test_the_command_adds_the_database(tmp_path: Path, home: Path) -> None:
     assert result.exit_code == 0, result.output
     assert "Exported 1 page of Book to site." in result.output
     assert b"secret" not in (home / "site" / "world.db").read_bytes()
+
+
+def test_an_added_database_has_no_pages_that_not_everyone_may_read(tmp_path: Path) -> None:
+    def wiki(home: Path, engine: Engine, is_allowed: bool) -> App:
+        app = make_wiki(home, engine)
+
+        @app.page("/secret/{title}", allow=lambda request: is_allowed)
+        def secret(title: str) -> str:
+            return f"A secret about {title}."
+
+        return app
+
+    engine = scripted(lambda request: "The word is xyzzy." if "secret" in request.prompt.ask else TEXT)
+    with browser(wiki(tmp_path, engine, True)) as client:
+        for key in ("/secret/Plan", "/wiki/Tower"):
+            write(client, key)
+    report, pages = exported(wiki(tmp_path, scripted(), False), tmp_path / "site", world=True)
+    assert (report.pages, report.left_out) == (1, ["/secret/Plan"])
+    world = tmp_path / "site" / "world.db"
+    assert b"xyzzy" not in world.read_bytes() and "xyzzy" not in "".join(pages.values())
+    assert import_world(tmp_path / "new.db", world).new == ["/wiki/Tower"]
 
 
 def test_the_licence_of_a_pages_model_is_shown(tmp_path: Path) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import contextlib
 import json
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import itsdangerous
 import pytest
 from starlette.applications import Starlette
@@ -19,7 +22,7 @@ from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.middleware.sessions import SessionMiddleware
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
-from starlette.routing import Mount
+from starlette.routing import Mount, Router
 from starlette.testclient import TestClient
 from starlette.types import ASGIApp, Receive, Scope, Send
 from tests.support.apps import BROWSER, LIVE, make_app, until
@@ -141,11 +144,25 @@ def with_login_response(home: Path) -> App:
     return app
 
 
+def without_gate(home: Path) -> App:
+    app = make_app(home, scripted(answer))
+    app.page("/secret/{title}")(secret)
+    return public(app)
+
+
 def with_mount(home: Path) -> ASGIApp:
-    inner = make_app(home, scripted(answer))
-    inner.page("/secret/{title}")(secret)
-    public(inner)
-    return Starlette(routes=[Mount("/", inner)], middleware=[LOGIN, Middleware(GateMiddleware)])
+    return Starlette(routes=[Mount("/", without_gate(home))], middleware=[LOGIN, Middleware(GateMiddleware)])
+
+
+def with_nested_mounts(home: Path) -> ASGIApp:
+    return Starlette(
+        routes=[Mount("/", Starlette(routes=[Mount("/", without_gate(home))]))],
+        middleware=[LOGIN, Middleware(GateMiddleware)],
+    )
+
+
+def with_router(home: Path) -> ASGIApp:
+    return Router(routes=[Mount("/", without_gate(home))], middleware=[LOGIN, Middleware(GateMiddleware)])
 
 
 def public(app: App) -> App:
@@ -175,7 +192,17 @@ def public(app: App) -> App:
     return app
 
 
-MAKERS = [with_gate, with_pure_gate, with_rule, with_requires, with_error, with_login_response, with_mount]
+MAKERS = [
+    with_gate,
+    with_pure_gate,
+    with_rule,
+    with_requires,
+    with_error,
+    with_login_response,
+    with_mount,
+    with_nested_mounts,
+    with_router,
+]
 
 
 @pytest.fixture(params=MAKERS, ids=lambda maker: maker.__name__)
@@ -191,7 +218,7 @@ def client(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[TestClien
 
 
 def site(app: Any) -> Any:
-    return (app if isinstance(app, App) else app.routes[0].app).site
+    return app.site if isinstance(app, App) else site(app.routes[0].app)
 
 
 def hear(client: TestClient, kind: str, key: str, **headers: str) -> list[Any]:
@@ -278,6 +305,61 @@ def test_a_session_that_ends_stops_the_open_tabs(tmp_path: Path, monkeypatch: py
             banned.append("ann")
             assert until(ws, type="page", state="unwritten")
             assert not site(app).jobs.get(SECRET).num_subscribers
+
+
+def test_pages_of_a_mounted_app_are_not_open_before_its_first_request(tmp_path: Path) -> None:
+    """Pages that are continued at the start recall what earlier pages say, and nothing is known of the outer app."""
+    app = make_app(tmp_path, scripted(answer))
+    app.page("/secret/{title}")(secret)
+
+    async def start() -> None:
+        async with app.router.lifespan_context(app):
+            access = app.site.access
+            assert not access.is_open(SECRET) and not await access.may_read(SECRET, None)
+            async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://localhost") as client:
+                await client.get("/health")
+            assert access.is_open(SECRET), "the app is not mounted"
+
+    asyncio.run(start())
+
+
+class StateMiddleware:
+    """Notes in the state of a connection who is signed in."""
+
+    signed_in = True
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self.signed_in and any(name == b"cookie" for name, _ in scope.get("headers", ())):
+            scope.setdefault("state", {})["user"] = "ann"
+        await self._app(scope, receive, send)
+
+
+def test_what_middleware_has_noted_for_a_socket_counts_only_until_the_session_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inner = make_app(tmp_path, scripted(answer))
+    inner.page(
+        "/secret/{title}", allow=lambda request: request.state.home == "port" and hasattr(request.state, "user")
+    )(secret)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[dict[str, str]]:
+        async with inner.router.lifespan_context(inner):
+            yield {"home": "port"}
+
+    app = Starlette(routes=[Mount("/", inner)], middleware=[Middleware(StateMiddleware)], lifespan=lifespan)
+    with TestClient(app, headers=BROWSER) as client:
+        assert client.get(SECRET).status_code == 403
+        assert client.get(SECRET, headers={"cookie": COOKIE}).status_code == 200
+        wait_for(lambda: inner.site.store.exists([SECRET]))
+        with client.websocket_connect(LIVE, headers={"cookie": COOKIE}) as ws:
+            for state in ("written", "unwritten"):
+                ws.send_json({"type": "watch", "page": SECRET})
+                until(ws, type="page", state=state)
+                monkeypatch.setattr(StateMiddleware, "signed_in", False)
 
 
 @pytest.mark.parametrize("result", [None, "ann", 1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.sessions import SessionMiddleware
 from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
 from starlette.testclient import TestClient
 from tests.support.apps import BROWSER, LIVE, make_app, templates, until, watch
 from tests.support.forum import action_url
@@ -96,6 +98,46 @@ def test_each_open_tab_gets_its_own_visitors_values(tmp_path: Path) -> None:
     assert "html" not in json.dumps(denied)
 
 
+def test_visitors_that_a_proxy_identifies_by_a_header_are_told_apart(tmp_path: Path) -> None:
+    app = make_app(tmp_path, scripted("Words."), folder=templates(tmp_path, notes=NOTES))
+    notes = app.table(Note)
+
+    @app.page("/notes")
+    def page(request: Request) -> Page:
+        if "x-remote-user" not in request.headers:
+            raise HTTPException(401)
+        note = [note.text for note in notes.select()]
+        return Page("notes.html", user=request.headers["x-remote-user"], note=note, body=Canvas("A note."))
+
+    @app.action("/save")
+    def save(text: str) -> None:
+        notes.insert(Note(text=text))
+
+    @app.route("/recent")
+    def recent(request: Request) -> Response:
+        return PlainTextResponse(" ".join(entry.key for entry in app.store.recent()))
+
+    ann, bob = {"x-remote-user": "Ann Smith"}, {"x-remote-user": "Bob Jones"}
+    with TestClient(app, headers=BROWSER) as client:
+        client.get("/notes", headers=ann)
+        wait_for(lambda: app.site.store.exists(["/notes"]))
+        assert client.get("/recent", headers=ann).text == "/notes"
+        assert client.get("/recent").text == "", "the decision for one visitor is not used for another"
+        with (
+            client.websocket_connect(LIVE, headers=ann) as first,
+            client.websocket_connect(LIVE, headers=bob) as second,
+        ):
+            for ws in (first, second):
+                ws.send_json({"type": "follow", "page": "/notes", "seen": {}})
+                ws.send_json({"type": "watch", "page": "/nowhere"})
+                until(ws, page="/nowhere")
+            notes.insert(Note(text="new"))
+            for ws, name in ((first, "Ann Smith"), (second, "Bob Jones")):
+                while "new" not in (message := ws.receive_json()).get("html", ""):
+                    pass
+                assert f"{name} sees" in message["html"]
+
+
 def test_streams_and_stored_pages_have_their_own_visitors_values(tmp_path: Path) -> None:
     app, _ = make_notes(tmp_path)
     with TestClient(app, headers=BROWSER) as client:
@@ -153,6 +195,24 @@ def test_an_action_that_is_committed_is_answered_although_its_page_fails(tmp_pat
         assert [note.text for note in notes] == ["hide"]
         again = client.post(url, data={"text": "hide"})
         assert again.status_code == 303 and notes.count() == 1, "the same form gets the same response"
+
+
+def test_an_action_with_a_session_that_cannot_be_stored_is_rolled_back(tmp_path: Path) -> None:
+    app, notes = make_notes(tmp_path)
+
+    @app.action("/enter")
+    def enter(text: str, request: Request) -> None:
+        notes.insert(Note(text=text))
+        request.session["at"] = date(2020, 2, 2) if text == "bad" else "2020-02-02"
+
+    templates(tmp_path, notes=NOTES.replace('action("save")', 'action("enter")'))
+    with TestClient(app, headers={**BROWSER, **ANN}, follow_redirects=False, raise_server_exceptions=False) as client:
+        client.get("/notes")
+        wait_for(lambda: app.site.jobs.get("/notes") is None)
+        for text, status in (("bad", 500), ("good", 303)):
+            url = action_url(client.get("/notes").text, "/enter")
+            assert client.post(url, data={"text": text}).status_code == status
+        assert [note.text for note in notes] == ["good"]
 
 
 def test_an_action_that_redraws_an_unknown_region_is_rolled_back(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import re
 import urllib.error
 import urllib.request
@@ -127,6 +128,18 @@ def test_an_action_with_a_wrong_return_value_is_shown_at_its_definition(tmp_path
     with browser(app) as client:
         page = client.post(action_url(client.get("/").text, "/act")).text
     assert "</span>    def act() -&gt; int:" in page and "which is not a response" in page
+
+
+def test_a_client_is_told_that_its_connection_is_closed_after_an_error(tmp_path: Path) -> None:
+    """Otherwise its next request may be sent to a closed connection, which proxies report as status 502."""
+    with served(broken_app(tmp_path)) as host:
+        connection = http.client.HTTPConnection(host)
+        for path, status, closed in (("/health", 200, None), ("/raises", 500, "close")):
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            assert (answer.status, answer.getheader("connection")) == (status, closed)
+            answer.read()
+        connection.close()
 
 
 def test_a_traceback_is_logged_short_and_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
