@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Error, Page, Route, WebSocketRoute
 from tests.browser.axe import Findings, check
+from tests.support.servers import PATIENCE
 
 from unwritten import App
 from unwritten.core.assets import HTMX_VERSION
@@ -174,7 +175,7 @@ OpenTab: TypeAlias = Callable[..., Tab]
 """The fixture ``open_tab``: opens a tab in its own browser profile."""
 
 
-def until(condition: Callable[[], object], seconds: float = 10) -> None:
+def until(condition: Callable[[], object], seconds: float = PATIENCE) -> None:
     """Wait until a function returns a true value.
 
     Playwright's own ``wait_for_function`` evaluates text, which the policy of pages forbids. Prefer ``expect`` for

@@ -27,6 +27,7 @@ from tests.support.model_server import (
     says,
     text_of,
 )
+from tests.support.servers import PATIENCE
 
 from unwritten_engine import Draft, Example, Prompt, Request, open_engine
 from unwritten_engine.cleaning import clean_engine
@@ -378,7 +379,7 @@ async def test_a_server_that_ignores_the_limit_is_stopped(server: ModelServer, f
             await asyncio.sleep(0.001)
 
     server.answers = [raw(chunks)]
-    async with opened(server) as engine, asyncio.timeout(20):
+    async with opened(server) as engine, asyncio.timeout(PATIENCE):
         last = (await frames_of(engine, Request(Prompt("A."), max_tokens=20)))[-1]
     assert last.usage is not None and last.usage.reason == "length"
     assert last.text.startswith("Tall.") and len(last.text) < 2000

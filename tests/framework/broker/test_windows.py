@@ -13,7 +13,7 @@ from unwritten.broker.open import open_broker
 from unwritten.core.errors import BrokerAway
 from unwritten.security.rate_limits import Charge, LocalWindows, Windows
 
-pytestmark = [pytest.mark.timeout(30), pytest.mark.anyio, pytest.mark.usefixtures("fast_leases")]
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("fast_leases")]
 
 
 @pytest.fixture(params=["local", "redis"])

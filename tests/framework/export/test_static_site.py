@@ -24,8 +24,6 @@ from unwritten.export.static_site import MARKER, ExportReport, export_site, file
 from unwritten_engine import scripted
 from unwritten_engine.scripted import ABOUT
 
-pytestmark = pytest.mark.timeout(30)
-
 TEXT = "A **tower** by the [[Lamp]] and the [[Great Auk|bird]], not by the [[Sea & Shore]]."
 
 

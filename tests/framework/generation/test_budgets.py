@@ -17,8 +17,6 @@ from unwritten.security.exposure import Exposure
 from unwritten.security.rate_limits import LocalWindows
 from unwritten_engine import scripted
 
-pytestmark = pytest.mark.timeout(30)
-
 
 class Clock:
     now = 1000.0

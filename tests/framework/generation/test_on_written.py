@@ -21,8 +21,6 @@ from unwritten.storage.tables import Table
 from unwritten.testing import Visitor
 from unwritten_engine import Engine, scripted
 
-pytestmark = pytest.mark.timeout(30)
-
 TEMPLATE = """{% extends "layout.html" %}{% block main %}
 {% block sheet %}{% for thing in sheet %}<p class="thing">{{ thing.text }}</p>{% else %}
 {% block plan %}{{ plan }}{% endblock %}{% endfor %}{% endblock %}{% endblock %}"""

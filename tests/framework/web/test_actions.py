@@ -17,14 +17,12 @@ from starlette.testclient import TestClient
 from tests.support.apps import browser, make_app, templates
 from tests.support.forum import action_url, make_forum, query, send
 from tests.support.html_checks import inner, page_faults
-from tests.support.servers import wait_for
+from tests.support.servers import PATIENCE, wait_for
 
 from unwritten import App, Page, Redraw, Visit
 from unwritten.core.errors import BadApp
 from unwritten.security.signer import Signer
 from unwritten_engine import scripted
-
-pytestmark = pytest.mark.timeout(30)
 
 PATH = "/thread/1/post"
 FORM = """{% extends "layout.html" %}{% block main %}<form {{ action("act") }}></form>
@@ -447,7 +445,7 @@ def test_waiting_async_actions_do_not_block_the_event_loop(tmp_path: Path) -> No
         assert client.get("/").status_code == 200, "pages are served at the same time"
         other.rollback()
         other.close()
-        assert answer.result(10).status_code == 303 and rows.count() == 1
+        assert answer.result(PATIENCE).status_code == 303 and rows.count() == 1
     assert max(ticks) < 0.5
 
 
