@@ -75,7 +75,7 @@ class Tab:
         self.sockets: list[WebSocketRoute] = []
         self.quiet = False
         self.page: Page = self._context.new_page()
-        self.page.set_default_timeout(10_000)
+        self.page.set_default_timeout(PATIENCE * 1000)
         self._htmx = htmx
         self.page.add_init_script(_NOTES)
         self.page.route(f"{CDN}/**", self._cdn)
@@ -136,7 +136,7 @@ class Tab:
         found: list[dict[str, Any]] = self.js("(name) => notes.events.filter((e) => e.name === name)", name)
         return found
 
-    def finished(self, seconds: float = 15) -> None:
+    def finished(self, seconds: float = PATIENCE) -> None:
         """Wait for the event that says that the page is written."""
         until(lambda: any(event["state"] == "written" for event in self.events("page")), seconds)
 

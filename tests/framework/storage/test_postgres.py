@@ -178,7 +178,7 @@ def test_a_server_that_does_not_answer_delays_the_event_loop_once(
             asyncio.run(read(store))
         wait_for(lambda: not store.database._is_away)  # type: ignore[attr-defined]
         assert store.count() == 0
-    assert 0.2 < durations[0] < 3 and max(durations[1:]) < 0.1
+    assert durations[0] > 0.2 and sum(durations[1:]) < 19 * 0.2, "only the first one waits"
 
 
 @pytest.fixture
