@@ -6,6 +6,7 @@ import asyncio
 import importlib
 import itertools
 import json
+import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -335,13 +336,25 @@ async def test_whole_canvases_are_counted(server: ModelServer) -> None:
 
 
 async def test_a_slow_reader_gets_the_newest_frame(server: ModelServer) -> None:
-    server.answers = [says(*(f"word{number} " for number in range(50)))]
+    first_was_read = threading.Event()  # the server has an event loop of its own
+
+    async def chunks() -> AsyncIterator[bytes]:
+        yield event(piece("word0 "))
+        while not first_was_read.is_set():
+            await asyncio.sleep(0.005)
+        for number in range(1, 50):
+            yield event(piece(f"word{number} "))
+        yield event(piece("", finish_reason="stop"))
+        yield event("[DONE]")
+
+    server.answers = [raw(chunks)]
     async with opened(server) as engine:
         stream = engine.generate(ASK)
         first = await anext(stream)
+        first_was_read.set()
         await asyncio.sleep(0.3)
         rest = [frame async for frame in stream]
-    assert len(first.text) < len(rest[0].text) and len(rest) <= 2
+    assert first.text.strip() == "word0" and len(rest) < 25
     assert rest[-1].text.endswith("word49")
 
 

@@ -207,7 +207,7 @@ def watch_and_never_read(app: App, connect: Callable[[], socket.socket]) -> None
     silent = connect()
     handshake(silent)
     silent.sendall(message(f'{{"type": "watch", "page": "{KEY}"}}'))
-    wait_for(lambda: len(app.site.sockets) == 1)
+    wait_for(lambda: closed(app).get("send"))
 
 
 def make_big(home: Path) -> App:
