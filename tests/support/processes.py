@@ -29,7 +29,7 @@ class Running:
         assert self.process.stdout is not None
         self.lines.extend(iter(self.process.stdout.readline, ""))
 
-    def wait_for(self, pattern: str, seconds: float = 2 * PATIENCE) -> str:
+    def wait_for(self, pattern: str, seconds: float = PATIENCE) -> str:
         """Wait until the output matches a pattern, and return the match."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:

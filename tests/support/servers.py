@@ -20,7 +20,7 @@ AS_OWNER = {"authorization": f"Bearer {OWNER_TOKEN}"}
 """The header of the owner's requests to such a server."""
 
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 """Seconds after which a test gives up. A busy machine may take long for what an idle one does at once."""
 
 
