@@ -40,6 +40,8 @@ def short_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
         "_SWEEP_SECONDS": 0.1,
     }.items():
         monkeypatch.setattr(f"unwritten.cli.connections.{name}", seconds)
+    # A busy machine may write a large page slowly, and its only visitor has left.
+    monkeypatch.setattr("unwritten.generation.job_queue.GRACE_PERIOD", 2 * PATIENCE)
 
 
 def make_echo(home: Path) -> App:
