@@ -12,7 +12,10 @@ from tests.support.postgres import PostgresServer, running_postgres
 
 from unwritten_engine import Engine, open_engine
 
-SLOW = ("tests/browser", "tests/torture", "tests/benchmarks", "tests/engine")
+SLOW = (
+    *("tests/browser", "tests/torture", "tests/benchmarks", "tests/engine"),
+    *("tests/framework/storage", "tests/framework/cli", "tests/framework/broker", "tests/project"),
+)
 """Folders whose tests take longest. A parallel run starts with them, so that no worker is left with one at the end."""
 
 SHARED = (("tests/browser/", "browser"), ("tests/framework/storage/", "postgres"))

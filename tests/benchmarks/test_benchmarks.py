@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 import pytest
+from click.testing import CliRunner
 from tests.benchmarks.__main__ import BENCHMARKS, FOLDER, main
 from tests.benchmarks.apps import long_text
 from tests.benchmarks.capacity import estimate
@@ -27,10 +28,20 @@ def bench(*arguments: str) -> dict[str, Any]:
     command = [sys.executable, str(FOLDER), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=240, cwd=FOLDER.parent)
     assert done.returncode == 0, done.stderr
-    lines = done.stdout.strip().splitlines()
-    assert "to reach" in done.stdout
-    document: dict[str, Any] = json.loads(lines[-1])
-    return document
+    return document(done.stdout)
+
+
+def bench_here(*arguments: str) -> dict[str, Any]:
+    """Run a benchmark in this process, which has imported torch already."""
+    result = CliRunner().invoke(main, arguments, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return document(result.stdout)
+
+
+def document(printed: str) -> dict[str, Any]:
+    assert "to reach" in printed
+    found: dict[str, Any] = json.loads(printed.strip().splitlines()[-1])
+    return found
 
 
 @pytest.mark.parametrize("name", BENCHMARKS)
@@ -105,7 +116,7 @@ def test_ahead_compares_with_and_without_prefetching(home: Path) -> None:
 
 
 def test_engine_reports_what_was_measured() -> None:
-    found = bench("engine", "--quick", "--device", "cpu", "--batches", "1,2", "--pairs", "1", "--threads", "1")
+    found = bench_here("engine", "--quick", "--device", "cpu", "--batches", "1,2", "--pairs", "1", "--threads", "1")
     assert found["parity"] is True and found["parity_small"] is True
     assert found["first_drafts_before_settled"] is True
     positive = "step_ratio page_batch_ratio prefix_ratio peak_memory_ratio ms_per_step forward_ms reference_ms_per_step"
@@ -127,10 +138,9 @@ def test_engine_without_torch_says_what_to_install() -> None:
 
 
 def test_engine_rejects_an_invalid_list() -> None:
-    command = [sys.executable, str(FOLDER), "engine", "--batches", "1,two"]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 2
-    assert "not a list of counts" in done.stderr
+    result = CliRunner().invoke(main, ["engine", "--batches", "1,two"])
+    assert result.exit_code == 2
+    assert "not a list of counts" in result.stderr
 
 
 def test_shapes_measures_repair_and_retries() -> None:
@@ -140,7 +150,7 @@ def test_shapes_measures_repair_and_retries() -> None:
 
 
 def test_values_of_a_diffusion_model_are_always_valid() -> None:
-    found = bench("shapes", "--requests", "5", "--engines", "diffusion")
+    found = bench_here("shapes", "--requests", "5", "--engines", "diffusion")
     assert found["shape_valid"] == found["shape_valid_raw"] == {"diffusion": 1.0}
 
 

@@ -10,7 +10,7 @@ from tests.support.terminal import WITHOUT_ENGINE, write
 from research.data.page_prompts import read_prompts
 from unwritten.cli.loading import load_app
 
-pytestmark = [pytest.mark.usefixtures("home"), pytest.mark.timeout(60)]
+pytestmark = pytest.mark.usefixtures("home")
 
 DEMOS = Path(__file__).resolve().parents[2] / "demos"
 

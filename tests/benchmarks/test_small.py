@@ -25,8 +25,6 @@ from unwritten_engine import Engine, Example, Frame, Prompt, Request, Usage, scr
 from unwritten_engine.scripted import ABOUT, Script, Step
 from unwritten_engine.training.dataset import TrainingPage, is_held_out, write_pages
 
-pytestmark = pytest.mark.timeout(120)
-
 USAGE = Usage(
     tokens=10,
     prompt_tokens=5,
@@ -312,7 +310,6 @@ def test_without_torch_the_message_names_the_command() -> None:
     assert 'pip install "unwritten[training]"' in done.stderr
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.model
 def test_random_weights_get_bad_scores() -> None:
     result = CliRunner().invoke(main, "small --model random --titles 1 --tokens 16 --steps 4 --threads 1".split())

@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import Browser, expect, sync_playwright
 from tests.browser.packages import packed
 from tests.browser.tabs import CDN, OpenTab, Serve, Tab
-from tests.support.servers import served
+from tests.support.servers import PATIENCE, served
 
 from unwritten.core.assets import HTMX, HTMX_VERSION, integrity_of
 
@@ -85,7 +85,7 @@ class _Chromium:
         self._stack.close()
 
 
-expect.set_options(timeout=10_000)
+expect.set_options(timeout=PATIENCE * 1000)
 
 _CHROMIUM = _Chromium()
 _HERE = Path(__file__).parent

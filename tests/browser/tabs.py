@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Error, Page, Route, WebSocketRoute
 from tests.browser.axe import Findings, check
+from tests.support.servers import PATIENCE
 
 from unwritten import App
 from unwritten.core.assets import HTMX_VERSION
@@ -74,7 +75,7 @@ class Tab:
         self.sockets: list[WebSocketRoute] = []
         self.quiet = False
         self.page: Page = self._context.new_page()
-        self.page.set_default_timeout(10_000)
+        self.page.set_default_timeout(PATIENCE * 1000)
         self._htmx = htmx
         self.page.add_init_script(_NOTES)
         self.page.route(f"{CDN}/**", self._cdn)
@@ -135,7 +136,7 @@ class Tab:
         found: list[dict[str, Any]] = self.js("(name) => notes.events.filter((e) => e.name === name)", name)
         return found
 
-    def finished(self, seconds: float = 15) -> None:
+    def finished(self, seconds: float = PATIENCE) -> None:
         """Wait for the event that says that the page is written."""
         until(lambda: any(event["state"] == "written" for event in self.events("page")), seconds)
 
@@ -174,7 +175,7 @@ OpenTab: TypeAlias = Callable[..., Tab]
 """The fixture ``open_tab``: opens a tab in its own browser profile."""
 
 
-def until(condition: Callable[[], object], seconds: float = 10) -> None:
+def until(condition: Callable[[], object], seconds: float = PATIENCE) -> None:
     """Wait until a function returns a true value.
 
     Playwright's own ``wait_for_function`` evaluates text, which the policy of pages forbids. Prefer ``expect`` for

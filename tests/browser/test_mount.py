@@ -271,7 +271,7 @@ def test_demos_stay_under_the_prefix(tmp_path: Path, name: str, prefix: str) -> 
             for path in paths:
                 response = client.get(path)
                 assert response.status_code == 200 and unquote(response.url.path).startswith(f"{prefix}/"), path
-                wait_for(lambda: not app.site.jobs.unfinished(), 20)
+                wait_for(lambda: not app.site.jobs.unfinished())
                 found = {unescape(found_url) for found_url in URLS.findall(client.get(path).text)}
                 assert [found_url for found_url in found if not unquote(found_url).startswith(f"{prefix}/")] == []
                 links |= {found_url for found_url in found if "/_unwritten/" not in found_url}

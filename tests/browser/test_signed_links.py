@@ -12,7 +12,7 @@ from unwritten import App
 from unwritten.cli.loading import load_app
 from unwritten_engine import Request, scripted
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(30)]
+pytestmark = pytest.mark.browser
 
 
 FACTS = (

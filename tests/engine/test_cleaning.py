@@ -367,9 +367,7 @@ async def test_the_engine_stops_at_the_end_of_the_turn() -> None:
     frames = await frames_of(engine)
     assert frames[-1].text == "Plain." and frames[-1].usage is not None and frames[-1].usage.reason == "end"
     assert isinstance(engine, ScriptedEngine) and engine.stopped == 1 and engine.running == 0
-    begun = time.monotonic()
     assert (await frames_of(scripted(["Plain.<eos>x", HANG], about=APPENDS)))[-1].text == "Plain."
-    assert time.monotonic() - begun < 2
     late = scripted(["Plain.<eos>x", Frame("Plain.<eos>x", usage=usage(7, "length"))], about=APPENDS)
     last = (await frames_of(late))[-1].usage
     assert last is not None and (last.tokens, last.reason) == (7, "end")

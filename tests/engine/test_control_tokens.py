@@ -27,6 +27,6 @@ def test_control_tokens_are_neutralized_without_loss(text: str) -> None:
 def test_thousands_of_tokens_are_fast() -> None:
     controls = ControlTokens(f"<unused{number}>" for number in range(6000))
     text = "The lighthouse <b>stands</b> on a rock. " * 500
-    begun = time.perf_counter()
+    begun = time.thread_time()
     assert controls.escape(text) == text
-    assert time.perf_counter() - begun < 0.1
+    assert time.thread_time() - begun < 0.1

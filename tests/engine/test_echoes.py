@@ -81,6 +81,6 @@ def test_a_title_and_a_question_may_repeat_the_ask(text: str) -> None:
 @pytest.mark.parametrize("fragment", ["a ", "(", "=", "What is known ", "An encyclopedia article about ", "\n"])
 def test_the_time_is_linear(fragment: str) -> None:
     text = (fragment * 40_000)[:40_000]
-    start = time.perf_counter()
+    start = time.thread_time()
     cut(text, 40)
-    assert time.perf_counter() - start < 3
+    assert time.thread_time() - start < 3

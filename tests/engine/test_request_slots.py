@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from tests.support.servers import PATIENCE
 
 from unwritten_engine.errors import EngineClosed
 from unwritten_engine.frames import Priority
@@ -70,7 +71,7 @@ async def test_prefetches_leave_half_of_the_slots_free() -> None:
     ahead = [asyncio.ensure_future(slots.acquire("", AHEAD)) for _ in range(4)]
     await turn()
     assert sum(task.done() for task in ahead) == 2
-    clicks = [await asyncio.wait_for(slots.acquire("", CLICK), 1) for _ in range(2)]
+    clicks = [await asyncio.wait_for(slots.acquire("", CLICK), PATIENCE) for _ in range(2)]
     assert len(clicks) == 2
     for task in ahead:
         task.cancel()
@@ -107,7 +108,7 @@ async def test_a_slot_granted_during_cancellation_is_passed_on() -> None:
     leaving.cancel()
     with pytest.raises(asyncio.CancelledError):
         await leaving
-    assert isinstance(await asyncio.wait_for(staying, 1), Slot)
+    assert isinstance(await asyncio.wait_for(staying, PATIENCE), Slot)
     assert slots.busy == 1
 
 

@@ -70,9 +70,12 @@ async def test_a_schema_is_refused_if_the_recorded_engine_supported_none(tmp_pat
 async def test_timing_is_kept_and_scaled(tmp_path: Path) -> None:
     recorder = Recorder(scripted("one two three", delay=0.1), tmp_path / "a.tape")
     await frames_of(recorder, Request(Prompt("x")))
-    begun = time.monotonic()
-    await frames_of(TapeEngine(tmp_path / "a.tape", speed=2.0), Request(Prompt("x")))
-    assert 0.13 < time.monotonic() - begun < 0.28
+    took: list[float] = []
+    while not took or (min(took) > 0.28 and len(took) < 20):  # other processes can only make it longer
+        begun = time.monotonic()
+        await frames_of(TapeEngine(tmp_path / "a.tape", speed=2.0), Request(Prompt("x")))
+        took.append(time.monotonic() - begun)
+    assert 0.13 < min(took) < 0.28
 
 
 async def test_requests_match_with_any_seed_and_priority(tmp_path: Path) -> None:

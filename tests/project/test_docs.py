@@ -11,6 +11,7 @@ from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 from starlette.testclient import TestClient
 from tests.benchmarks.__main__ import BENCHMARKS
 from tests.support.repository import FILES
@@ -233,8 +234,8 @@ def test_the_command_for_a_gpu_works_with_random_weights(home: Path) -> None:
     _, _, demo, *engine = [word for word in words if word != "--open"]
     # The same engine with random weights writes a page.
     typed = ["get", "/wiki/Tea", "--demo", demo, *engine, "--model", "random", "--database", str(home / "wiki.db")]
-    shown = subprocess.run([sys.executable, "-m", "unwritten", *typed], capture_output=True, text=True)
-    assert shown.returncode == 0 and "Tea" in shown.stdout, shown.stderr
+    shown = CliRunner().invoke(main, typed)
+    assert shown.exit_code == 0 and "Tea" in shown.stdout, shown.output
 
 
 def test_the_example_of_templates_serves_its_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

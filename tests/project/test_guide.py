@@ -49,7 +49,6 @@ def test_every_block_is_run() -> None:
         )
 
 
-@pytest.mark.timeout(240)
 def test_the_guide_works_from_its_first_block_to_its_last(tmp_path: Path) -> None:
     for block in blocks():
         # In a process of its own, as a reader would: the app is imported again each time.

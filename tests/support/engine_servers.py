@@ -9,6 +9,8 @@ from collections.abc import Coroutine
 from concurrent.futures import Future
 from typing import Any
 
+from tests.support.servers import PATIENCE
+
 from unwritten_engine import Engine
 from unwritten_engine.remote.server import EngineServer
 
@@ -34,13 +36,13 @@ class EngineServerThread:
         self.loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self.loop.run_forever, daemon=True)
         self._thread.start()
-        self._submit(self.server.start(sock)).result(10)
+        self._submit(self.server.start(sock)).result(PATIENCE)
 
     def close(self, drain_seconds: float = 0.0) -> None:
         """Stop the server. The engine stays open."""
-        self._submit(self.server.close(drain_seconds)).result(30)
+        self._submit(self.server.close(drain_seconds)).result(PATIENCE)
         self.loop.call_soon_threadsafe(self.loop.stop)
-        self._thread.join(10)
+        self._thread.join(PATIENCE)
         self.loop.close()
 
     def _submit(self, work: Coroutine[Any, Any, None]) -> Future[None]:

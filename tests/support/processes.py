@@ -13,7 +13,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from .servers import AS_OWNER, OWNER_TOKEN
+from .servers import AS_OWNER, OWNER_TOKEN, PATIENCE
 
 
 class Running:
@@ -29,7 +29,7 @@ class Running:
         assert self.process.stdout is not None
         self.lines.extend(iter(self.process.stdout.readline, ""))
 
-    def wait_for(self, pattern: str, seconds: float = 30) -> str:
+    def wait_for(self, pattern: str, seconds: float = PATIENCE) -> str:
         """Wait until the output matches a pattern, and return the match."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
@@ -41,7 +41,7 @@ class Running:
     def stop(self) -> int:
         """Send SIGINT, as Ctrl-C does."""
         self.process.send_signal(signal.SIGINT)
-        code = self.process.wait(15)
+        code = self.process.wait(PATIENCE)
         self._viewer.join()
         return code
 
@@ -70,5 +70,5 @@ def running(*arguments: str) -> Iterator[Running]:
 
 def fetch(url: str) -> str:
     """Return the body of a URL, as its owner sees it."""
-    with urllib.request.urlopen(urllib.request.Request(url, headers=AS_OWNER), timeout=15) as response:
+    with urllib.request.urlopen(urllib.request.Request(url, headers=AS_OWNER), timeout=PATIENCE) as response:
         return str(response.read().decode())

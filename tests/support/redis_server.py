@@ -37,7 +37,7 @@ class RedisServer:
     def start(self) -> None:
         """Start the server, and wait until it accepts connections."""
         self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        wait_for(self._accepts, 10)
+        wait_for(self._accepts)
 
     def _accepts(self) -> bool:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):

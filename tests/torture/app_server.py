@@ -7,7 +7,6 @@ import html
 import http.client
 import itertools
 import os
-import random
 import re
 import resource
 import signal
@@ -22,6 +21,7 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 from tests.benchmarks.apps import ROOT
+from tests.support.servers import free_port
 from websockets.sync.client import ClientConnection, connect
 
 APP = Path(__file__).parent / "app.py"
@@ -34,14 +34,6 @@ ATTACKER = "127.66.6.6"
 Connection = socket.socket
 
 _addresses = itertools.count(1)
-
-
-def _free_port() -> int:
-    """Return a free port below those that the system gives to connections, so that it stays free for a restart."""
-    while True:
-        port = random.randrange(10_000, 32_000)
-        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
-            return port
 
 
 def new_address() -> str:
@@ -91,7 +83,7 @@ class AppServer:
         metrics: bool = True,
         extra: Sequence[str] = (),
     ) -> None:
-        self.port = _free_port()
+        self.port = free_port()
         self.log = folder / "server.log"
         given = {
             "--host": "0.0.0.0",

@@ -8,6 +8,7 @@ import json
 import select
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 from tests.torture.app_server import ATTACKER, AppServer, new_address
 from tests.torture.figures import Figures
@@ -138,11 +139,15 @@ def bad_messages(server: AppServer, model: HostileServer, *, short: bool) -> Fig
     """Send invalid messages over sockets, and open sockets without end. The server refuses them and goes on."""
     server.whole("/")
     tracebacks = server.log.read_text(errors="replace").count("Traceback")
-    for text in BAD_MESSAGES:
+
+    def send(text: str) -> None:
         with contextlib.suppress(OSError, WebSocketException, TimeoutError), server.live_socket(new_address()) as live:
             live.send(text)
             live.send(b"\x00\xff" + text.encode()[:50])
             live.recv(1)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(send, BAD_MESSAGES))
     sockets = []
     with Prober(server.port, "/", server.pid) as prober:
         for _ in range(300):

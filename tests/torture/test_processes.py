@@ -9,7 +9,6 @@ from tests.torture.processes import LIMITS, MISSING, missed, processes
 
 
 @pytest.mark.skipif(MISSING != "", reason=MISSING)
-@pytest.mark.timeout(120)
 def test_four_worker_processes_behind_nginx_serve_one_world(tmp_path: Path) -> None:
     figures = processes(tmp_path, short=True)
     log = (tmp_path / "workers.log").read_text()

@@ -19,7 +19,6 @@ FOLDER = Path(__file__).parent
 
 
 @pytest.mark.browser
-@pytest.mark.timeout(240)
 def test_a_server_endures_the_short_form() -> None:
     command = [sys.executable, str(FOLDER), "--short"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=FOLDER.parents[1])

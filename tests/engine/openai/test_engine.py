@@ -6,6 +6,7 @@ import asyncio
 import importlib
 import itertools
 import json
+import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -27,6 +28,7 @@ from tests.support.model_server import (
     says,
     text_of,
 )
+from tests.support.servers import PATIENCE
 
 from unwritten_engine import Draft, Example, Prompt, Request, open_engine
 from unwritten_engine.cleaning import clean_engine
@@ -334,13 +336,25 @@ async def test_whole_canvases_are_counted(server: ModelServer) -> None:
 
 
 async def test_a_slow_reader_gets_the_newest_frame(server: ModelServer) -> None:
-    server.answers = [says(*(f"word{number} " for number in range(50)))]
+    first_was_read = threading.Event()  # the server has an event loop of its own
+
+    async def chunks() -> AsyncIterator[bytes]:
+        yield event(piece("word0 "))
+        while not first_was_read.is_set():
+            await asyncio.sleep(0.005)
+        for number in range(1, 50):
+            yield event(piece(f"word{number} "))
+        yield event(piece("", finish_reason="stop"))
+        yield event("[DONE]")
+
+    server.answers = [raw(chunks)]
     async with opened(server) as engine:
         stream = engine.generate(ASK)
         first = await anext(stream)
+        first_was_read.set()
         await asyncio.sleep(0.3)
         rest = [frame async for frame in stream]
-    assert len(first.text) < len(rest[0].text) and len(rest) <= 2
+    assert first.text.strip() == "word0" and len(rest) < 25
     assert rest[-1].text.endswith("word49")
 
 
@@ -378,7 +392,7 @@ async def test_a_server_that_ignores_the_limit_is_stopped(server: ModelServer, f
             await asyncio.sleep(0.001)
 
     server.answers = [raw(chunks)]
-    async with opened(server) as engine, asyncio.timeout(20):
+    async with opened(server) as engine, asyncio.timeout(PATIENCE):
         last = (await frames_of(engine, Request(Prompt("A."), max_tokens=20)))[-1]
     assert last.usage is not None and last.usage.reason == "length"
     assert last.text.startswith("Tall.") and len(last.text) < 2000

@@ -27,6 +27,7 @@ from tests.support.model_server import (
     text_of,
     unless,
 )
+from tests.support.servers import PATIENCE
 
 from unwritten_engine import Priority, Prompt, Request
 from unwritten_engine.errors import (
@@ -295,7 +296,7 @@ async def test_an_error_in_the_stream_is_raised(server: ModelServer) -> None:
 
 async def gone(server: ModelServer, streams: int) -> None:
     """Wait until the server has seen so many readers leave."""
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(PATIENCE):
         while server.gone < streams:
             await asyncio.sleep(0.01)
 
@@ -305,10 +306,8 @@ async def test_closing_the_iterator_closes_the_connection(server: ModelServer) -
     async with opened(server) as engine:
         stream = engine.generate(ASK)
         await anext(stream)
-        begun = time.monotonic()
         await stream.aclose()
         await gone(server, 1)
-        assert time.monotonic() - begun < 1
 
 
 async def test_a_cancelled_reader_closes_the_connection(server: ModelServer) -> None:

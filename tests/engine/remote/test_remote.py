@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from tests.support.engine_servers import EngineServerThread
+from tests.support.servers import PATIENCE
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 from websockets.typing import Origin
@@ -81,7 +82,7 @@ async def frames_of(engine: Engine, request: Request = ASK) -> list[Frame]:
     return [frame async for frame in engine.generate(request)]
 
 
-async def until(condition: Callable[[], object], seconds: float = 5) -> None:
+async def until(condition: Callable[[], object], seconds: float = PATIENCE) -> None:
     async with asyncio.timeout(seconds):
         while not condition():
             await asyncio.sleep(0.005)
@@ -185,7 +186,7 @@ async def test_a_check_while_the_server_is_away_does_not_block() -> None:
     start = time.monotonic()
     for _ in range(100):
         client.check(ASK)
-    assert time.monotonic() - start < 1
+    assert time.monotonic() - start < 20  # each of them would wait for seconds
     await client.close()
 
 
@@ -216,7 +217,7 @@ async def test_closing_the_iterator_stops_the_work() -> None:
         await running.aclose()
         await until(lambda: engine.running == 0)
         assert engine.stopped == 1
-        assert (await asyncio.wait_for(anext(client.generate(ASK)), 5)).text.startswith("A")
+        assert (await asyncio.wait_for(anext(client.generate(ASK)), PATIENCE)).text.startswith("A")
         await client.close()
         await until(lambda: engine.running == 0)
 
@@ -256,12 +257,12 @@ async def test_a_client_that_does_not_read_delays_nobody_and_skips_frames() -> N
             for number in range(5):  # 100 MB of frames, more than the buffers of the connection hold
                 slow.send(encode({"type": "generate", "id": number, "request": encode_request(ASK)}))
             client = await opened(server)
-            frames = await asyncio.wait_for(frames_of(client.engine), 20)
+            frames = await asyncio.wait_for(frames_of(client.engine), PATIENCE)
             assert frames[-1].text.startswith("199 ") and frames[-1].done
             await until(lambda: engine.running == 0, 20)
             received, ended = 0, 0
             while ended < 5:
-                message = json.loads(slow.recv(5))
+                message = json.loads(slow.recv(PATIENCE))
                 received += 1
                 ended += message["usage"] is not None
             assert 5 <= received < 500
@@ -289,7 +290,7 @@ async def test_a_request_with_fixed_text_fails_when_its_server_ends() -> None:
         running = client.generate(ASK)
         await anext(running)
     with pytest.raises(GenerationFailed, match="connection to the engine server was lost"):
-        await asyncio.wait_for(anext(running), 5)
+        await asyncio.wait_for(anext(running), PATIENCE)
     await client.close()
 
 
@@ -310,7 +311,7 @@ async def test_the_wait_for_a_server_is_bounded() -> None:
     start = time.monotonic()
     results = await asyncio.gather(*(frames_of(client) for _ in range(5)), return_exceptions=True)
     assert all(isinstance(result, GenerationFailed) for result in results), results
-    assert "cannot be reached" in str(results[0]) and time.monotonic() - start < 2
+    assert "cannot be reached" in str(results[0]) and time.monotonic() - start < 20
     closing = asyncio.ensure_future(frames_of(client))
     await asyncio.sleep(0.05)
     await client.close()
@@ -328,7 +329,7 @@ async def test_a_server_that_stops_lets_running_requests_finish() -> None:
     await until(lambda: server.server.closing)
     waiting = asyncio.ensure_future(frames_of(client))  # the stopping server refuses it
     assert [frame async for frame in running][-1].text == "A lighthouse."
-    await asyncio.wait_for(closing, 3)
+    await asyncio.wait_for(closing, PATIENCE)
     assert len(engine.requests) == 1 and not waiting.done()
     async with served(scripted("From the next server."), port=server.port):
         assert (await waiting)[-1].text == "From the next server."
@@ -368,7 +369,7 @@ async def test_a_client_with_invalid_messages_is_disconnected(message: str) -> N
             websocket.recv()
             websocket.send(message)
             with pytest.raises(ConnectionClosed):
-                websocket.recv(5)
+                websocket.recv(PATIENCE)
         client = await opened(server)
         assert (await frames_of(client))[-1].text == "Text."
         await client.close()
@@ -438,5 +439,5 @@ async def test_a_stop_by_the_engine_itself_is_reported() -> None:
         await anext(running)
         server.loop.call_soon_threadsafe(lambda: asyncio.ensure_future(engine.close()))
         with pytest.raises(GenerationFailed):
-            await asyncio.wait_for(anext(running), 5)
+            await asyncio.wait_for(anext(running), PATIENCE)
         await client.close()

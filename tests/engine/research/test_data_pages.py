@@ -19,8 +19,6 @@ from research.data.sources import SOURCES
 from unwritten_engine import EngineError, Example, Prompt
 from unwritten_engine.training.dataset import TrainingPage, is_held_out, read_pages, write_pages
 
-pytestmark = pytest.mark.timeout(60)
-
 EXAMPLE = Example("The opening paragraph of the article on Salt.", "**Salt** is [[white]].")
 LEAD = PagePrompt(
     Prompt("The opening paragraph of the article on Tea.", "A calm book.", (EXAMPLE,), opening="**Tea**"), "Tea", "wiki"

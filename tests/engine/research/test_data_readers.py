@@ -16,8 +16,6 @@ from research.data.packages import Package, find_package
 from research.data.sources import SOURCES
 from unwritten_engine import EngineError
 
-pytestmark = pytest.mark.timeout(30)
-
 BY_NAME = {source.name: source for source in SOURCES}
 READERS = {
     "wikipedia": wikipedia.read_wikipedia,

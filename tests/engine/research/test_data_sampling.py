@@ -16,8 +16,6 @@ from unwritten_engine.errors import GenerationFailed
 from unwritten_engine.scripted import ABOUT, Script, ScriptedEngine
 from unwritten_engine.training.dataset import is_held_out, read_pages
 
-pytestmark = pytest.mark.timeout(30)
-
 TITLES = [f"Thing {number}" for number in range(200)]
 WANTED = [
     PagePrompt(Prompt(f"About {title}.", opening=f"**{title}**"), title, "wiki", max_tokens=300)

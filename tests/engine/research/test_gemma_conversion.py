@@ -22,8 +22,6 @@ from unwritten_engine.diffusion.loading.random_tokenizer import make_tokenizer
 from unwritten_engine.diffusion.tokenization.detokenizer import Detokenizer
 from unwritten_engine.training.checkpoints import write_checkpoint_folder
 
-pytestmark = pytest.mark.timeout(60)
-
 SLIDING, FULL = "sliding_attention", "full_attention"
 
 

@@ -18,8 +18,6 @@ from research.judging.pieces import SentencePieceTokenizer
 from unwritten_engine.errors import ModelBroken, ModelUnsupported
 from unwritten_engine.llamacpp.embedded import embedded_file
 
-pytestmark = pytest.mark.timeout(60)
-
 BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
 MADE = "▁t he ▁the er aa aaa".split()  # the best first
 LETTERS = list("▁thera")
@@ -180,7 +178,6 @@ def test_surprisal_is_summed_over_tokens() -> None:
     assert whole.perplexity == pytest.approx(4.0)
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.model
 def test_the_real_judge_agrees_with_llamacpp() -> None:
     runtime: Any = importlib.import_module("xllamacpp")

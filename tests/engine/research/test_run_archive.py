@@ -15,8 +15,6 @@ from unwritten_engine import EngineError
 from unwritten_engine.errors import ModelBroken, ModelNotFound
 from unwritten_engine.training.trainer import Trainer
 
-pytestmark = pytest.mark.timeout(120)
-
 
 def test_packed_weights_are_restored_as_bfloat16(tmp_path: Path) -> None:
     generator = torch.Generator().manual_seed(0)

@@ -17,7 +17,6 @@ from unwritten_engine.training.config import TUNING, TrainingConfig, make_config
 from unwritten_engine.training.dataset import TrainingPage, write_pages
 from unwritten_engine.training.initial_model import create_initial_model
 
-pytestmark = pytest.mark.timeout(120)
 SMALL = "steps=4 rows=1 tokens=96 canvases=4 copies=2 warmup_steps=2".split()
 
 

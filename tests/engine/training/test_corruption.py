@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
 
 from unwritten_engine.training.objective import MIN_NOISE, add_noise, add_noise_at_level
 from unwritten_engine.training.packing import PINNED, TEXT
 
-pytestmark = pytest.mark.timeout(60)
 CANVASES = torch.full((64, 256), 5)
 KINDS = torch.full((64, 256), TEXT, dtype=torch.uint8)
 

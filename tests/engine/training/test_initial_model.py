@@ -14,8 +14,6 @@ from unwritten_engine.diffusion.loading.checkpoint import inspect_checkpoint
 from unwritten_engine.diffusion.loading.random_tokenizer import make_tokenizer
 from unwritten_engine.training.initial_model import SIZES, ModelShape, new_model, write_new_model
 
-pytestmark = pytest.mark.timeout(60)
-
 VOCABULARY = 4096
 
 

@@ -10,8 +10,6 @@ from unwritten_engine.training import objective as loss
 from unwritten_engine.training.objective import LossWeights, mean_embeddings, token_losses
 from unwritten_engine.training.packing import END, PAD, PINNED, TEXT
 
-pytestmark = pytest.mark.timeout(60)
-
 
 def drawn() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)

@@ -26,7 +26,6 @@ from unwritten_engine.training.packing import (
     make_corpus,
 )
 
-pytestmark = pytest.mark.timeout(60)
 ENDS = frozenset({1, 106, 50})
 LAYOUT = BatchLayout(rows=2, tokens=64, canvases=6, canvas=8)
 

@@ -11,8 +11,6 @@ from unwritten_engine.diffusion.tokenization.detokenizer import Detokenizer
 from unwritten_engine.training.dataset import TrainingPage, is_held_out
 from unwritten_engine.training.tokenizer_training import build_bpe, train_tokenizer
 
-pytestmark = pytest.mark.timeout(60)
-
 PLACES = "lighthouse harbor island mountain river garden library station market bridge tower forest valley".split()
 THINGS = "keeper morning window letter winter street painter teacher captain traveller stranger neighbour".split()
 PAGES = [

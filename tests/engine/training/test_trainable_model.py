@@ -10,7 +10,6 @@ from unwritten_engine.diffusion.loading.random_model import random_model
 from unwritten_engine.training.packing import BatchLayout, Corpus, PackedBatch, Packer
 from unwritten_engine.training.trainable_model import TrainableModel, run_experts
 
-pytestmark = pytest.mark.timeout(60)
 CANVAS = 8
 
 

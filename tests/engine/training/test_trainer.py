@@ -23,8 +23,6 @@ from unwritten_engine.training.step import EVAL_NOISE_LEVELS
 from unwritten_engine.training.trainable_model import TrainableModel
 from unwritten_engine.training.trainer import Trainer, TrainingProgress
 
-pytestmark = pytest.mark.timeout(120)
-
 
 def trainer(run: TrainingRun, **options: Any) -> Trainer:
     return Trainer(run, device="cpu", threads=1, **options)

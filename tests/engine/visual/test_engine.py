@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from tests.support.ggufs import MODEL, write_gguf
+from tests.support.servers import PATIENCE
 
 from unwritten_engine import Draft, Example, Frame, Prompt, Request, open_engine
 from unwritten_engine.cleaning import CleanEngine
@@ -49,7 +50,7 @@ if "crash" in prompt:
     print("error: failed to load model: unknown model architecture: 'diffusion-gemma'", file=sys.stderr)
     sys.exit(1)
 if "hang" in prompt:
-    time.sleep(30)
+    time.sleep(300)
 
 height, width = struct.unpack("HHHH", fcntl.ioctl(1, termios.TIOCGWINSZ, b" " * 8))[:2]
 rows, columns, advanced, drawn = max(1, height - 1), max(1, width), 0, 0
@@ -75,7 +76,7 @@ for canvas in CANVASES:
             frame += line[:columns] + b"\\033[K" + (b"\\n" if row < rows - 1 else b"")
         put(frame + b"\\033[?2026l")
         advanced, drawn = rows - 1, drawn + 1
-        time.sleep(30 if "stall" in prompt else 0.03)
+        time.sleep(300 if "stall" in prompt else 0.03)
         if "die" in prompt:
             sys.exit(3)
 put((f"\\033[{advanced}A" if advanced else "") + "\\r\\033[J\\033[?25h")
@@ -102,7 +103,7 @@ def model(tmp_path: Path) -> Path:
 
 @pytest.fixture
 async def engine(program: Path, model: Path) -> AsyncIterator[CleanEngine]:
-    engine = open_engine(f"visual:{program}", model=str(model), start_timeout=10, silence_timeout=0.5)
+    engine = open_engine(f"visual:{program}", model=str(model), start_timeout=PATIENCE, silence_timeout=PATIENCE)
     yield engine
     await engine.close()
 
@@ -131,10 +132,10 @@ async def test_pictures_become_frames(engine: CleanEngine) -> None:
 async def test_a_slow_reader_does_not_block_the_program(engine: CleanEngine) -> None:
     stream = engine.generate(Request(Prompt("Lighthouses."), canvases=2))
     await anext(stream)
-    await asyncio.sleep(0.5)
+    assert isinstance(engine.engine, VisualEngine)
+    await asyncio.gather(*(process.wait() for process in engine.engine._running))
     rest = [frame async for frame in stream]
-    assert len(rest) <= 2 and rest[-1].usage is not None
-    assert rest[-1].usage.seconds < 2
+    assert len(rest) <= 2
 
 
 async def test_the_program_gets_its_arguments(engine: CleanEngine, program: Path, model: Path) -> None:
@@ -190,7 +191,6 @@ async def test_thoughts_and_incomplete_characters_are_withheld(engine: CleanEngi
     [
         ("crash", r"ended with status 1 .*may not support the model: Its log ends: .*unknown model architecture"),
         ("die", "ended with status 3"),
-        ("stall", "drew nothing in time"),
     ],
 )
 async def test_failures_are_explained(engine: CleanEngine, ask: str, message: str) -> None:
@@ -201,8 +201,16 @@ async def test_failures_are_explained(engine: CleanEngine, ask: str, message: st
 async def test_a_program_without_output_times_out(program: Path, model: Path) -> None:
     engine = open_engine(f"visual:{program}", model=str(model), start_timeout=0.5)
     with pytest.raises(GenerationFailed, match="drew nothing in time"):
-        async for _ in engine.generate(Request(Prompt("hang"))):
-            pass
+        await frames_of(engine, Request(Prompt("hang")))
+    await engine.close()
+
+
+async def test_a_program_that_draws_no_further_times_out(program: Path, model: Path) -> None:
+    engine = open_engine(f"visual:{program}", model=str(model), start_timeout=PATIENCE, silence_timeout=0.5)
+    stream = engine.generate(Request(Prompt("stall")))
+    await anext(stream)
+    with pytest.raises(GenerationFailed, match="drew nothing in time"):
+        await anext(stream)
     await engine.close()
 
 
@@ -213,7 +221,7 @@ async def test_closing_ends_the_program(engine: CleanEngine) -> None:
     process = next(iter(engine.engine._running))
     begun = time.monotonic()
     await stream.aclose()
-    assert process.returncode is not None and time.monotonic() - begun < 1
+    assert process.returncode is not None and time.monotonic() - begun < 20
     running = asyncio.create_task(frames_of(engine, Request(Prompt("hang"))))
     waiting = asyncio.create_task(frames_of(engine, Request(Prompt("hang"))))
     await asyncio.sleep(0.3)

@@ -17,8 +17,6 @@ from unwritten import App, Canvas, Page
 from unwritten.core.errors import BadApp, BadSetting
 from unwritten_engine import scripted
 
-pytestmark = pytest.mark.timeout(30)
-
 
 def test_five_lines_make_a_page(tmp_path: Path) -> None:
     with browser(make_wiki(tmp_path, scripted(LIGHTHOUSE))) as client:

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
 from tests.support.apps import browser, make_app, make_wiki
 
 from unwritten.core.paths import FRAMEWORK_PREFIX
 from unwritten_engine import scripted
-
-pytestmark = pytest.mark.timeout(30)
 
 
 def test_the_fallback_does_not_match_framework_urls(tmp_path: Path) -> None:

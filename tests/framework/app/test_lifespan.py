@@ -18,8 +18,6 @@ from unwritten.web.site import Site
 from unwritten_engine import Engine, Progress, scripted
 from unwritten_engine.scripted import ScriptedEngine
 
-pytestmark = pytest.mark.timeout(30)
-
 
 def test_the_store_of_an_unprepared_app_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(BadApp, match=r"app\.prepare"):

@@ -28,9 +28,6 @@ from unwritten.core.errors import BadApp, BadSetting, BadURL
 from unwritten.testing import answers
 from unwritten_engine import scripted
 
-pytestmark = pytest.mark.timeout(30)
-
-
 # -- url_for ----------------------------------------------------------------------------------------------
 
 

@@ -30,14 +30,14 @@ from tests.support.apps import (
 from tests.support.forum import make_forum, send
 from tests.support.html_checks import inner
 from tests.support.redis_server import MISSING, PROGRAM, RedisServer, redis_server
-from tests.support.servers import free_port, wait_for
+from tests.support.servers import PATIENCE, free_port, wait_for
 
 from unwritten import App, Canvas, Page
 from unwritten.core.errors import BadSetting, BrokerError
 from unwritten_engine import Engine, scripted
 from unwritten_engine.scripted import HANG
 
-pytestmark = [pytest.mark.timeout(30), pytest.mark.usefixtures("fast_leases")]
+pytestmark = pytest.mark.usefixtures("fast_leases")
 
 KEY = "/wiki/Lighthouse"
 
@@ -173,7 +173,7 @@ def test_a_stream_shows_the_whole_text_after_a_takeover(redis: RedisServer, tmp_
         wait_for(lambda: b.app.site.jobs.get(KEY) is not None)  # type: ignore[attr-defined]
         time.sleep(0.2)  # until the beginning was sent
         freeze(a, 1.5).join()
-        body = re.sub("<[^>]*>", "", inner(stream.result(10), "body"))
+        body = re.sub("<[^>]*>", "", inner(stream.result(PATIENCE), "body"))
     assert "is the first text." in body
     assert body.split("This part was started again:")[1].strip() == "Lighthouse and its second text."
 
@@ -306,16 +306,16 @@ def test_no_page_is_started_again_after_the_broker_has_lost_its_data(
 def test_a_broker_that_does_not_respond_delays_nothing_but_new_pages(
     server: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("unwritten.broker.redis_timing.COMMAND_TIMEOUT", 0.5)
+    monkeypatch.setattr("unwritten.broker.redis_timing.COMMAND_TIMEOUT", 1.5)
     with browser(make_wiki(tmp_path, scripted(in_turn("A.", ["A", 0.5, "A b."])), broker=server.url)) as client:
         write(client, "/wiki/Stored")
         client.get(KEY)
         server.pause()
         begun = time.monotonic()
         assert client.get("/wiki/Stored").status_code == 200
-        assert time.monotonic() - begun < 0.3
+        assert time.monotonic() - begun < 1.4
         assert client.get("/wiki/New").status_code == 503
-        assert time.monotonic() - begun < 5
+        assert time.monotonic() - begun < 20
         assert follow(client, KEY)[-1]["state"] == "written"
         server.resume()
         wait_for(lambda: state_of(client) == "ok")

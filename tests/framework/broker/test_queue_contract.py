@@ -38,8 +38,6 @@ from unwritten_engine import Engine, Priority, Request
 from unwritten_engine.errors import GenerationFailed
 from unwritten_engine.scripted import HANG
 
-pytestmark = pytest.mark.timeout(30)
-
 KEY = "/wiki/Lighthouse"
 PREFETCH = {"sec-purpose": "prefetch"}
 
@@ -161,7 +159,7 @@ def test_a_page_is_cancelled_when_the_visitors_of_all_processes_have_left(
         watching(processes.b, ws)
         with pytest.raises(AssertionError, match="not met within"):
             wait_for(lambda: processes.stopped, 0.8)  # there is a subscriber
-    wait_for(lambda: processes.stopped == 1, 3)
+    wait_for(lambda: processes.stopped == 1)
     assert follow(processes.a, KEY)[-1]["state"] == "stopped"
 
 

@@ -15,7 +15,7 @@ from unwritten.broker.redis_broker import RedisBroker
 from unwritten.core.errors import BrokerUnavailable
 from unwritten.security.rate_limits import Charge, LocalWindows, Windows
 
-pytestmark = [pytest.mark.timeout(30), pytest.mark.anyio, pytest.mark.usefixtures("fast_leases")]
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("fast_leases")]
 
 
 @pytest.fixture(params=["local", "redis"])

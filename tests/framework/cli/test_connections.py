@@ -18,14 +18,12 @@ import pytest
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from tests.support.apps import BROWSER, LIVE, make_app, make_wiki
-from tests.support.servers import AS_OWNER, OWNER_TOKEN, free_port, served, wait_for
+from tests.support.servers import AS_OWNER, OWNER_TOKEN, PATIENCE, free_port, served, wait_for
 from tests.support.terminal import APP
 
 from unwritten import App, Canvas
 from unwritten.cli.connections import ConnectionLimits
 from unwritten_engine import scripted
-
-pytestmark = pytest.mark.timeout(60)
 
 KEY = "/wiki/Lighthouse"
 GET = b"GET /robots.txt HTTP/1.1\r\nhost: localhost\r\n\r\n"
@@ -42,6 +40,8 @@ def short_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
         "_SWEEP_SECONDS": 0.1,
     }.items():
         monkeypatch.setattr(f"unwritten.cli.connections.{name}", seconds)
+    # A busy machine may write a large page slowly, and its only visitor has left.
+    monkeypatch.setattr("unwritten.generation.job_queue.GRACE_PERIOD", 2 * PATIENCE)
 
 
 def make_echo(home: Path) -> App:
@@ -111,7 +111,7 @@ def test_a_header_that_is_never_complete_closes_the_connection(tmp_path: Path, s
         connection = connect()
         connection.sendall(sent)
         received, seconds = closes_after(connection)
-        assert received.startswith(b"HTTP/1.1 408 ") and 0.3 < seconds < 5
+        assert received.startswith(b"HTTP/1.1 408 ") and 0.3 < seconds < PATIENCE
         assert closed(app) == {"header": 1} and app.site.metrics.connections == 0
 
 
@@ -121,7 +121,7 @@ def test_a_header_that_drips_gains_no_time(tmp_path: Path) -> None:
         connection, started = connect(), time.monotonic()
         connection.sendall(b"GET / HTTP/1.1\r\nx: ")
         with pytest.raises(OSError):
-            while time.monotonic() - started < 5:
+            while time.monotonic() - started < PATIENCE:
                 connection.sendall(b"x")
                 time.sleep(0.05)
         assert closed(app) == {"header": 1}
@@ -209,7 +209,7 @@ def watch_and_never_read(app: App, connect: Callable[[], socket.socket]) -> None
     silent = connect()
     handshake(silent)
     silent.sendall(message(f'{{"type": "watch", "page": "{KEY}"}}'))
-    wait_for(lambda: len(app.site.sockets) == 1)
+    wait_for(lambda: closed(app).get("send"))
 
 
 def make_big(home: Path) -> App:
@@ -226,7 +226,7 @@ def test_a_socket_that_never_reads_is_cut_off(tmp_path: Path) -> None:
     app = make_big(tmp_path)
     with limited(app) as connect:
         watch_and_never_read(app, connect)
-        wait_for(lambda: not app.site.sockets and not app.site.metrics.connections, 10)
+        wait_for(lambda: not app.site.sockets and not app.site.metrics.connections)
         assert closed(app)["send"] == 1
 
 
@@ -244,11 +244,11 @@ def test_without_these_limits_the_app_itself_cuts_a_socket_off(tmp_path: Path, m
             return connection
 
         watch_and_never_read(app, connect)
-        wait_for(lambda: not app.site.sockets, 10)
+        wait_for(lambda: not app.site.sockets)
         assert closed(app)["send"] == 1
         # The descriptor is closed as well.
         server = {f"{host}:{port}"}
-        wait_for(lambda: not (server & established(int(port))), 10)
+        wait_for(lambda: not (server & established(int(port))))
 
 
 def established(port: int) -> set[str]:
@@ -324,20 +324,19 @@ def test_a_server_with_few_descriptors_survives_more_half_open_requests_than_it_
         request = urllib.request.Request(f"http://127.0.0.1:{port}/wiki/Tea", headers={**BROWSER, **AS_OWNER})
 
         def is_up() -> bool:
-            with contextlib.suppress(OSError), urllib.request.urlopen(request, timeout=5) as answer:
+            with contextlib.suppress(OSError), urllib.request.urlopen(request, timeout=PATIENCE) as answer:
                 return bool(answer.status == 200)
             return False
 
-        wait_for(is_up, 30)
+        wait_for(is_up)
         with contextlib.ExitStack() as connections:
             for number in range(600):
                 connection = connections.enter_context(socket.create_connection(("127.0.0.1", port)))
                 with contextlib.suppress(OSError):
                     connection.sendall(b"GET / HTTP/1.1\r\nx: ")
                 if number % 100 == 99:
-                    started = time.monotonic()
-                    assert is_up() and time.monotonic() - started < 5
+                    assert is_up()
         assert len(log.read_bytes()) < 20_000, log.read_text()[:5000]
     finally:
         server.terminate()
-        server.wait(20)
+        server.wait(PATIENCE)

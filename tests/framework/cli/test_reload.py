@@ -12,20 +12,18 @@ from pathlib import Path
 
 import pytest
 from tests.support.html_checks import page_faults
-from tests.support.servers import AS_OWNER, OWNER_TOKEN
+from tests.support.servers import AS_OWNER, OWNER_TOKEN, PATIENCE
 
 from unwritten.cli.reload import ErrorServer, WatchedFiles, standby_page
 from unwritten.security.owner import Owner
 
 OWNER = Owner(8000, OWNER_TOKEN)
 
-pytestmark = pytest.mark.timeout(30)
-
 
 def ask(port: int) -> tuple[int, str]:
     try:
         request = urllib.request.Request(f"http://127.0.0.1:{port}/", headers=AS_OWNER)
-        with urllib.request.urlopen(request, timeout=5) as answer:
+        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         with error:

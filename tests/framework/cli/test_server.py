@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.processes import fetch, running
+from tests.support.servers import PATIENCE
 from tests.support.terminal import APP, message, unwritten, write
 
 from unwritten.cli.loading import load_app
@@ -192,7 +193,7 @@ def test_a_server_stops_when_its_parent_is_killed() -> None:
         assert fetch(url + "/wiki/Lamp")
         server.process.kill()
         server.process.wait()
-        end = time.monotonic() + 10
+        end = time.monotonic() + PATIENCE
         while time.monotonic() < end:
             try:
                 fetch(url + "/wiki/Lamp")

@@ -14,7 +14,7 @@ from unwritten_engine import Prompt
 from unwritten_engine.diffusion.loading.random_model import write_checkpoint
 from unwritten_engine.training.dataset import TrainingPage, read_pages, write_pages
 
-pytestmark = [pytest.mark.usefixtures("home"), pytest.mark.timeout(120)]
+pytestmark = pytest.mark.usefixtures("home")
 
 TINY = "--device cpu --threads 1 --set steps=2 --set rows=1 --set tokens=2048 --set warmup_steps=1".split()
 TUNE = "tune --model tiny --out mine".split()

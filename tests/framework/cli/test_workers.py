@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 from tests.support.processes import Running, fetch, running
 from tests.support.redis_server import MISSING, PROGRAM, redis_server
-from tests.support.servers import wait_for
+from tests.support.servers import PATIENCE, wait_for
 from tests.support.terminal import APP, WITHOUT_ENGINE, message, unwritten, write
 
 from unwritten_engine import Prompt, Recorder, Request, open_engine, scripted
 from unwritten_engine.remote.protocol import TOKEN_VARIABLE
 
-pytestmark = [pytest.mark.usefixtures("home"), pytest.mark.timeout(90), pytest.mark.anyio]
+pytestmark = [pytest.mark.usefixtures("home"), pytest.mark.anyio]
 
 TEXT = "It was always so, and the lamp was lit every evening."
 
@@ -86,7 +86,7 @@ def two_workers(*options: str) -> Iterator[Running]:
             yield server
             if server.process.poll() is None:
                 server.process.send_signal(signal.SIGTERM)
-                server.process.wait(20)
+                server.process.wait(PATIENCE)
 
 
 def children(server: Running) -> dict[int, str]:
@@ -126,13 +126,13 @@ async def test_processes_that_end_are_started_again_and_all_stop_together() -> N
         killed = min(workers)
         os.kill(killed, signal.SIGKILL)
         server.wait_for(rf"Worker \d \(process {killed}\) was killed by signal 9. Starting it again.")
-        wait_for(lambda: len(children(server)) == 3, 20)
+        wait_for(lambda: len(children(server)) == 3)
         assert TEXT in fetch(f"{url}/wiki/Tea?plain=1")
 
         everyone = [*children(server), server.process.pid]
         for pid in everyone:  # as a service manager does that stops a whole group
             os.kill(pid, signal.SIGTERM)
-        assert server.process.wait(20) == 0
+        assert server.process.wait(PATIENCE) == 0
         wait_for(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in everyone[:-1]))
         shown = "".join(server.lines)
         assert re.search(r"Stopped\. All finished pages are stored\.\s*$", shown), shown
@@ -143,6 +143,6 @@ async def test_a_worker_that_cannot_start_ends_the_whole_with_its_error() -> Non
     await record()
     write(WITHOUT_ENGINE)
     with two_workers("--database", "/dev/null/x.db") as server:
-        assert server.process.wait(30) == 1
+        assert server.process.wait(PATIENCE) == 1
         shown = "".join(server.lines)
         assert shown.count("Error: ") == 1 and "/dev/null" in shown and "Traceback" not in shown

@@ -110,8 +110,8 @@ def test_long_urls_are_refused_and_take_linear_time() -> None:
         durations = []
         for size in (1000, 4000):
             url = ("/" + piece * size)[:size]
-            started = time.perf_counter()
+            started = time.thread_time()
             for _ in range(10):
                 page_path(url)
-            durations.append(time.perf_counter() - started)
+            durations.append(time.thread_time() - started)
         assert durations[1] < 12 * durations[0] + 0.02, piece

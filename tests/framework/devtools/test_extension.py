@@ -17,8 +17,6 @@ from unwritten.devtools.gallery import CASES, render_case
 from unwritten.testing import Visitor
 from unwritten_engine import scripted
 
-pytestmark = pytest.mark.timeout(30)
-
 TOOLS = "devtools.js"
 PANEL = "/_unwritten/developer?page=/wiki/Tea"
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-import pytest
 from pydantic import BaseModel
 from tests.support.apps import make_app, make_two, make_wiki
 from tests.support.html_checks import page_faults
@@ -15,8 +14,6 @@ from unwritten.testing import VisitedPage, Visitor, answers
 from unwritten_engine import scripted
 from unwritten_engine.errors import GenerationFailed
 from unwritten_engine.scripted import HANG, denoising_frames
-
-pytestmark = pytest.mark.timeout(30)
 
 PANEL = "/_unwritten/developer?page="
 

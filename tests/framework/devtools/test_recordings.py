@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from pathlib import Path
 
-import pytest
 from tests.support.apps import make_two, make_wiki
 
 from unwritten.devtools.recordings import MAX_CHARACTERS, MAX_FRAMES, MAX_PAGES, RegionRecording
@@ -13,8 +12,6 @@ from unwritten.testing import Visitor, answers
 from unwritten_engine import Frame, Prompt, Request
 from unwritten_engine.errors import GenerationFailed
 from unwritten_engine.scripted import denoising_frames
-
-pytestmark = pytest.mark.timeout(30)
 
 
 def make_recording() -> RegionRecording:

@@ -55,12 +55,12 @@ def test_long_common_passages_are_skipped() -> None:
 
 
 def test_long_texts_without_common_words_are_fast() -> None:
-    begun = time.perf_counter()
+    begun = time.thread_time()
     old, new = (" ".join(f"{letter}{n}" for n in range(8000)) for letter in "ab")
     assert [chunk.kind for chunk in word_diff(old, new)] == ["removed", "added"]
     lines = "\n".join(f"line {n}" for n in range(3000))
     assert word_diff(lines, lines.replace("line 1500", "row 1500"))[2].text == "line"
-    assert time.perf_counter() - begun < 2
+    assert time.thread_time() - begun < 2
 
 
 def test_crafted_texts_are_compared_in_limited_time() -> None:

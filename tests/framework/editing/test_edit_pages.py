@@ -23,8 +23,6 @@ from unwritten_engine import Abilities, scripted
 from unwritten_engine.errors import GenerationFailed
 from unwritten_engine.scripted import ABOUT, HANG
 
-pytestmark = pytest.mark.timeout(30)
-
 KEY = "/wiki/Lighthouse"
 EDIT = "/_unwritten/edit"
 PLAIN_ABOUT = replace(ABOUT, abilities=Abilities(instruct=True, schemas=True))

@@ -19,8 +19,6 @@ from unwritten.security.exposure import Exposure
 from unwritten.storage.records import Change
 from unwritten_engine import scripted
 
-pytestmark = pytest.mark.timeout(30)
-
 KEY = "/wiki/Lighthouse"
 EDIT = "/_unwritten/edit"
 

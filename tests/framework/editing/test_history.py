@@ -17,8 +17,6 @@ from unwritten.storage.records import Change
 from unwritten_engine import scripted
 from unwritten_engine.scripted import HANG
 
-pytestmark = pytest.mark.timeout(30)
-
 KEY = "/wiki/Lighthouse"
 HISTORY = "/_unwritten/history"
 RESTORE = "/_unwritten/restore"

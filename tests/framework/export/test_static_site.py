@@ -25,8 +25,6 @@ from unwritten.export.world_import import import_world
 from unwritten_engine import Engine, scripted
 from unwritten_engine.scripted import ABOUT
 
-pytestmark = pytest.mark.timeout(30)
-
 TEXT = "A **tower** by the [[Lamp]] and the [[Great Auk|bird]], not by the [[Sea & Shore]]."
 
 

@@ -25,8 +25,6 @@ from unwritten.generation.region_job import prompt_text
 from unwritten_engine import Prompt, scripted
 from unwritten_engine.training.dataset import read_pages, write_pages
 
-pytestmark = pytest.mark.timeout(30)
-
 EDIT = "/_unwritten/edit"
 
 

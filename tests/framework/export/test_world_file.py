@@ -19,8 +19,6 @@ from unwritten.export.world_file import copy_world
 from unwritten.export.world_import import import_world
 from unwritten_engine import scripted
 
-pytestmark = pytest.mark.timeout(30)
-
 
 def a_world(home: Path, text: str = "A tower with a [[Lamp]].", pages: tuple[str, ...] = ("Tower",)) -> Path:
     """Create a world with these pages, all with this text. Return its database."""

@@ -26,8 +26,6 @@ from unwritten.export.world_import import MAX_TEXT_LENGTH, ImportReport, import_
 from unwritten.storage.migrations import APPLICATION_ID, migrations
 from unwritten_engine import scripted
 
-pytestmark = pytest.mark.timeout(60)
-
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:

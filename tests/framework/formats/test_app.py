@@ -100,10 +100,10 @@ def test_app_text_is_the_visible_text() -> None:
 @pytest.mark.parametrize("part", ["<script>", "<!doctype html>", "<!--", "<", "<p>", "<title>", "&", "<style>x", "```"])
 def test_long_texts_take_linear_time(part: str) -> None:
     text = "<!doctype html><p>" + part * (200_000 // len(part))
-    begun = time.monotonic()
+    begun = time.thread_time()
     app_text(extract_document(text))
     make_formatter().format(text_frame(text))
-    assert time.monotonic() - begun < 5
+    assert time.thread_time() - begun < 5
 
 
 def test_the_prompt_has_instructions_and_examples() -> None:

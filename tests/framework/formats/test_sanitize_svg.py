@@ -129,10 +129,10 @@ def test_the_size_of_a_drawing_is_limited() -> None:
 )
 @pytest.mark.parametrize("part", ["1", " ", "fill:red;", "a=b ", "<style>", "<title>", "<text>", "M1 2 "])
 def test_long_texts_take_linear_time(opening: str, part: str) -> None:
-    begun = time.monotonic()
+    begun = time.thread_time()
     text = opening.replace("{}", part * (60_000 // len(part)))
     assert drawing_faults(str(SVGSanitizer(complete_prefix(text, stroke_partial=True), "art", "A thing").html)) == []
-    assert time.monotonic() - begun < 5
+    assert time.thread_time() - begun < 5
 
 
 @pytest.mark.parametrize("number", range(len(HOSTILE)))

@@ -249,10 +249,10 @@ def test_a_prefix_of_a_value_gives_only_its_own_content(value: Tower, data: st.D
     ids=lambda text: text[:12],
 )
 def test_long_noise_is_rejected_quickly(text: str) -> None:
-    begun = time.monotonic()
+    begun = time.thread_time()
     with pytest.raises(SchemaMismatch):
         repair(Tower, text)
-    assert time.monotonic() - begun < 5
+    assert time.thread_time() - begun < 5
 
 
 @pytest.mark.parametrize("digits", ["1" * 6000, "1" + ",111" * 3000, "9" * 400 + ".5", "𝟙" * 6000])

@@ -20,8 +20,6 @@ from unwritten.security.rate_limits import LocalWindows
 from unwritten_engine import scripted
 from unwritten_engine.scripted import HANG
 
-pytestmark = pytest.mark.timeout(30)
-
 
 class Clock:
     now = 1000.0

@@ -19,7 +19,7 @@ from unwritten_engine import Frame, Prompt, Request, scripted
 from unwritten_engine.cleaning import FrameCleaner, clean_engine
 from unwritten_engine.text_thread import in_text_thread
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(30)]
+pytestmark = pytest.mark.anyio
 
 LONG = "A long text. " * (LONG_TEXT // 10)
 

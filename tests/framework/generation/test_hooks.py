@@ -15,8 +15,6 @@ from unwritten.core.errors import BadApp
 from unwritten.generation.hooks import PromptCheck
 from unwritten_engine import scripted
 
-pytestmark = pytest.mark.timeout(30)
-
 
 def test_the_prompt_policy_is_asked_before_a_page_is_generated(tmp_path: Path) -> None:
     engine = scripted("Words.")

@@ -24,13 +24,11 @@ from tests.support.apps import (
     write,
 )
 from tests.support.html_checks import inner
-from tests.support.servers import served, wait_for
+from tests.support.servers import PATIENCE, served, wait_for
 
 from unwritten_engine import scripted
 from unwritten_engine.errors import GenerationFailed
 from unwritten_engine.scripted import CUT, HANG
-
-pytestmark = pytest.mark.timeout(30)
 
 KEY = "/wiki/Lighthouse"
 
@@ -98,7 +96,7 @@ def test_a_job_without_subscribers_is_cancelled_after_the_grace_period(
             wait_for(lambda: engine.running == 1)
             with pytest.raises(AssertionError, match="not met within"):
                 wait_for(lambda: engine.stopped, 0.4)  # there is a subscriber
-        wait_for(lambda: engine.stopped == 1, 2)
+        wait_for(lambda: engine.stopped == 1)
         assert follow(client, KEY)[-1]["state"] == "stopped"
 
 
@@ -268,8 +266,8 @@ def test_a_job_can_be_stopped_before_its_task_has_started(tmp_path: Path) -> Non
 
         two.start = start_and_stop  # type: ignore[method-assign]
         site.jobs.stop(one)
-        await asyncio.wait_for(started.wait(), 2)
-        await asyncio.wait_for(two.finished.wait(), 2)
+        await asyncio.wait_for(started.wait(), PATIENCE)
+        await asyncio.wait_for(two.finished.wait(), PATIENCE)
         assert (two.state, site.jobs.load) == ("stopped", (0, 0))
         assert site.jobs.get("/wiki/Two") is None
         await app.close()
@@ -380,7 +378,7 @@ def test_a_server_stops_although_a_page_is_streamed(tmp_path: Path) -> None:
     engine = scripted(["A light", HANG])
     app = make_wiki(tmp_path, engine)
     with served(app, timeout_graceful_shutdown=1) as address:
-        connection = http.client.HTTPConnection(address, timeout=10)
+        connection = http.client.HTTPConnection(address, timeout=PATIENCE)
         connection.request("GET", KEY)
         answer = connection.getresponse()
         wait_for(lambda: engine.running == 1)

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
 from tests.support.apps import browser, make_app, make_two, templates, write
 
 from unwritten import Canvas, Page
 from unwritten_engine import scripted
-
-pytestmark = pytest.mark.timeout(30)
 
 
 def test_only_regions_that_are_not_stored_are_generated(tmp_path: Path) -> None:

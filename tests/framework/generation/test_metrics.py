@@ -14,8 +14,6 @@ from unwritten.generation.metrics import Histogram
 from unwritten_engine import scripted
 from unwritten_engine.scripted import HANG
 
-pytestmark = pytest.mark.timeout(30)
-
 
 def counts(client: TestClient) -> dict[str, float]:
     """Return all samples of ``/metrics``, by name and labels."""

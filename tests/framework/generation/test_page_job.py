@@ -11,8 +11,6 @@ from unwritten.generation.page_job import JobObserver, PageJob
 from unwritten.generation.region_job import RegionJob
 from unwritten_engine import scripted
 
-pytestmark = pytest.mark.timeout(30)
-
 
 class Recorder(JobObserver):
     def __init__(self) -> None:

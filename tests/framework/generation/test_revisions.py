@@ -27,8 +27,6 @@ from unwritten.generation.revisions import (
 from unwritten.routing.prompts import build_prompt
 from unwritten_engine import Abilities, Frame, Prompt, open_engine
 
-pytestmark = pytest.mark.timeout(30)
-
 EDITS = Abilities(instruct=True, edits=True)
 PLAIN = Abilities(instruct=True)
 BASE = Abilities()

@@ -25,8 +25,6 @@ from unwritten.security.signer import Signer
 from unwritten_engine import scripted
 from unwritten_engine.errors import GenerationFailed
 
-pytestmark = pytest.mark.timeout(30)
-
 PROBE = (
     '{% extends "layout.html" %}{% block main %}{{ picture(prompt, "A <tower>", width=300, height=180) }}{% endblock %}'
 )

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
 from tests.support.apps import browser, follow, make_wiki, write
 from tests.support.html_checks import page_faults
 
 from unwritten_engine import scripted
 from unwritten_engine.scripted import HANG
-
-pytestmark = pytest.mark.timeout(30)
 
 KEY = "/wiki/Lighthouse"
 

@@ -17,8 +17,6 @@ from unwritten.rendering.templates import Placeholder, Shell, Templates
 from unwritten_engine import Frame, scripted
 from unwritten_engine.scripted import HANG
 
-pytestmark = pytest.mark.timeout(30)
-
 
 class Person(BaseModel):
     name: str

@@ -6,7 +6,6 @@ from dataclasses import replace
 from itertools import permutations
 from pathlib import Path
 
-import pytest
 from pydantic import BaseModel
 from tests.support.apps import browser, make_app, make_wiki, write
 
@@ -14,8 +13,6 @@ from unwritten import App, Canvas
 from unwritten.routing.memory import MAX_STATEMENT_LENGTH, deduplicate, estimate_tokens, fit_to_budget
 from unwritten_engine import Request, scripted
 from unwritten_engine.scripted import ABOUT, ScriptedEngine
-
-pytestmark = pytest.mark.timeout(30)
 
 TEXTS = {
     "Ferra": "**Ferra** is an island. Its lamps were made by [[Odo Brask|old Brask]], who wore green.\n\n## Odo\n\nx.",

@@ -22,8 +22,6 @@ from unwritten.routing.page_function import PageFunction
 from unwritten.routing.patterns import PagePattern
 from unwritten_engine import scripted
 
-pytestmark = pytest.mark.timeout(30)
-
 
 class Mood(Enum):
     calm = "calm"

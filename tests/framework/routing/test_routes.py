@@ -16,8 +16,6 @@ from unwritten import App, Page
 from unwritten.core.errors import BadURL
 from unwritten_engine import scripted
 
-pytestmark = pytest.mark.timeout(30)
-
 
 def make_users(home: Path) -> App:
     """Return an app with a page for each user."""

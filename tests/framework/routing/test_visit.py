@@ -11,8 +11,6 @@ from tests.support.apps import LIGHTHOUSE, browser, make_app, make_wiki, write
 from unwritten import App, Visit
 from unwritten_engine import scripted
 
-pytestmark = pytest.mark.timeout(30)
-
 
 def make_recording_app(home: Path) -> tuple[App, list[Visit]]:
     """Return an app that records its visits."""

@@ -34,8 +34,6 @@ from unwritten.routing.access import identity
 from unwritten.web import live_socket
 from unwritten_engine import scripted
 
-pytestmark = pytest.mark.timeout(30)
-
 SECRET = "/secret/Plan"
 KEY = "key of the sessions"
 TEXT = "The secret word is xyzzy, as in [[Tower]]."

@@ -17,8 +17,6 @@ from unwritten.rendering.document import NONCE, page_response
 from unwritten.security.headers import is_cross_origin, is_prefetch, is_same_origin, new_nonce, saves_data
 from unwritten_engine import scripted
 
-pytestmark = pytest.mark.timeout(30)
-
 
 def test_the_policy_allows_our_scripts_and_nothing_else(tmp_path: Path) -> None:
     with browser(make_wiki(tmp_path, scripted("Words."))) as client:

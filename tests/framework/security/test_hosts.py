@@ -14,8 +14,6 @@ from unwritten.core.errors import BadURL
 from unwritten.security.hosts import AllowedHosts
 from unwritten_engine import scripted
 
-pytestmark = pytest.mark.timeout(30)
-
 
 def asks(host: str | None, server: str = "127.0.0.1") -> dict[str, Any]:
     headers = [] if host is None else [(b"host", host.encode("latin-1"))]

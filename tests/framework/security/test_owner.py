@@ -18,8 +18,6 @@ from unwritten.security.owner import Owner
 from unwritten_engine import scripted
 from unwritten_engine.errors import GenerationFailed
 
-pytestmark = pytest.mark.timeout(30)
-
 KEY = "/wiki/Tea"
 SOCKET = f"ws://127.0.0.1{LIVE}"
 

@@ -25,8 +25,6 @@ from unwritten import App, Canvas, Page, Redraw
 from unwritten.storage.tables import Table
 from unwritten_engine import scripted
 
-pytestmark = pytest.mark.timeout(30)
-
 KEY = "key of the sessions"
 
 NOTES = """{% extends "layout.html" %}{% block main %}

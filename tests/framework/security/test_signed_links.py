@@ -24,8 +24,6 @@ from unwritten.security.signer import Signer
 from unwritten_engine import scripted
 from unwritten_engine.scripted import HANG
 
-pytestmark = pytest.mark.timeout(30)
-
 TEXT = "A tower with a [[Lamp|bright lamp]], near [the sea](/wiki/Deep%20Sea)."
 HERE = {"sec-fetch-site": "same-origin"}
 

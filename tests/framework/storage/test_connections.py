@@ -7,14 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from tests.support.servers import wait_for
+from tests.support.servers import PATIENCE, wait_for
 
 from unwritten.core.errors import StoreError
 from unwritten.storage.connection_pool import ConnectionPool
 from unwritten.storage.location import Location
 from unwritten.storage.open import open_database
-
-pytestmark = pytest.mark.timeout(60)
 
 
 def num_descriptors() -> int:
@@ -57,7 +55,7 @@ def test_a_thread_gets_the_same_connection_again_and_waits_for_a_free_one() -> N
         opened.append(len(opened))
         return opened[-1]
 
-    pool = ConnectionPool(connect, closed.append, 2, "pages.db", timeout=5)
+    pool = ConnectionPool(connect, closed.append, 2, "pages.db", timeout=PATIENCE)
     first = pool.borrow()
     pool.give_back(first)
     second, third = pool.borrow(), pool.borrow()
@@ -68,7 +66,7 @@ def test_a_thread_gets_the_same_connection_again_and_waits_for_a_free_one() -> N
     waiting.join(0.05)
     assert got == []
     pool.give_back(third)
-    waiting.join(5)
+    waiting.join(PATIENCE)
     assert got == [1] and opened == [0, 1]
     pool.discard(got[0])
     assert closed == [1] and pool.borrow() == 2, "a broken connection makes room for another"
@@ -96,7 +94,7 @@ def test_a_failed_connection_frees_its_place_and_a_full_pool_is_an_error() -> No
 
 
 def test_a_waiting_thread_gets_the_next_connection_before_busy_ones() -> None:
-    pool = ConnectionPool(object, lambda connection: None, 1, "pages.db", timeout=5)
+    pool = ConnectionPool(object, lambda connection: None, 1, "pages.db", timeout=PATIENCE)
     order: list[str] = []
     first = pool.borrow()
 
@@ -111,5 +109,5 @@ def test_a_waiting_thread_gets_the_next_connection_before_busy_ones() -> None:
     pool.give_back(first)
     pool.borrow()
     order.append("this thread")
-    thread.join(5)
+    thread.join(PATIENCE)
     assert order == ["the waiting thread", "this thread"]

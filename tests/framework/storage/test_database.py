@@ -13,8 +13,6 @@ from unwritten.storage.database import Connection, Database
 from unwritten.storage.location import Location
 from unwritten.storage.open import open_database
 
-pytestmark = pytest.mark.timeout(30)
-
 
 @pytest.fixture
 def database(location: Location) -> Iterator[Database]:

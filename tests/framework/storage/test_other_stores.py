@@ -20,8 +20,6 @@ from unwritten.storage.search import find_mentions
 from unwritten.web.boxes import save_state, saved_state
 from unwritten_engine.text_to_image import Painted
 
-pytestmark = pytest.mark.timeout(30)
-
 
 @pytest.fixture
 def store(location: Location) -> Iterator[PageStore]:

@@ -27,8 +27,6 @@ from unwritten.storage.pages import PageStore
 from unwritten.storage.records import Change, PageWrite, Provenance, StoredCanvas, StoredPage
 from unwritten_engine import scripted
 
-pytestmark = pytest.mark.timeout(30)
-
 KEY = "/wiki/Lighthouse"
 
 

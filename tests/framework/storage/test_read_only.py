@@ -24,8 +24,6 @@ from unwritten.storage.open import open_database
 from unwritten.storage.pages import PageStore
 from unwritten_engine import scripted
 
-pytestmark = pytest.mark.timeout(60)
-
 
 class Wish(BaseModel):
     id: int | None = None

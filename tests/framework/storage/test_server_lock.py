@@ -19,8 +19,6 @@ from unwritten.storage.location import Location
 from unwritten.storage.open import open_database
 from unwritten_engine import scripted
 
-pytestmark = pytest.mark.timeout(60)
-
 SERVE = """
 import sys
 from unwritten.storage.location import parse_location

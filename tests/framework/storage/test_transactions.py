@@ -7,14 +7,13 @@ import threading
 from collections.abc import Iterator
 
 import pytest
+from tests.support.servers import PATIENCE
 
 from unwritten.core.errors import BadTable, StoreLocked
 from unwritten.storage.database import Database
 from unwritten.storage.location import Location
 from unwritten.storage.open import open_database
 from unwritten.storage.transactions import ReadTracker, Transaction, read_rows, table_access, write_rows
-
-pytestmark = pytest.mark.timeout(30)
 
 
 @pytest.fixture
@@ -92,7 +91,7 @@ def test_a_rollback_interrupts_a_long_query_in_another_thread(database: Database
     begun.wait()
     threading.Event().wait(0.1)
     transaction.rollback("Too late.")
-    thread.join(5)
+    thread.join(PATIENCE)
     assert not thread.is_alive() and "interrupted" in said[0]
     add(database, 2)
     assert rows(database) == [2]

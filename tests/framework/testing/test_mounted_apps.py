@@ -17,7 +17,7 @@ from starlette.types import ASGIApp
 from unwritten import App, BadApp, BadSetting
 from unwritten.testing import Visitor
 
-pytestmark = [pytest.mark.usefixtures("home"), pytest.mark.timeout(30)]
+pytestmark = pytest.mark.usefixtures("home")
 
 SESSIONS = Middleware(SessionMiddleware, secret_key="not a secret")
 

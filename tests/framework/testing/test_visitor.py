@@ -31,8 +31,6 @@ from unwritten_engine import scripted
 from unwritten_engine.errors import GenerationFailed, ModelNotFound
 from unwritten_engine.scripted import HANG
 
-pytestmark = pytest.mark.timeout(30)
-
 
 @pytest.fixture(autouse=True)
 def no_database_is_created(home: Path) -> Iterator[None]:

@@ -15,8 +15,6 @@ from unwritten.security.headers import frame_src
 from unwritten.web.boxes import MAX_SAVES, box_document
 from unwritten_engine import scripted
 
-pytestmark = pytest.mark.timeout(30)
-
 LAPS = "<!doctype html>\n<html><title>Lap &amp; counter</title><p>Laps so far</p><script>let laps = 1</script></html>"
 
 

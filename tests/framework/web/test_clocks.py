@@ -15,8 +15,6 @@ from unwritten.web.page_cache import PageCache
 from unwritten_engine import scripted
 from unwritten_engine.scripted import HANG
 
-pytestmark = pytest.mark.timeout(30)
-
 HOUR, DAY = 3600.0, 24 * 3600.0
 KEY = "/wiki/Lighthouse"
 

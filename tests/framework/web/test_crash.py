@@ -17,13 +17,10 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 from tests.support.apps import tables
-from tests.support.servers import AS_OWNER, OWNER_TOKEN, free_port, wait_for
+from tests.support.servers import AS_OWNER, OWNER_TOKEN, PATIENCE, free_port, wait_for
 
 from unwritten.storage.pages import PageStore
-
-pytestmark = pytest.mark.timeout(120)
 
 # Every page has two regions and three links. Dozens are generated at the same time.
 SERVER = """
@@ -56,7 +53,7 @@ def serve(home: Path, port: int) -> subprocess.Popen[bytes]:
 def click(port: int, number: int) -> str:
     headers = {"accept": "text/html", **AS_OWNER}  # whose pages are not limited
     request = urllib.request.Request(f"http://127.0.0.1:{port}/wiki/Page_{number}", headers=headers)
-    with urllib.request.urlopen(request, timeout=5) as answer:
+    with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
         return str(answer.read().decode())
 
 
@@ -86,20 +83,20 @@ def test_a_killed_server_leaves_only_complete_pages(tmp_path: Path) -> None:
         port = free_port()
         server = serve(tmp_path, port)
         try:
-            wait_for(functools.partial(answers, port), 15)
+            wait_for(functools.partial(answers, port))
             numbers, going = itertools.count(1 + kill * 1000), threading.Event()
             visitors = [threading.Thread(target=visit, args=(port, numbers, going)) for _ in range(4)]
             for thread in visitors:
                 thread.start()
-            going.wait(5)
+            going.wait(PATIENCE)
             if kill:  # the first kill comes before anything is stored, later ones during many writes
-                wait_for(lambda least=12 * kill: kept(database) > least, 15)  # type: ignore[misc]
+                wait_for(lambda least=12 * kill: kept(database) > least)  # type: ignore[misc]
             time.sleep(moment)
         finally:
             os.kill(server.pid, signal.SIGKILL)
-            server.wait(10)
+            server.wait(PATIENCE)
         for thread in visitors:
-            thread.join(10)
+            thread.join(PATIENCE)
         count = whole_pages(database)
         assert count >= found
         found = count

@@ -19,8 +19,6 @@ from tests.support.servers import served
 from unwritten import App, Page
 from unwritten_engine import scripted
 
-pytestmark = pytest.mark.timeout(30)
-
 PROGRAM = {"accept": "*/*"}
 
 

@@ -17,7 +17,7 @@ from starlette.routing import Mount, WebSocketRoute
 from starlette.types import Message, Scope
 from starlette.websockets import WebSocketDisconnect
 from tests.support.apps import browser, make_app, write
-from tests.support.servers import served
+from tests.support.servers import PATIENCE, served
 from tests.support.urls import url_vectors
 
 from unwritten import App, Canvas, Visit
@@ -25,7 +25,7 @@ from unwritten.core.paths import page_path, site_path
 from unwritten.testing.asgi_client import running
 from unwritten_engine import scripted
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
+pytestmark = pytest.mark.anyio
 
 BOX = "<!doctype html><html><body>x</body></html>"
 
@@ -222,7 +222,7 @@ def test_a_real_server_answers_every_request(tmp_path: Path) -> None:
     with served(make_target(tmp_path)) as address:
         host, _, port = address.partition(":")
         for path in (path + page for path in paths for page in [*pages, b"/" + b"x" * 9000]):
-            with socket.create_connection((host, int(port)), timeout=10) as connection:
+            with socket.create_connection((host, int(port)), timeout=PATIENCE) as connection:
                 request = b"GET %s HTTP/1.1\r\nhost: %s\r\nsec-fetch-dest: document\r\nconnection: close\r\n\r\n"
                 connection.sendall(request % (path, address.encode()))
                 reply = b""

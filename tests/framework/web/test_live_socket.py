@@ -38,8 +38,6 @@ from unwritten import App
 from unwritten_engine import Frame, scripted
 from unwritten_engine.scripted import HANG
 
-pytestmark = pytest.mark.timeout(30)
-
 KEY = "/wiki/Lighthouse"
 HOST = {"host": "testserver"}
 

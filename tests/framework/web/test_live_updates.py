@@ -20,8 +20,6 @@ from unwritten.storage.tables import Table
 from unwritten_engine import scripted
 from unwritten_engine.scripted import HANG, ScriptedEngine
 
-pytestmark = pytest.mark.timeout(30)
-
 PATH = "/thread/1/post"
 
 

@@ -5,13 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import pytest
 from tests.support.apps import browser, make_wiki, write
 
 from unwritten.web.messages import encode, refused_message, settled_message
 from unwritten_engine import Frame, scripted
-
-pytestmark = pytest.mark.timeout(30)
 
 
 def test_messages_are_compact_and_not_limited_to_ascii() -> None:

@@ -20,8 +20,6 @@ from unwritten_engine import scripted
 from unwritten_engine.errors import GenerationFailed
 from unwritten_engine.scripted import HANG
 
-pytestmark = pytest.mark.timeout(30)
-
 
 @pytest.fixture(autouse=True)
 def fresh_checks(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,8 +17,6 @@ from unwritten.routing.routes import PageRequest
 from unwritten.storage.records import StoredCanvas
 from unwritten_engine import scripted
 
-pytestmark = pytest.mark.timeout(30)
-
 KEY = "/wiki/Lighthouse"
 
 

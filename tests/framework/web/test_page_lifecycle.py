@@ -29,8 +29,6 @@ from unwritten_engine import scripted
 from unwritten_engine.errors import GenerationFailed
 from unwritten_engine.scripted import HANG
 
-pytestmark = pytest.mark.timeout(30)
-
 KEY = "/wiki/Lighthouse"
 REWRITE = "/_unwritten/rewrite"
 

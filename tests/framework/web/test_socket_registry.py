@@ -6,10 +6,11 @@ import asyncio
 import time
 
 import pytest
+from tests.support.servers import PATIENCE
 
 from unwritten.web.socket_registry import SendingTurns
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(30)]
+pytestmark = pytest.mark.anyio
 
 
 def compute(seconds: float) -> None:
@@ -71,5 +72,5 @@ async def test_a_socket_that_closes_while_it_waits_keeps_no_turn() -> None:
     for task in tasks[1:4]:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-    await asyncio.wait_for(turns.take(), 1)
+    await asyncio.wait_for(turns.take(), PATIENCE)
     assert served == [0, 4]

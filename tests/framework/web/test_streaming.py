@@ -14,15 +14,13 @@ from pydantic import BaseModel
 from tests.support.apps import LIGHTHOUSE, browser, make_app, make_two, make_wiki, templates, write
 from tests.support.hostile import few_examples, markdown_texts
 from tests.support.html_checks import inner, page_faults
-from tests.support.servers import served, wait_for
+from tests.support.servers import PATIENCE, served, wait_for
 
 from unwritten import Canvas
 from unwritten.formats.text_ends import finalize_text, settled_text
 from unwritten_engine import Frame, Usage, scripted
 from unwritten_engine.errors import GenerationFailed
 from unwritten_engine.scripted import HANG, denoising_frames
-
-pytestmark = pytest.mark.timeout(30)
 
 
 class Facts(BaseModel):
@@ -72,18 +70,17 @@ def test_clients_that_do_not_accept_html_get_a_stream(tmp_path: Path) -> None:
 def test_regions_are_streamed_block_by_block_in_document_order(tmp_path: Path) -> None:
     engine = scripted(
         by_ask={
-            "Lead": ["One.\n\n", "One.\n\nTwo.", 0.6, "One.\n\nTwo.\n\nThree."],
+            "Lead": ["One.\n\n", "One.\n\nTwo.", 1.5, "One.\n\nTwo.\n\nThree."],
             "Body": "The body.",  # finished earlier, but sent in document order
         }
     )
     with served(make_two(tmp_path, engine)) as address:
-        connection = http.client.HTTPConnection(address, timeout=10)
+        connection = http.client.HTTPConnection(address, timeout=PATIENCE)
         connection.request("GET", "/?plain=1")
         answer = connection.getresponse()
-        first, begun = b"", time.monotonic()
+        first = b""
         while b">One.</p>" not in first:
             first += answer.read1()
-        assert time.monotonic() - begun < 0.5
         assert b"Three" not in first and b"The body" not in first
         rest = answer.read()
         connection.close()
@@ -148,7 +145,7 @@ def test_a_disconnected_client_abandons_the_page(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr("unwritten.generation.job_queue.GRACE_PERIOD", 0.1)
     engine = scripted(["One.\n\nTwo.\n\n", HANG])
     with served(make_wiki(tmp_path, engine)) as address:
-        connection = http.client.HTTPConnection(address, timeout=10)
+        connection = http.client.HTTPConnection(address, timeout=PATIENCE)
         connection.request("GET", KEY)
         answer = connection.getresponse()
         answer.read1()
@@ -214,4 +211,4 @@ def test_a_client_that_does_not_read_its_stream_is_no_subscriber_any_more(
         wait_for(lambda: (job := app.site.jobs.get(KEY)) and job.num_subscribers == 1)
         job = app.site.jobs.get(KEY)
         assert job is not None
-        wait_for(lambda: job.num_subscribers == 0, 10)
+        wait_for(lambda: job.num_subscribers == 0)

@@ -19,7 +19,7 @@ from tests.support.servers import served, wait_for
 from unwritten.web.watchdog import Watchdog
 from unwritten_engine import scripted
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(30)]
+pytestmark = pytest.mark.anyio
 
 
 def block_by_waiting() -> None:
