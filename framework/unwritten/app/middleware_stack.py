@@ -11,6 +11,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.middleware.gzip import GZipMiddleware
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, ExceptionHandler
 
 from unwritten_engine import EngineError
@@ -52,6 +53,7 @@ def build_stack(
         HTTPException: error_pages.http_error,
         UnwrittenError: error_pages.unwritten_error,
         EngineError: error_pages.unwritten_error,
+        ClientDisconnect: error_pages.client_disconnect,
         Exception: error_pages.server_error,
         **handlers,
     }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Container
 from functools import partial
 from typing import Any, Literal, TypeAlias
@@ -83,6 +83,7 @@ class ConnectionLimits:
         self._open: dict[asyncio.Transport, _Connection] = {}  # the oldest first
         self._by_client: Counter[str] = Counter()
         self._sweeping: asyncio.TimerHandle | None = None
+        self._idle: deque[_Connection] = deque()  # those that the last search has found, the oldest first
         self._all_busy_until = 0.0
 
     def uvicorn_options(self) -> dict[str, Any]:
@@ -133,15 +134,18 @@ class ConnectionLimits:
 
     def _close_idle(self, new: _Connection, now: float) -> bool:
         """Close the oldest connection without a running request. Return False if all others are busy."""
-        if now < self._all_busy_until:
-            return False
-        for connection in self._open.values():
-            if connection is not new and not connection.is_websocket and connection.phase == "header":
-                self._metrics.closed_connections["idle"] += 1
-                self._abort(connection)
-                return True
-        self._all_busy_until = now + _SWEEP_SECONDS  # do not search among all of them for every new connection
-        return False
+        while True:
+            while self._idle:
+                connection = self._idle.popleft()
+                if connection.is_idle and connection.transport in self._open:
+                    self._metrics.closed_connections["idle"] += 1
+                    self._abort(connection)
+                    return True
+            if now < self._all_busy_until:
+                return False
+            self._idle.extend(other for other in self._open.values() if other is not new and other.is_idle)
+            if not self._idle:
+                self._all_busy_until = now + _SWEEP_SECONDS  # do not search among all for every new connection
 
     def _abort(self, connection: _Connection, *, flush: bool = False) -> None:
         self.remove(connection.transport)
@@ -182,6 +186,11 @@ class _Connection:
         if self._http.conn.their_state is h11.IDLE:
             return "header"
         return "body" if self._http.conn.their_state is h11.SEND_BODY else "other"
+
+    @property
+    def is_idle(self) -> bool:
+        """True if no request is running."""
+        return not self.is_websocket and self.phase == "header"
 
     def on_data(self, size: int) -> None:
         """Move the deadlines, because the client has sent this many bytes."""

@@ -28,7 +28,9 @@ class _Period:
 
 
 class RepeatLimit(logging.Filter):
-    """Drops messages that repeat too often. A kind is a message before its values are filled in.
+    """Drops messages that repeat too often.
+
+    A kind of message is its text before values are filled in, or the ``kind`` that an error was logged with.
 
     Args:
         clock: Returns monotonic seconds.
@@ -55,7 +57,8 @@ class RepeatLimit(logging.Filter):
 
     def _count(self, record: logging.LogRecord) -> tuple[int, int]:
         """Return the number of a message in its period. If it is the first, also how many were not logged before it."""
-        kind = record.name, record.levelno, str(record.msg).partition("\n")[0]
+        text = getattr(record, "kind", None) or str(record.msg).partition("\n")[0]
+        kind = record.name, record.levelno, text
         now = self._clock()
         if kind not in self._periods and len(self._periods) >= _MAX_KINDS:
             self._periods = {

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import linecache
 import logging
 import re
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -102,8 +103,12 @@ def error_reports(error: BaseException) -> list[ErrorReport]:
 
 def format_report(error: BaseException) -> str:
     """Return the reports of an error as text, in the format of Python's tracebacks."""
+    return _format(error_reports(error))
+
+
+def _format(reports: Sequence[ErrorReport]) -> str:
     lines: list[str] = []
-    for report in error_reports(error):
+    for report in reports:
         if report.hidden and report.locations:
             lines.append(f"  ({report.hidden} frames of the framework and its libraries are hidden)")
         for location in report.locations:
@@ -122,11 +127,21 @@ def log_error(log: logging.Logger, title: str, error: BaseException) -> None:
         title: What failed.
         error: The exception. It is marked, see ``is_logged``.
     """
-    if any(report.locations for report in error_reports(error)):
-        log.error("%s:\n%s", title, format_report(error))
+    reports = error_reports(error)
+    kind = {"kind": _kind(error)}
+    if any(report.locations for report in reports):
+        log.error("%s:\n%s", title, _format(reports), extra=kind)
     else:
-        log.error("%s", title, exc_info=error)
+        log.error("%s", title, exc_info=error, extra=kind)
     setattr(error, _LOGGED, True)
+
+
+def _kind(error: BaseException) -> str:
+    """Return the class of an error and the line that raised it. The log counts repeated errors by it."""
+    place = ""
+    for frame, number in traceback.walk_tb(error.__traceback__):
+        place = f"{frame.f_code.co_filename}:{number}"
+    return f"{type(error).__name__} {place}"
 
 
 def is_logged(error: BaseException) -> bool:
@@ -233,6 +248,7 @@ def _hidden_folders() -> tuple[Path, ...]:
 _HIDDEN = _hidden_folders()
 
 
+@functools.lru_cache(4096)
 def _is_hidden(file: str) -> bool:
     if file.startswith("<"):
         return True

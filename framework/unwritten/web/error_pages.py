@@ -103,6 +103,10 @@ class ErrorPages:
             return await self._respond(request, 503, message, {"retry-after": "10"})
         return await self.server_error(request, error)
 
+    async def client_disconnect(self, request: Request, error: Exception) -> Response:
+        """End a request whose client disconnected before its body had arrived. Nothing failed, and nothing is sent."""
+        return Response(status_code=400)
+
     async def server_error(self, request: Request, error: Exception) -> Response:
         """Respond to an unexpected exception. Its traceback is logged with a number, and shown to developers."""
         number = secrets.token_hex(4)

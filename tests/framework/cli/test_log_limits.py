@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import logging
 
+import pytest
+
 from unwritten.cli.log_limits import MAX_REPEATS, PERIOD, RepeatLimit
+from unwritten.core.tracebacks import log_error
 
 
 class Log:
@@ -47,3 +50,20 @@ def test_texts_that_differ_each_time_are_limited_as_well() -> None:
     for number in range(5000):
         log.write(f"Invalid request {number}")
     assert len(log.lines) < 300
+
+
+def test_errors_are_counted_by_their_class_and_place(caplog: pytest.LogCaptureFixture) -> None:
+    """One that repeats with another number each time must not hide a different one."""
+    limit, log = RepeatLimit(), logging.getLogger("unwritten")
+    for number in range(500):
+        try:
+            raise ValueError(number)
+        except ValueError as error:
+            log_error(log, f"/page/{number} failed ({number})", error)
+    try:
+        raise ValueError("another")
+    except ValueError as error:
+        log_error(log, "/other failed", error)
+    passed = [record for record in caplog.records if limit.filter(record)]
+    assert len(passed) == MAX_REPEATS + 1
+    assert "/other failed" in passed[-1].getMessage()

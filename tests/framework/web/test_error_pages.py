@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import http.client
 import re
+import socket
+import time
 import urllib.error
 import urllib.request
 from html import escape
 from pathlib import Path
 
 import pytest
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse
 from tests.support.apps import browser, make_app, make_wiki, templates
 from tests.support.forum import action_url
 from tests.support.html_checks import page_faults
-from tests.support.servers import served
+from tests.support.servers import served, wait_for
 
 from unwritten import App, Page
 from unwritten_engine import scripted
@@ -138,6 +141,28 @@ def test_a_client_is_told_that_its_connection_is_closed_after_an_error(tmp_path:
             assert (answer.status, answer.getheader("connection")) == (status, closed)
             answer.read()
         connection.close()
+
+
+def test_a_client_that_leaves_before_its_body_has_arrived_is_no_error(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    app, left = make_app(tmp_path, scripted("Words.")), []
+
+    @app.route("/echo", methods=["POST"])
+    async def echo(request: Request) -> PlainTextResponse:
+        try:
+            return PlainTextResponse(await request.body())
+        except ClientDisconnect:
+            left.append(request.url.path)
+            raise
+
+    with served(app) as address:
+        host, port = address.split(":")
+        with socket.create_connection((host, int(port))) as connection:
+            connection.sendall(b"POST /echo HTTP/1.1\r\nhost: %s\r\ncontent-length: 9\r\n\r\nhalf" % address.encode())
+            time.sleep(0.1)  # the request runs, and waits for the rest
+        wait_for(lambda: bool(left))
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
 
 
 def test_a_traceback_is_logged_short_and_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
