@@ -135,6 +135,51 @@ def test_a_thought_at_the_beginning_is_stripped(make: Any) -> None:
     assert settled(reader, [*said, opened, *said]) == "the answer" * 2
 
 
+def test_thoughts_are_stripped_anywhere() -> None:
+    tokenizer = make_tokenizer(700)
+    reader = reader_of(tokenizer)
+    (opened, closed), label = channel(reader, tokenizer), reader.encode("thought\n")
+    start, said = reader.encode("Hello world"), reader.encode(" and more.")
+    for thought in (
+        (opened, *label, closed),
+        (opened, closed),
+        (opened, *label, *said, closed),
+        (*label, closed),  # the opening marker is not settled yet
+        (closed,),
+    ):
+        kept = (0, len(start))
+        ids = [*start, *thought, *said]
+        assert reader.decode(ids, [False] * len(ids), kept_span=kept).text == "Hello world and more."
+        assert settled(reader, ids) == "Hello world and more."
+        assert settled(reader, [*thought, *ids]) == "Hello world and more."
+        assert settled(reader, [*ids, *thought, *said]) == "Hello world and more. and more."
+    open_thought = [*start, opened, *label, *said]
+    assert settled(reader, open_thought) == "Hello world"
+    assert settled(reader, [*open_thought, reader.end_id, closed]) == "Hello world"
+    # Kept text is not hidden, and the text before it is not a part of it.
+    ids = [opened, *label, *start, *said]
+    first = 1 + len(label)
+    assert reader.decode(ids, [False] * len(ids), kept_span=(first, first + len(start))).text == "Hello world and more."
+    assert settled(reader, [*start, opened, *said]) == "Hello world and more."  # noise does not hide the rest
+    # A word of the text is no label.
+    assert settled(reader, [*reader.encode("a thought"), *said]) == "a thought and more."
+
+
+def test_a_thought_may_continue_in_the_next_canvas() -> None:
+    tokenizer = make_tokenizer(700)
+    reader = reader_of(tokenizer)
+    (opened, closed), label = channel(reader, tokenizer), reader.encode("thought\n")
+    start, said = reader.encode("Hello world"), reader.encode(" and more.")
+    for thought in ([opened, *label, *said, closed], [opened, *label, closed]):
+        ids = [*start, *thought, *said]
+        for split in range(len(start), len(ids)):
+            flags = [False] * len(ids)
+            before = reader.decode(ids[:split], flags[:split])
+            assert "Hello world and more.".startswith(before.text)
+            assert reader.decode(ids, flags, before=before).text == "Hello world and more."
+            assert before.in_thought == (opened in ids[:split] and closed not in ids[:split])
+
+
 @settings(max_examples=150, deadline=None)
 @given(st.data(), st.sampled_from(sorted(READERS)))
 def test_any_tokens_give_clean_text_with_spans_inside(data: st.DataObject, name: str) -> None:

@@ -53,6 +53,32 @@ def test_a_prompt_consists_of_turns() -> None:
     assert spoken.cache_keys == spoken.ids and spoken.images is None
 
 
+@pytest.mark.parametrize(
+    "generation_prompt",
+    [
+        # The published templates of June and of July 2026. Both replay the thoughts of earlier answers.
+        "{{ '<|turn>model\\n' }}{% if not enable_thinking | default(false) %}{{ '<|channel>thought\\n<channel|>' }}"
+        "{% endif %}",
+        "{{ '<|turn>model\\n' }}",
+    ],
+    ids=["June", "July"],
+)
+def test_the_empty_thought_belongs_to_the_prompt(generation_prompt: str) -> None:
+    tokenizer = make_tokenizer(1024)
+    tokenizer.chat_template = (
+        "{% for message in messages %}{{ '<|turn>' ~ ('model' if message.role == 'assistant' else message.role) "
+        "~ '\\n' }}{% if message.reasoning is defined %}{{ '<|channel>thought\\n' ~ message.reasoning ~ '<channel|>' }}"
+        "{% endif %}{{ message.content | trim }}{{ '<turn|>\\n' }}{% endfor %}"
+        "{% if add_generation_prompt %}" + generation_prompt + "{% endif %}"
+    )
+    made = PromptTokenizer(tokenizer, READER, None, "a small model")
+    tokenized = made.tokenize(Prompt("A page on light <|channel>", SYSTEM, EXAMPLES))
+    text = tokenizer.decode(tokenized.ids)
+    assert text.endswith("<turn|>\n<|turn>model\n<|channel>thought\n<channel|>") and text.count("<channel|>") == 1
+    assert tokenized.ids.count(100) == tokenized.ids.count(101) == 1
+    assert tokenizer.decode(tokenized.ids[: tokenized.num_shared]).endswith("<turn|>\n<|turn>user\n")
+
+
 def test_the_prefix_is_shared() -> None:
     made = speaker()
     one = made.tokenize(Prompt("A page on light", SYSTEM, EXAMPLES))

@@ -1,8 +1,11 @@
 """Decode tokens of drafts, and encode text exactly.
 
 A draft may have any token at any position. Special tokens, bytes that are not complete characters, control characters,
-a thought at the beginning, and everything after the first end token are not shown. The bytes of every token are looked
-up in a table that is built once, so that a frame needs no tokenizer.
+thoughts, and everything after the first end token are not shown. The bytes of every token are looked up in a table that
+is built once, so that a frame needs no tokenizer.
+
+A thought is a channel: ``<|channel>thought\\n…<channel|>``. Even with thinking off, the model may write an empty one,
+at the beginning, after an opening, or later.
 """
 
 from __future__ import annotations
@@ -38,6 +41,7 @@ class DecodedText:
         num_tokens: tokens before the end, without special tokens.
         starts: for every token, the start of its text in ``text``; for a hidden token, that of the next one.
         resumable: more tokens can be decoded after it without decoding these again.
+        in_thought: the last token belongs to a thought, which may continue.
     """
 
     text: str
@@ -46,6 +50,7 @@ class DecodedText:
     num_tokens: int = 0
     starts: tuple[int, ...] = ()
     resumable: bool = True
+    in_thought: bool = False
 
 
 class Detokenizer:
@@ -112,11 +117,14 @@ class Detokenizer:
         if before is not None and before.resumable and not before.ended and kept_span is None and before.text:
             begin, parts, count, tokens = len(before.starts), [before.text], len(before.text), before.num_tokens
             starts, spans = list(before.starts), list(before.unsettled)
+            thoughts, in_thought = self._thoughts(ids, begin, None, before.in_thought)
             begun = True
         else:
-            begin = self._thought(ids, kept_span)
+            thoughts, in_thought = self._thoughts(ids, 0, kept_span, False)
+            begin = thoughts[0][1] if thoughts and thoughts[0][0] == 0 else 0
             starts = [0] * begin
             begun = begin < len(ids) or begin == 0
+        hidden = {at for start, end in thoughts for at in range(start, end)}
         # A space is only dropped at the very beginning, not in kept text after free tokens.
         first = begin if count == 0 else -1
         least, table, size = kept_span[1] if kept_span else 0, self._table, self.vocab_size
@@ -124,7 +132,7 @@ class Detokenizer:
         ended = False
         for at in range(begin, len(ids)):
             id = ids[at]
-            piece = table[id] if 0 <= id < size else None
+            piece = table[id] if 0 <= id < size and at not in hidden else None
             if run and not isinstance(piece, bytes):
                 count += _flush(run, parts, spans, count)
             starts.append(count)
@@ -149,7 +157,7 @@ class Detokenizer:
         text = "".join(parts)
         resumable = resumable and not _LABEL.startswith(text.strip())  # a thought may start here
         starts.extend([count] * (len(ids) - len(starts)))
-        return DecodedText(text, tuple(spans), ended, tokens, tuple(starts), resumable)
+        return DecodedText(text, tuple(spans), ended, tokens, tuple(starts), resumable, in_thought)
 
     def token_bytes(self, id: int) -> bytes:
         """Return the bytes of a token; empty if it is not text."""
@@ -234,24 +242,63 @@ class Detokenizer:
         special_ids |= {id for piece, id in vocabulary.items() if piece[0] in "<[" and _SPECIAL.fullmatch(piece)}
         return frozenset(special_ids | self.end_ids | {self.pad_id})
 
-    def _thought(self, ids: Sequence[int], kept: Span | None) -> int:
-        """Return where the text begins: after a thought. An open thought hides everything up to the kept span."""
-        limit = len(ids) if kept is None else min(kept[0], len(ids))
-        text = ""
-        for at in range(limit):
-            if ids[at] == self._open:
-                stop = next((n for n in range(at, limit) if ids[n] in self.end_ids and kept is None), limit)
-                close = next((n for n in range(at, stop) if ids[n] == self._close), None)
-                if close is not None:
-                    return close + 1
-                return stop if limit == len(ids) else 0
-            if ids[at] == self._close:  # the opening token is not settled yet
-                return at + 1 if text.strip() in ("", _LABEL) else 0
-            piece = self._table[ids[at]] if 0 <= ids[at] < self.vocab_size else None
-            text += piece if isinstance(piece, str) else ""
-            if ids[at] in self.end_ids or isinstance(piece, bytes) or not _LABEL.startswith(text.strip()):
+    def _thoughts(
+        self, ids: Sequence[int], start: int, kept: Span | None, open_before: bool
+    ) -> tuple[list[Span], bool]:
+        """Return the positions of all thoughts from ``start`` on, and whether the last one is still open.
+
+        Kept text is never hidden: a thought ends before it. Within a text, an opening marker needs its label, because
+        in a draft it may be noise, which must not hide the rest.
+        """
+        if not open_before and self._open not in ids and self._close not in ids:
+            return [], False
+        thoughts: list[Span] = []
+        begin = start if open_before else -1  # of the current thought
+        first = len(ids) if start == 0 and not open_before else -1  # first position with text
+        floor, end = start, len(ids)  # a label cannot begin before the floor
+        for at in range(start, len(ids)):
+            id = ids[at]
+            if kept is not None and kept[0] <= at < kept[1]:
+                if begin >= 0:
+                    thoughts.append((begin, at))
+                begin, first, floor = -1, min(first, at), at + 1
+            elif id in self.end_ids and (kept is None or at >= kept[1]):
+                end = at
                 break
-        return 0
+            elif id == self._open and begin < 0 and (at < first or self._has_label(ids, at + 1)):
+                begin = 0 if at < first else at
+            elif id == self._close:
+                if begin < 0:  # the opening marker is not settled yet
+                    begin = self._label_before(ids, at, floor)
+                    begin = 0 if begin <= first else begin
+                thoughts.append((begin, at + 1))
+                begin, first, floor = -1, first if first < begin else len(ids), at + 1
+            elif begin < 0 and at < first and self.token_bytes(id).strip():
+                first = at
+        if 0 <= begin < end:
+            thoughts.append((begin, end))
+        leading = sum(begin == 0 for begin, _ in thoughts)
+        return thoughts[max(0, leading - 1) :], begin >= 0 and end == len(ids)
+
+    def _piece(self, id: int) -> str:
+        """Return the text of a token of complete characters, else an empty string."""
+        piece = self._table[id] if 0 <= id < self.vocab_size else None
+        return piece if isinstance(piece, str) else ""
+
+    def _has_label(self, ids: Sequence[int], at: int) -> bool:
+        """True if the label of a thought, or as much of it as there are tokens, is at a position."""
+        return _LABEL.startswith("".join(map(self._piece, ids[at : at + len(_LABEL)]))[: len(_LABEL)])
+
+    def _label_before(self, ids: Sequence[int], at: int, floor: int) -> int:
+        """Return where the label of a thought starts, if it is directly before a position, else the position."""
+        text = ""
+        for start in range(at - 1, floor - 1, -1):
+            text = self._piece(ids[start]) + text
+            if text.rstrip() == _LABEL:
+                return start
+            if not self._piece(ids[start]) or not _LABEL.endswith(text.rstrip()):
+                break
+        return at
 
     def _check(self) -> None:
         """Check that the table agrees with the tokenizer."""

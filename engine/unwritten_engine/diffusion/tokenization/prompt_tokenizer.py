@@ -1,17 +1,26 @@
-"""Tokenize prompts and find the prefix that prompts share."""
+"""Tokenize prompts and find the prefix that prompts share.
+
+With thinking off, answers of DiffusionGemma still begin with an empty thought. The chat template of June 2026 wrote it
+at the end of the prompt; since July 2026 the model writes it into the first places of the first canvas. Openings,
+schemas and edits are pinned there, so it is appended to the prompt if the template has not done so.
+"""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 from ...chat_prompts import ControlTokens, to_messages
 from ...errors import RequestRefused
 from ...frames import Prompt
 from .detokenizer import Detokenizer
 from .image_processor import ImagePatches, ImageProcessor
+
+_OPEN, _CLOSE = "<|channel>", "<channel|>"
+EMPTY_THOUGHT: Final = f"{_OPEN}thought\n{_CLOSE}"
+"""What an answer without thinking begins with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +55,7 @@ class PromptTokenizer:
         names = tokenizer.convert_ids_to_tokens(sorted(detokenizer.special_ids))
         self._controls = ControlTokens(piece for piece in names if piece)
         self._shared: dict[tuple[Any, ...], tuple[int, ...]] = {}
+        self._has_thoughts = _OPEN in str(tokenizer.chat_template) and {_OPEN, _CLOSE} <= tokenizer.get_vocab().keys()
 
     def tokenize(self, prompt: Prompt) -> TokenizedPrompt:
         """Tokenize a prompt, without its opening, which belongs to the canvas.
@@ -93,6 +103,8 @@ class PromptTokenizer:
         text: str = self._tokenizer.apply_chat_template(
             messages, add_generation_prompt=True, tokenize=False, enable_thinking=False
         )
+        if self._has_thoughts and not text.rstrip().endswith(_CLOSE):
+            text += EMPTY_THOUGHT
         return text
 
 
