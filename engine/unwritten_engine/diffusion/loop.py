@@ -35,6 +35,15 @@ PREFILL_TOKENS: Final = {"cpu": 512}
 """Prompt tokens that are prefilled per step, by device type."""
 PREFILL_TOKENS_ON_GPU: Final = 4096
 
+_NOT_NUMBERS: Final = GenerationFailed(
+    "The model computed values that are not numbers (NaN), so there is no text. Its weights overflow in this format, "
+    "or are damaged: open the engine with another quantize or with dtype='float32', or fetch the checkpoint again."
+)
+_ONLY_PADDING: Final = GenerationFailed(
+    "The model wrote only padding. Its weights are damaged, or do not fit its config.json: fetch the checkpoint again, "
+    "or open the engine with another quantize."
+)
+
 
 class DenoisingLoop:
     """Schedules all sequences of one model. Use it from one thread; ``Sequence.cancelled`` may be set from any.
@@ -305,6 +314,7 @@ class DenoisingLoop:
         """Fetch the results of a step. Finished canvases start the next one or end the sequence."""
         output = self._runner.fetch(len(self.running))
         finished: list[tuple[Sequence, list[int]]] = []
+        failed: list[Sequence] = []
         for row, seq in enumerate(self.running):
             seq.steps += 1
             step = seq.max_steps - output.steps_left[row]
@@ -312,13 +322,24 @@ class DenoisingLoop:
                 seq.canvas, seq.finished_text, output.best[row], output.unsettled[row], step, seq.max_steps
             )
             updated.append(seq)
-            if output.finished[row]:
+            if min(output.best[row]) < 0:
+                failed.append(seq)
+            elif output.finished[row]:
                 finished.append((seq, output.best[row]))
+        for seq in failed:
+            self._remove(seq)
+            self._fail(seq, _NOT_NUMBERS, updated)
         for seq, ids in finished:
             self._finish_canvas(seq, ids, updated)
 
     def _finish_canvas(self, seq: Sequence, ids: list[int], updated: list[Sequence]) -> None:
         try:
+            if seq.canvas == 0 and seq.plan.is_padding(ids):
+                raise _ONLY_PADDING
+            if seq.canvas == 0 and not seq.plan.mask_ids and seq.plan.is_empty(ids):
+                seq.plan = seq.plan.require_text(self._runner.masks.register)
+                self._begin_canvas(seq, self.running.index(seq))
+                return
             reason = seq.commit(ids)
             if reason is not None:
                 seq.finish(reason)
@@ -338,6 +359,8 @@ class DenoisingLoop:
 
     def _to_error(self, error: Exception, when: str) -> EngineError:
         """Convert an exception to an engine error. If memory ran out, free the prefix cache."""
+        if isinstance(error, EngineError):
+            return error
         if _is_out_of_memory(error):
             self._free_memory()
             return GenerationFailed(

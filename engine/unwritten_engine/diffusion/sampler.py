@@ -70,7 +70,7 @@ class SamplerOutput:
     """Results at N positions.
 
     Attributes:
-        best: [N] int64, the most likely token (the first of equals).
+        best: [N] int64, the most likely token (the first of equals); -1 if the distribution is not a number.
         sampled: [N] int64, a sampled token.
         entropy: [N] float32, entropy of the distribution in nats.
         soft_embeddings: [N, hidden] in the dtype of the embeddings, the scaled mean embedding.
@@ -148,7 +148,7 @@ def sample(
     sampled = _draw(hidden, head, scale, uniform, block_sums, tops, top, per_chunk, constraints)
     soft = top_tokens.mean(head.embeddings) if top_tokens is not None else mean / mass[:, None]
     return SamplerOutput(
-        best=best,
+        best=torch.where(torch.isnan(mass), -1, best),
         sampled=sampled,
         entropy=torch.log(mass) - moment / mass,
         soft_embeddings=(soft * head.scale).to(head.embeddings.dtype),

@@ -88,6 +88,30 @@ class CanvasPlan:
         decoded = self.detokenizer.decode(ids[: self.max_tokens], [False] * len(ids), kept_span=self.kept_span)
         return cut_at_stop(decoded, self.stop, self._free(decoded)) is not decoded
 
+    def is_padding(self, ids: Sequence[int]) -> bool:
+        """True if all free positions of the first canvas are padding, without an end token."""
+        free = [id for at, id in enumerate(ids) if at >= len(self.pins) or self.pins[at] < 0]
+        return self.skeleton is None and bool(free) and free.count(self.detokenizer.pad_id) == len(free)
+
+    def is_empty(self, ids: Sequence[int]) -> bool:
+        """True if the first canvas has room for text, and has none besides the opening."""
+        if self.skeleton is not None or self._first_free >= len(ids):
+            return False
+        decoded = self.decode(ids, [False] * len(ids))
+        return not decoded.text[0 if self.initial else self._free(decoded) :].strip()
+
+    def require_text(self, register_mask: Callable[[bytes], int]) -> CanvasPlan:
+        """Return this plan with visible text at the first free position: no end token, padding, thought or blank.
+
+        Short prompts can make the model end at once. This is not the default, because masks slow down every step.
+        """
+        mask = self.detokenizer.token_mask(pattern=r"(?s)\s*\S.*")
+        return replace(self, mask_ids=(*[0] * self._first_free, register_mask(mask)))
+
+    @property
+    def _first_free(self) -> int:
+        return next((at for at, id in enumerate(self.pins) if id < 0), len(self.pins))
+
     def num_fixed_chars(self, before: DecodedText) -> int:
         """Return how many characters of finished canvases are fixed: all but a partial stop string."""
         text, first = before.text, self._free(before)
