@@ -19,6 +19,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
+from unwritten_engine.diffusion.loading.generation_config import fill_generation_config
 from unwritten_engine.diffusion.loading.random_model import END_IDS, make_config
 from unwritten_engine.engine import Progress
 
@@ -64,7 +65,7 @@ def convert_model(old: Any, ids: Tensor, *, wide: bool, progress: Progress) -> A
         make: Any = DiffusionGemmaForBlockDiffusion
         model = make(_config(text, heads))
         _fill(model.model.decoder, old.model, heads)
-    model.generation_config.update(eos_token_id=list(END_IDS), pad_token_id=0, bos_token_id=2)
+    fill_generation_config(model, end_ids=END_IDS)
     return model.eval().requires_grad_(False)
 
 

@@ -22,7 +22,7 @@ from .loading.safetensors_index import read_json
 from .loop import DenoisingLoop
 from .model import DiffusionModel
 from .model_runner import ModelRunner
-from .sampling_params import default_params, engine_options
+from .sampling_params import engine_options
 from .tokenization.detokenizer import Detokenizer
 from .tokenization.image_processor import ImageProcessor
 from .tokenization.prompt_tokenizer import PromptTokenizer
@@ -85,7 +85,7 @@ def assemble_engine(
         cuda_graphs=CUDAGraphs() if device.type == "cuda" and settings["cuda_graphs"] is not False else None,
     )
     prefix_cache_bytes = plan.prefixes if settings["prefix_cache_mb"] is None else settings["prefix_cache_mb"] * 10**6
-    processor, no_images = load_processor(loaded.checkpoint, loaded.tokenizer)
+    processor, no_images = load_processor(loaded.checkpoint, loaded.tokenizer, settings["image_tokens"])
     all_reasons += (*loaded.reasons, *no_images)
     all_reasons.append(
         f"{plan.rows} canvases of {plan.context:,} tokens run together ({gigabytes(kv_cache.nbytes)}); the prefix "
@@ -122,7 +122,7 @@ def assemble_engine(
         detokenizer=detokenizer,
         prompt_tokenizer=PromptTokenizer(loaded.tokenizer, detokenizer, processor, loaded.name),
         masks=runner.masks,
-        default_params=default_params(loaded.model.generation_config),
+        default_params=loaded.checkpoint.sampling_params,
     )
 
 
@@ -148,12 +148,20 @@ def _plan(loaded: LoadedModel, budget: int | None, settings: Mapping[str, Any]) 
     )
 
 
-def load_processor(checkpoint: Checkpoint, tokenizer: Any) -> tuple[ImageProcessor | None, tuple[str, ...]]:
-    """Return the image processor if the checkpoint has a vision tower and Pillow is installed, else None and why."""
+def load_processor(
+    checkpoint: Checkpoint, tokenizer: Any, image_tokens: int | None = None
+) -> tuple[ImageProcessor | None, tuple[str, ...]]:
+    """Return the image processor if the checkpoint has a vision tower and Pillow is installed, else None and why.
+
+    Args:
+        checkpoint: the checkpoint.
+        tokenizer: its tokenizer.
+        image_tokens: maximum tokens per image; more show more detail. None uses the checkpoint's own.
+    """
     if not checkpoint.vision:
         return None, ()
     try:
-        hf_processor = _hf_processor(checkpoint)
+        hf_processor = _hf_processor(checkpoint, image_tokens)
     except MissingPackage as error:
         return None, (str(error),)
     image = checkpoint.config.get("image_token_id")
@@ -162,7 +170,7 @@ def load_processor(checkpoint: Checkpoint, tokenizer: Any) -> tuple[ImageProcess
     return ImageProcessor(hf_processor, tokenizer, image), ()
 
 
-def _hf_processor(checkpoint: Checkpoint) -> Any:
+def _hf_processor(checkpoint: Checkpoint, image_tokens: int | None) -> Any:
     try:
         import PIL  # noqa: F401
         from transformers.models.gemma4.image_processing_pil_gemma4 import Gemma4ImageProcessorPil
@@ -175,4 +183,4 @@ def _hf_processor(checkpoint: Checkpoint) -> Any:
     names = ("patch_size", "max_soft_tokens", "pooling_kernel_size", "do_rescale", "rescale_factor", "do_normalize")
     known = {name: config[name] for name in (*names, "image_mean", "image_std", "resample") if name in config}
     make: Any = Gemma4ImageProcessorPil
-    return make(**known)
+    return make(**known if image_tokens is None else known | {"max_soft_tokens": image_tokens})

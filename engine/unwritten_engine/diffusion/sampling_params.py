@@ -19,6 +19,7 @@ OPTIONS: Final = (
     Option("prefix_cache_mb", None, "count", "megabytes of the prefix cache; default: by the memory plan", 0),
     Option("threads", None, "count", "threads of torch on a CPU; default: one per core", 1),
     Option("self_conditioning_top_k", None, "count", "self-condition on this many tokens; default: all", 1, 4096),
+    Option("image_tokens", None, "count", "tokens per image: 70, 140, 280, 560 or 1120; default: the checkpoint's own"),
     Option("cuda_graphs", None, "flag", "use CUDA graphs; default: on NVIDIA GPUs"),
 )
 """Options of the engine."""
@@ -33,6 +34,8 @@ SAMPLING: Final = (
 )
 """Options of a request. Defaults come from the checkpoint, then from the published model."""
 _OWNER: Final = "The diffusion engine"
+_IMAGE_TOKENS: Final = (70, 140, 280, 560, 1120)
+"""Numbers of tokens per image that the model was trained with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,20 +57,6 @@ class SamplingParams:
     t_min: float = 0.4
     stability: int = 1
     confidence: float = 0.005
-
-
-def default_params(config: Any) -> SamplingParams:
-    """Return the parameters of a checkpoint's generation config, with the published defaults."""
-    sampler = getattr(config, "sampler_config", None)
-    values = {
-        "steps": getattr(config, "max_denoising_steps", None),
-        "entropy_bound": getattr(sampler, "entropy_bound", None),
-        "t_max": getattr(config, "t_max", None),
-        "t_min": getattr(config, "t_min", None),
-        "stability": getattr(config, "stability_threshold", None),
-        "confidence": getattr(config, "confidence_threshold", None),
-    }
-    return SamplingParams(**{name: value for name, value in values.items() if value is not None})
 
 
 def sampling_params(options: Mapping[str, Any], base: SamplingParams) -> SamplingParams:
@@ -99,4 +88,9 @@ def engine_options(options: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         UnknownOption, BadOption: an unknown option, or an invalid value.
     """
-    return check_options(options, OPTIONS, _OWNER)
+    checked = check_options(options, OPTIONS, _OWNER)
+    if checked["image_tokens"] not in (None, *_IMAGE_TOKENS):
+        raise BadOption(
+            f"{_OWNER}: the option 'image_tokens' is {checked['image_tokens']}; give 70, 140, 280, 560 or 1120."
+        )
+    return checked

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
+from ..diffusion.loading.generation_config import fill_generation_config
 from ..diffusion.loading.random_model import END_IDS, make_config
 from ..errors import EngineError, ModelNotFound
 from .checkpoints import write_checkpoint_folder
@@ -152,7 +153,7 @@ def new_model(shape: ModelShape, vocabulary: int, *, seed: int = 0) -> Any:
                 weight.normal_(0.0, _init_std(name, weight.shape[-1]), generator=generator)
             else:
                 weight.fill_(_init_scale(name, shape, len(weight)))
-    model.generation_config.update(eos_token_id=list(END_IDS), pad_token_id=0, bos_token_id=2)
+    fill_generation_config(model, end_ids=END_IDS)
     return model.train()
 
 

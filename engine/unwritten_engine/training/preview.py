@@ -8,7 +8,7 @@ from ..diffusion.kv_cache import KVCache
 from ..diffusion.loading.loader import LoadedModel
 from ..diffusion.model import DiffusionModel, TokenChunk, to_tensor
 from ..diffusion.model_runner import ModelRunner
-from ..diffusion.sampling_params import SamplingParams, default_params
+from ..diffusion.sampling_params import SamplingParams
 from ..diffusion.tokenization.canvas_plan import plan_canvases
 from ..diffusion.tokenization.detokenizer import Detokenizer
 from ..diffusion.tokenization.prompt_tokenizer import PromptTokenizer
@@ -25,7 +25,7 @@ class PreviewWriter:
 
     def __init__(self, loaded: LoadedModel, *, context: int) -> None:
         self._model, self._device = loaded.model, loaded.device
-        self._context = context
+        self._context, self._params = context, loaded.checkpoint.sampling_params
         self._size = int(loaded.model.config.canvas_length)
         vocabulary = int(loaded.model.config.text_config.vocab_size)
         self._detokenizer = Detokenizer(loaded.tokenizer, loaded.end_ids, loaded.pad_id, vocabulary)
@@ -61,7 +61,7 @@ class PreviewWriter:
         )
         if len(ids) + canvases * self._size > self._context:
             return "", 0
-        settings = params or default_params(self._model.generation_config)
+        settings = params or self._params
         batch, body = self._new()
         plan = plan_canvases(Request(prompt, canvases=canvases), self._detokenizer, self._size, batch.masks.register)
         body.encode(TokenChunk(0, 0, to_tensor(ids, self._device)))

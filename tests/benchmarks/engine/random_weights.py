@@ -15,6 +15,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
+from unwritten_engine.diffusion.loading.generation_config import fill_generation_config
 from unwritten_engine.diffusion.loading.model_config import DECODER, ModelConfig, read_model_config
 from unwritten_engine.diffusion.loading.random_model import END_IDS
 from unwritten_engine.diffusion.loading.weight_loader import WeightLoader
@@ -106,7 +107,7 @@ def build(
         filler.put(name, source)
         done += math.prod(size)
         progress(done / whole, f"Making random weights in {kind}")
-    filler.model.generation_config.update(eos_token_id=list(END_IDS), pad_token_id=0, bos_token_id=2)
+    fill_generation_config(filler.model, end_ids=END_IDS)
     return filler.finish()[0], sizes
 
 

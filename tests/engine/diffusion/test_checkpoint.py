@@ -180,10 +180,16 @@ WRONG: list[tuple[str, Callable[[Path], object], type[EngineError], tuple[str, .
     ),
     ("no name", _config(architectures=None, model_type=None), ModelUnsupported, ("of no known type",)),
     ("untied", _config(tie_word_embeddings=False), ModelUnsupported, ("separate weights for", OFFICIAL)),
-    ("eight-bit floats", _bytes_for_numbers, ModelUnsupported, ("F8_E4M3", "vLLM", 'quantize="nf4"')),
-    ("NVFP4 of the model optimiser", _modelopt, ModelUnsupported, ("NVFP4", "random numbers", "vllm serve")),
+    ("eight-bit floats", _bytes_for_numbers, ModelUnsupported, ("F8_E4M3", "Ampere card, take an AWQ-INT4", "nf4")),
+    ("NVFP4 of the model optimiser", _modelopt, ModelUnsupported, ("NVFP4", "random numbers", "--engine vllm --model")),
+    (
+        "MLX",
+        _config(quantization={"group_size": 64, "bits": 4}, quantization_config={"group_size": 64, "bits": 4}),
+        ModelUnsupported,
+        ("for MLX", "mlx_vlm.server --model small", "--engine http://localhost:8080/v1", OFFICIAL),
+    ),
     *(
-        (how, _config(quantization_config=config), ModelUnsupported, (how, "vllm serve", OFFICIAL, 'quantize="nf4"'))
+        (how, _config(quantization_config=config), ModelUnsupported, (how, "--engine vllm --model small", "nf4"))
         for how, config in {
             "compressed-tensors, nvfp4-pack-quantized": {
                 "quant_method": "compressed-tensors",

@@ -1,6 +1,5 @@
 """Options of the diffusion engine and its dial."""
 
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,7 +8,6 @@ from unwritten_engine.diffusion.sampling_params import (
     OPTIONS,
     SAMPLING,
     SamplingParams,
-    default_params,
     engine_options,
     sampling_params,
 )
@@ -74,28 +72,6 @@ def test_unknown_names_are_errors(name: str, near: str) -> None:
         sampling_params({name: 1}, BASE)
 
 
-def test_a_checkpoint_has_its_own_settings() -> None:
-    config = SimpleNamespace(
-        max_denoising_steps=20,
-        sampler_config=SimpleNamespace(entropy_bound=0.7),
-        t_max=0.9,
-        t_min=None,
-        stability_threshold=0,
-        confidence_threshold=0.01,
-    )
-    assert default_params(config) == SamplingParams(20, 0.7, 0.9, 0.4, 0, 0.01)
-    assert default_params(SimpleNamespace()) == BASE
-
-
-def test_transformers_own_config_is_read() -> None:
-    from transformers.models.diffusion_gemma import generation_diffusion_gemma as theirs
-
-    make: Any = theirs.DiffusionGemmaGenerationConfig
-    config = make(max_denoising_steps=9, sampler_config=theirs.EntropyBoundSamplerConfig(0.2), t_max=1.0)
-    assert default_params(config) == SamplingParams(9, 0.2, 1.0)
-    assert default_params(make()) == BASE
-
-
 def test_engine_options_are_parsed() -> None:
     found = engine_options({"threads": 1, "memory_gb": 2})
     assert found["threads"] == 1 and found["memory_gb"] == 2.0 and found["device"] is None
@@ -106,6 +82,9 @@ def test_engine_options_are_parsed() -> None:
         engine_options({"parallel": 0})
     with pytest.raises(BadOption, match="'cuda_graphs' is 1; give True or False"):
         engine_options({"cuda_graphs": 1})
+    assert engine_options({"image_tokens": 560})["image_tokens"] == 560
+    with pytest.raises(BadOption, match="'image_tokens' is 100; give 70, 140, 280, 560 or 1120"):
+        engine_options({"image_tokens": 100})
 
 
 def test_every_option_has_help() -> None:

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from ...errors import ModelBroken, ModelNotFound, ModelUnsupported
+from ..sampling_params import SamplingParams
+from .generation_config import read_generation_config
 from .model_config import DECODER, ENCODER, ModelConfig, ParameterCounts, read_model_config, tensor_kind
 from .safetensors_index import TensorInfo, read_json, read_tensors
 
@@ -22,6 +24,7 @@ OFFICIAL: Final = "google/diffusiongemma-26B-A4B-it"
 ARCHITECTURE: Final = "DiffusionGemmaForBlockDiffusion"
 _ENDS: Final = (1, 106, 50)
 _DTYPES: Final = {"BF16", "F16", "F32"}
+_FP8: Final = re.compile(r"fp8|f8_|float-quantized", re.IGNORECASE)
 _LEFT_TO_RIGHT: Final = re.compile(r"ForCausalLM|ForConditionalGeneration|LMHeadModel")
 
 
@@ -39,6 +42,7 @@ class Checkpoint:
         weight_bytes: bytes of all tensors as stored.
         end_ids: ids of end tokens.
         pad_id: id of the padding token.
+        sampling_params: default sampling parameters.
         vision: it has a vision tower and an image processor config.
         licence: name of its licence; "" if unknown.
     """
@@ -52,6 +56,7 @@ class Checkpoint:
     weight_bytes: int
     end_ids: frozenset[int]
     pad_id: int
+    sampling_params: SamplingParams
     vision: bool
     licence: str
 
@@ -87,7 +92,9 @@ def inspect_checkpoint(folder: str | Path, name: str = "") -> Checkpoint:
     for key, tensor in tensors.items():
         if key != "lm_head.weight":  # a copy of the embeddings
             kinds[tensor_kind(key)] += prod(tensor.shape)
-    ends, pad = _ends(path, config)
+    generation_file = path / "generation_config.json"
+    generation = read_json(generation_file) if generation_file.is_file() else {}
+    ends, pad = _ends(generation, config)
     return Checkpoint(
         folder=path,
         name=name,
@@ -98,6 +105,7 @@ def inspect_checkpoint(folder: str | Path, name: str = "") -> Checkpoint:
         weight_bytes=sum(tensor.size for tensor in tensors.values()),
         end_ids=ends,
         pad_id=pad,
+        sampling_params=read_generation_config(generation, name),
         vision=kinds["vision"] > 0
         and any((path / file).is_file() for file in ("processor_config.json", "preprocessor_config.json")),
         licence=_licence(path, name),
@@ -140,10 +148,16 @@ def _check_architecture(config: Mapping[str, Any], name: str) -> None:
 
 
 def _check_quantisation(folder: Path, config: Mapping[str, Any], name: str) -> None:
-    quantization = config.get("quantization_config") or (config.get("text_config") or {}).get("quantization_config")
+    text = config.get("text_config") or {}
+    quantization = config.get("quantization_config") or text.get("quantization_config") or config.get("quantization")
     if not quantization and (folder / "hf_quant_config.json").is_file():  # NVIDIA's model optimizer
         quantization = read_json(folder / "hf_quant_config.json").get("quantization") or {"quant_method": "modelopt"}
     if quantization:
+        if isinstance(quantization, Mapping) and "quant_method" not in quantization and "group_size" in quantization:
+            raise ModelUnsupported(
+                f"{name} is quantized for MLX. On a Mac, serve it with mlx-vlm (mlx_vlm.server --model {name} --port "
+                f"8080) and use --engine http://localhost:8080/v1. On other machines, load {OFFICIAL}."
+            )
         raise ModelUnsupported(_refusal(name, _quantisation(quantization)))
     if config.get("tie_word_embeddings") is False:
         raise ModelUnsupported(
@@ -162,10 +176,12 @@ def _quantisation(quantization: Any) -> str:
 
 
 def _refusal(name: str, how: str) -> str:
+    # vLLM computes FP8 only where the hardware does.
+    fp8 = " FP8 needs a card of the Ada generation or newer; on an Ampere card, take an AWQ-INT4 checkpoint."
     return (
         f"{name} is quantized ({how}). transformers cannot load experts in this format and would use random numbers. "
-        f"Serve it with vLLM (vllm serve {name} --max-num-seqs 4 --generation-config vllm), or load the bf16 "
-        f'checkpoint {OFFICIAL} with quantize="nf4" or "int8".'
+        f"Run it with vLLM: --engine vllm --model {name}.{fp8 if _FP8.search(how) else ''} Or load the bf16 checkpoint "
+        f'{OFFICIAL} with quantize="nf4" or "int8".'
     )
 
 
@@ -198,10 +214,9 @@ def _twin(key: str) -> str:
     return key.replace(DECODER, ENCODER, 1)
 
 
-def _ends(folder: Path, config: Mapping[str, Any]) -> tuple[frozenset[int], int]:
+def _ends(generation: Mapping[str, Any], config: Mapping[str, Any]) -> tuple[frozenset[int], int]:
     """Return end tokens and padding from generation_config.json, else config.json, else the defaults of Gemma 4."""
-    file = folder / "generation_config.json"
-    sources = [read_json(file) if file.is_file() else {}, config, config.get("text_config") or {}]
+    sources = [generation, config, config.get("text_config") or {}]
     ends = next((place["eos_token_id"] for place in sources if place.get("eos_token_id") is not None), _ENDS)
     pad = next((place["pad_token_id"] for place in sources if place.get("pad_token_id") is not None), 0)
     return frozenset([ends] if isinstance(ends, int) else ends), int(pad)

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from .generation_config import fill_generation_config
 from .random_tokenizer import control_ids, make_tokenizer
 
 _BRANCHES = ("post_attention_layernorm.weight", "post_feedforward_layernorm.weight")
@@ -150,7 +151,7 @@ def random_model(
         for name, buffer in model.named_buffers():
             if name.endswith("layer_scalar"):  # separate for encoder and decoder
                 buffer.normal_(1.0, 0.05, generator=generator)
-    model.generation_config.update(eos_token_id=list(END_IDS), pad_token_id=0, bos_token_id=2)
+    fill_generation_config(model, end_ids=END_IDS)
     tokenizer = make_tokenizer(config.text_config.vocab_size)
     if words:
         names = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ...engine import Progress
 from ...errors import MissingPackage, ModelBroken, ModelUnsupported
 from .checkpoint import Checkpoint
+from .generation_config import fill_generation_config
 from .model_config import ENCODER, tensor_kind
 from .quantization import PackedExperts, PackedLinear, can_pack
 
@@ -54,7 +55,9 @@ def load_weights(
                     progress(done / total, f"Loading {checkpoint.name}")
         except SafetensorError as error:
             raise ModelBroken(f"{file} is damaged ({error}). Fetch it again.") from error
-    loader.model.generation_config.update(eos_token_id=sorted(checkpoint.end_ids), pad_token_id=checkpoint.pad_id)
+    fill_generation_config(
+        loader.model, checkpoint.sampling_params, end_ids=sorted(checkpoint.end_ids), pad_id=checkpoint.pad_id
+    )
     return loader.finish()
 
 

@@ -16,8 +16,6 @@ from torch import Tensor
 
 from ...errors import RequestRefused
 
-IMAGE_TOKEN_BUDGETS: Final = (70, 140, 280, 560, 1120)
-"""Maximum tokens per image; more tokens show more detail."""
 _MAX_ASPECT_RATIO: Final = 100
 _FORMATS: Final = ("PNG", "JPEG", "WEBP", "GIF")
 
@@ -53,28 +51,22 @@ class ImageProcessor:
         self.image_token: str = tokenizer.image_token
         """The placeholder of an image in a chat template."""
 
-    def process(self, prompt: str, images: Sequence[bytes], budget: int | None = None) -> ImagePatches:
+    def process(self, prompt: str, images: Sequence[bytes]) -> ImagePatches:
         """Combine a prompt with its images.
 
         Args:
             prompt: text of the chat template, with one ``image_token`` per image.
             images: PNG, JPEG, WebP or GIF files in the order of the placeholders.
-            budget: maximum tokens per image, one of ``IMAGE_TOKEN_BUDGETS``; None uses the checkpoint's own.
 
         Raises:
-            RequestRefused: an invalid image, another number of images than placeholders, or an unknown budget.
+            RequestRefused: an invalid image, or another number of images than placeholders.
         """
-        if budget is not None and budget not in IMAGE_TOKEN_BUDGETS:
-            raise RequestRefused(
-                f"An image cannot have {budget} tokens; give {', '.join(map(str, IMAGE_TOKEN_BUDGETS))}."
-            )
         pieces = prompt.split(self.image_token)
         if not images or len(pieces) != len(images) + 1:
             raise RequestRefused(f"The prompt has {len(pieces) - 1} image placeholders, and {len(images)} images.")
         decoded = [_decode(data, at) for at, data in enumerate(images, 1)]
-        options = {} if budget is None else {"max_soft_tokens": budget}
         try:
-            patches = self._hf_processor(decoded, return_tensors="pt", **options)
+            patches = self._hf_processor(decoded, return_tensors="pt")
         except ValueError as error:  # a very narrow image
             raise RequestRefused(f"An image cannot be split into patches: {error}") from error
         begin, end = self._tokenizer.boi_token, self._tokenizer.eoi_token
