@@ -1,1 +1,1 @@
-"""The engine for a llama.cpp command that shows DiffusionGemma's canvas in a terminal."""
+"""The engine for llama.cpp's resident DiffusionGemma program, which reports every denoising step."""
