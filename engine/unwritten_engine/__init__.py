@@ -18,7 +18,7 @@ Closing the iterator of ``generate`` stops the work within one step. ``open_engi
 * ``diffusion``: DiffusionGemma in this process
 * ``http://HOST:PORT/v1``: an OpenAI-compatible server such as vLLM, llama-server, Ollama, or a hosted one
 * ``ws://HOST:PORT``: an engine server, which several processes share (``unwritten engine``)
-* ``visual:PATH``: a llama.cpp command that shows DiffusionGemma's drafts, with ``model=FILE.gguf``
+* ``visual:PATH``: llama.cpp's resident program for DiffusionGemma, with ``model=FILE.gguf``
 * ``recorded.tape``: recorded frames, with their timing or at once
 
 For tests without a model, use ``scripted("A text.")``. From a shell: ``python -m unwritten_engine "An article …"``.

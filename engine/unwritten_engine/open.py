@@ -58,7 +58,7 @@ def open_engine(spec: str | Path = "auto", *, progress: Progress | None = None, 
               ``OWNER/REPO``;
             * any other ``http(s)://`` address: an OpenAI-compatible server, such as ``http://localhost:8000/v1``;
             * a ``ws(s)://`` address: an engine server, which ``unwritten engine`` starts;
-            * ``visual:PATH``: a llama.cpp command that runs DiffusionGemma, with ``model=FILE.gguf``;
+            * ``visual:PATH``: llama.cpp's resident program for DiffusionGemma, with ``model=FILE.gguf``;
             * a path to a ``.tape`` file, or ``tape:PATH``: recorded frames.
         progress: called with the share done and the current step. Before a download it gets the size and the folder.
         options: options of that kind of engine, see ``OPTIONS`` of its module. ``model`` is accepted by engines that

@@ -35,6 +35,7 @@ from unwritten_engine.diffusion.sampling_params import OPTIONS, SAMPLING, Sampli
 from unwritten_engine.errors import ModelUnsupported
 from unwritten_engine.options import Option
 from unwritten_engine.text_to_image import OPTIONS as PAINTER
+from unwritten_engine.visual.engine import OPTIONS as VISUAL
 
 ROOT = Path(__file__).resolve().parents[2]
 FRAMEWORK = ROOT / "framework" / "unwritten"
@@ -219,7 +220,7 @@ def attributes_of(kind: type) -> list[tuple[str, str]]:
 
 def options_table(options: Sequence[Option]) -> str:
     """Return one row for each option, with its default."""
-    published = None if options is PAINTER else SamplingParams()
+    published = SamplingParams() if options is SAMPLING else None
     rows = ["| Option | Default | What it is |", "|---|---|---|"]
     for option in options:
         default = getattr(published, option.name, None) if option.default is None else option.default
@@ -267,6 +268,7 @@ GENERATED: dict[Path, dict[str, Callable[[], str]]] = {
         "sampling": lambda: options_table(SAMPLING),
         "memory": memory_table,
         "painter": lambda: options_table(PAINTER),
+        "visual": lambda: options_table(VISUAL),
         "cards": cards_table,
     },
 }

@@ -243,10 +243,8 @@ def _diffusion_gemma_help(head: GGUFHeader) -> str:
     return (
         f"{head.path} is a DiffusionGemma (architecture {head.architecture!r}, {head.quantization}), and the llama.cpp "
         f"in the package xllamacpp could not load it: so far only builds of llama.cpp's pull request 24423 can. Either "
-        f"build it: git clone https://github.com/ggml-org/llama.cpp && cd llama.cpp && git fetch origin "
-        f"pull/24423/head:diffusion-gemma && git checkout diffusion-gemma && cmake -B build -DGGML_CUDA=ON && cmake "
-        f"--build build -j --config Release --target llama-diffusion-cli; and open the engine "
-        f"'visual:llama.cpp/build/bin/llama-diffusion-cli' with model={head.path}. Or run the checkpoint in this "
+        f"unpack a bundle of https://github.com/unslothai/llama.cpp/releases, and open the engine "
+        f"'visual:PATH/llama-diffusion-gemma-visual-server' with model={head.path}. Or run the checkpoint in this "
         f"process, with the engine 'diffusion', or in vLLM, and open its address."
     )
 
