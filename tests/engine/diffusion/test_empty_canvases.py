@@ -12,7 +12,7 @@ from tests.support.diffusion_models import END, Model
 
 from unwritten_engine.diffusion import model_runner
 from unwritten_engine.diffusion.model import DiffusionModel
-from unwritten_engine.diffusion.sampler import SamplerOutput
+from unwritten_engine.diffusion.sampler import SamplerOutput, sample
 from unwritten_engine.errors import GenerationFailed
 from unwritten_engine.frames import Draft, Prompt, Request
 
@@ -31,7 +31,6 @@ def made() -> Model:
 
 def write_only(monkeypatch: pytest.MonkeyPatch, token: int) -> None:
     """Make the model certain of one token, wherever no mask forbids it."""
-    sample = model_runner.sample
 
     def certain(hidden: Any, head: Any, *args: Any, constraints: Any = None, **options: Any) -> SamplerOutput:
         output = sample(hidden, head, *args, constraints=constraints, **options)

@@ -132,7 +132,7 @@ async def test_only_thoughts_are_an_error(engine: CleanEngine) -> None:
 
 
 @pytest.mark.parametrize("limits", [{"canvases": 1}, {"canvases": 2}, {"canvases": 1, "max_tokens": 40}])
-async def test_the_text_is_cut_at_its_budget(engine: CleanEngine, limits: dict[str, int]) -> None:
+async def test_the_text_is_cut_at_its_budget(engine: CleanEngine, limits: dict[str, Any]) -> None:
     frames = [frame async for frame in engine.engine.generate(Request(Prompt("endless"), **limits))]
     last, tokens = frames[-1], limits.get("max_tokens", 256 * limits["canvases"])
     assert last.usage is not None and last.usage.reason == "length" and last.usage.tokens <= tokens
