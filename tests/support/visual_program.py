@@ -50,6 +50,9 @@ def write(ask: str, most: int) -> None:
         put("C 0 not json")
         put("STEP\t0\tsomething else")
         return put("DONE")
+    if "endless lines" in ask:
+        while True:
+            put("step\t1")
     if "partial" in ask:
         draft(0, 0, FULL)
         commit(0, FULL)

@@ -58,6 +58,8 @@ OPTIONS: Final = (
 _OWNER: Final = "The visual engine"
 _CANVAS_LENGTH: Final = 256
 """Used if the file does not name another."""
+_MOST_UNKNOWN_LINES: Final = 1000
+"""In one text, such as lines of a log."""
 _LARGEST_SEED: Final = 2**31 - 4096
 """The program adds the number of the block, and the sum must fit in 32 bits."""
 
@@ -183,10 +185,7 @@ class VisualEngine:
         finally:
             self._release(slot, finished)
         if last is None and unknown:
-            raise GenerationFailed(
-                f"{self._executable} wrote no text, but unknown lines such as {unknown[0][:120]!r}. It must be {NAME} "
-                f"of llama.cpp's pull request 24423, which is in the bundles of {BUNDLES}."
-            )
+            raise self._unknown_lines(unknown)
         if last is None:
             raise GenerationFailed(
                 f"{self._about.model} wrote only thoughts and no text. Ask for more canvases, or open the engine with "
@@ -246,6 +245,8 @@ class VisualEngine:
                 counts.update(record.counts)
             elif isinstance(record, UnknownRecord):
                 unknown.append(record.line)
+                if len(unknown) > _MOST_UNKNOWN_LINES:
+                    raise self._unknown_lines(unknown)
             elif isinstance(record, ErrorRecord) and not frames.has_text:
                 if record.code == "toolong":
                     needed, _, context = record.details.partition(" ")
@@ -257,6 +258,12 @@ class VisualEngine:
                     f"{Path(self._executable).name} reports a failure: {record.code} {record.details}".rstrip() + "."
                 )
         return frame
+
+    def _unknown_lines(self, lines: Sequence[str]) -> GenerationFailed:
+        return GenerationFailed(
+            f"{self._executable} wrote no text, but {len(lines)} unknown lines such as {lines[0][:120]!r}. It must be "
+            f"{NAME} of llama.cpp's pull request 24423, which is in the bundles of {BUNDLES}."
+        )
 
     async def _running_program(self) -> VisualProgram:
         """Return the program. Start it again if it has ended."""
@@ -282,7 +289,7 @@ class VisualEngine:
     async def _recover(self, slot: Slot) -> None:
         """Wait for the end of an abandoned request, or start the program again. Then free the slot.
 
-        Waiting and loading take similar time at most, so that neither is chosen wrongly by more than that.
+        The wait is as long as loading takes, so that it costs at most twice the time of the better choice.
         """
         program = self._program
         was_ready = self._loading is None and program is not None and program.load_seconds > 0

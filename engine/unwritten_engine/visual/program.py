@@ -8,7 +8,7 @@ once, and then runs one request at a time:
 * it writes ``READY <vocabulary> <tokens>`` when the model is loaded; older builds leave the last number out;
 * it reads the path of a JSON file per line: ``{"seed": …, "n_blocks": …, "messages": […]}``;
 * for each denoising step it writes ``F <block> <step from 0> <steps> "<draft>"``, with the draft of this block only and
-  without control tokens;
+  without control tokens (most files keep ``<|channel>`` and ``<channel|>``);
 * for each finished block it writes ``C <block> "<text>"``, with the text of all blocks and with control tokens, and at
   the end ``STATS <name>=<value> …`` and ``DONE``;
 * ``ERR <code> …`` reports a failure. Three codes are not followed by ``DONE``.
@@ -269,6 +269,7 @@ class VisualProgram:
 
     async def _next_lines(self, seconds: float) -> Sequence[str]:
         """Return all new lines, at least one."""
+        await asyncio.sleep(0)  # lines may arrive faster than they are read
         event = asyncio.Event()
         with self._changed:
             self._waiter = (asyncio.get_running_loop(), event)

@@ -20,6 +20,7 @@ _PIECES: Final = re.compile(r"\S+|\s+")
 _LABEL: Final = "thought\n"
 """How a thought begins in a draft whose control tokens are missing."""
 _OPENED: Final = re.compile(r"\A\s*(?:<\|channel>|<think(?:ing)?>)?\s*(?:thought\n)?")
+_CHANNEL: Final = re.compile(r"(<\|channel>|<channel\|>)")
 _CHARACTERS_PER_TOKEN: Final = 4.0
 """Estimate until a block is full."""
 _LONGEST_WORD: Final = 64
@@ -46,6 +47,7 @@ class RecordFrames:
         self._characters_per_token = _CHARACTERS_PER_TOKEN
         self._before: tuple[int, str] = (-1, "")  # block and text of the draft before
         self._position = (0, 0)  # step and steps
+        self._fixed = 0  # of all frames so far
         self.full = False
 
     @property
@@ -59,8 +61,7 @@ class RecordFrames:
         text = record.text
         # The control token before the label may be missing, so that the end of the thought is unknown.
         head = text.lstrip()[: len(_LABEL)]
-        if _LABEL.startswith(head):
-            text = ""
+        text = "" if _LABEL.startswith(head) else self._without_noise(text)
         text, fixed = self._scan(self._committed + text, final=False)
         limit = self._limit(record.block + 1, text)
         text, fixed = text[:limit], min(fixed, limit)
@@ -112,13 +113,23 @@ class RecordFrames:
         )
         return self._frame(text, (), len(text), usage)
 
+    def _without_noise(self, draft: str) -> str:
+        """Return a draft without ends of thoughts that were not opened: they would hide all text before them."""
+        is_open = self._committed.rfind("<|channel>") > self._committed.rfind("<channel|>")
+        parts = []
+        for part in _CHANNEL.split(draft):
+            if part != "<channel|>" or is_open:
+                parts.append(part)
+            if _CHANNEL.fullmatch(part):
+                is_open = part == "<|channel>"
+        return "".join(parts)
+
     def _scan(self, source: str, *, final: bool) -> tuple[str, int]:
         """Return the text without thoughts, and how much of it is from finished blocks."""
         same = common_prefix(self._source, source)
         self._scanner.update(source, same, len(self._committed), final=final)
         self._source = source
-        text = self._scanner.text
-        return text, len(text[: self._scanner.positions(len(self._committed))].rstrip())
+        return self._scanner.text, self._scanner.positions(len(self._committed))
 
     def _limit(self, blocks: int, text: str) -> int:
         """Return how many characters the budget allows. The last word is not split."""
@@ -128,12 +139,14 @@ class RecordFrames:
         if limit >= len(text):
             return len(text)
         space = max(text.rfind(" ", 0, limit + 1), text.rfind("\n", 0, limit + 1))
-        return space if space > limit - _LONGEST_WORD else limit
+        return max(self._fixed, space if space > limit - _LONGEST_WORD else limit)
 
     def _frame(self, text: str, unsettled: tuple[Span, ...], fixed: int, usage: Usage | None = None) -> Frame:
         canvases = -(-self._budget // self._canvas_length)
         canvas = int(len(text) / self._characters_per_token) // self._canvas_length
         step, steps = self._position
+        fixed = len(text[:fixed].rstrip())  # the text may end there
+        self._fixed = max(self._fixed, fixed)
         return Frame(text, unsettled, fixed, min(canvas, canvases - 1), canvases, step, steps, usage)
 
 

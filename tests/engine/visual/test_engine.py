@@ -158,8 +158,10 @@ async def test_opening_and_stop_are_applied(engine: CleanEngine) -> None:
 
 async def test_lines_that_are_not_of_the_protocol(engine: CleanEngine) -> None:
     assert await text_of(engine, "garbage", canvases=2) == "A lighthouse is tall.\n\nIt has a lamp for ships."
-    with pytest.raises(GenerationFailed, match=r"no text, but unknown lines such as 'F 0 one.*pull request 24423"):
+    with pytest.raises(GenerationFailed, match=r"no text, but 3 unknown lines such as 'F 0 one.*pull request 24423"):
         await text_of(engine, "only garbage")
+    with pytest.raises(GenerationFailed, match=r"unknown lines such as 'step"):
+        await text_of(engine, "endless lines")
     assert await text_of(engine, "empty thought") == "A lamp."
 
 
