@@ -143,7 +143,7 @@ class RecordFrames:
 
     def _frame(self, text: str, unsettled: tuple[Span, ...], fixed: int, usage: Usage | None = None) -> Frame:
         canvases = -(-self._budget // self._canvas_length)
-        canvas = int(len(text) / self._characters_per_token) // self._canvas_length
+        canvas = min(self._blocks, int(len(text) / self._characters_per_token) // self._canvas_length)
         step, steps = self._position
         fixed = len(text[:fixed].rstrip())  # the text may end there
         self._fixed = max(self._fixed, fixed)
