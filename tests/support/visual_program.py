@@ -98,7 +98,7 @@ def write(ask: str, most: int) -> None:
     for step, text in enumerate(("xx yy\nzz", "A lighthouse yy", "A lighthouse is tall.\n\nIt \ufffd")):
         draft(0, step, text)
         if "stall" in ask:
-            time.sleep(30)
+            time.sleep(300)
         if "die" in ask:
             print("terminate called: invalid UTF-8 byte at index 0: 0xA0", file=sys.stderr, flush=True)
             sys.exit(3)
@@ -119,7 +119,7 @@ def main() -> None:
         print("error loading model: unknown model architecture: 'diffusion-gemma'", file=sys.stderr)
         sys.exit(1)
     if "silent" in mode:
-        time.sleep(30)
+        time.sleep(300)
     time.sleep(0.05)
     put("READY 262144" if "old" in mode else f"READY 262144 {os.environ.get('MAXTOK') or 0}")
     for line in sys.stdin:
