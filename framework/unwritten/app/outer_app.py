@@ -34,6 +34,15 @@ class OuterApp:
         # What the state of all connections has had in common, so no middleware has added it for one of them.
         self._shared_state: Mapping[str, Any] | None = None
 
+    def start(self, *, may_exist: bool) -> None:
+        """Forget the app around the inner one, and the state of its lifespan: the inner app starts again.
+
+        Args:
+            may_exist: True if the lifespan of another app starts the inner one.
+        """
+        self._app, self._root_path, self._shared_state = self._inner, None, None
+        self.may_exist = may_exist
+
     @property
     def may_refuse(self) -> bool:
         """True if the inner app is mounted in another one, or may be."""
