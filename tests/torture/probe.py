@@ -57,8 +57,8 @@ def _address(number: int) -> str:
     return f"127.9.{number // 10 // 200 % 200}.{1 + number // 10 % 200}"
 
 
-def _request(sock: socket.socket, path: str) -> bool:
-    """Request a page. Return True if it arrived with status 200."""
+def _request(sock: socket.socket, path: str) -> str:
+    """Request a page, and wait for all of it. Return the status line."""
     sock.sendall(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: text/html\r\nConnection: close\r\n\r\n".encode())
     data = b""
     while b"\r\n\r\n" not in data:
@@ -67,7 +67,7 @@ def _request(sock: socket.socket, path: str) -> bool:
     length = next(int(line[15:]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:"))
     while len(body) < length:
         body += _more(sock)
-    return head.startswith(b"HTTP/1.1 200")
+    return head.partition(b"\r\n")[0].decode("latin-1")
 
 
 def _more(sock: socket.socket) -> bytes:
@@ -81,7 +81,7 @@ def main(port: int, path: str, pid: int) -> None:
     """Request the page until the input ends. Print the longest stall, the requests and the failures."""
     own = os.getpid()
     delays: list[tuple[float, float]] = []
-    failures = 0
+    failures: list[str] = []
     print("ready", flush=True)
     while not select.select([sys.stdin], [], [], PERIOD)[0]:
         before, own_before = schedule(pid), schedule(own)
@@ -91,9 +91,11 @@ def main(port: int, path: str, pid: int) -> None:
             with socket.create_connection(
                 ("127.0.0.1", port), LIMIT, source_address=(_address(len(delays)), 0)
             ) as sock:
-                failures += not _request(sock, path.replace("{n}", str(len(delays))))
-        except (OSError, StopIteration):
-            failures += 1
+                status = _request(sock, path.replace("{n}", str(len(delays))))
+            if not status.startswith("HTTP/1.1 200"):
+                failures.append(status)
+        except (OSError, StopIteration) as error:
+            failures.append(repr(error))
         delay = time.monotonic() - begun
         delay = min(delay, stalled(delay, pid, (before, schedule(pid)), (own_before, schedule(own))))
         delays.append((delay, begun))
@@ -144,7 +146,9 @@ class Prober:
             self._process.wait()
             return
         self.stalls = [(delay, begun) for delay, begun in found["longest"]]
-        self.p99, self.requests, self.failures = found["p99"], found["requests"], found["failures"]
+        self.p99, self.requests, self.failures = found["p99"], found["requests"], len(found["failures"])
+        for failure in found["failures"][:3]:
+            print(f"    a request of another visitor failed: {failure}")
 
 
 if __name__ == "__main__":
