@@ -4,8 +4,8 @@ A token uses a few of many experts, so the products of a layer differ in which m
 the pairs of token and expert by expert and cuts them into tiles of rows that share an expert. One kernel then runs all
 tiles. It reads 4-bit, 8-bit or plain weights and unpacks them in registers, so unpacked weights are never in memory.
 
-All shapes depend on the number of tokens only, and nothing is read by the host: the experts can be part of a CUDA graph.
-The number of tiles is the largest that can occur; tiles that are not needed return at once.
+All shapes depend on the number of tokens only, and nothing is read by the host: the experts can be part of a CUDA
+graph. The number of tiles is the largest that can occur; tiles that are not needed return at once.
 
 Triton comes with the CUDA builds of torch. Tile sizes have not been tuned on hardware.
 """

@@ -21,8 +21,8 @@ from .quantization import PackedExperts, PackedLinear, can_pack
 
 _OLDEST: Final = "5.11"
 _GROUPED_MM: Final = (9, 10)
-"""Major compute capabilities with a fast ``torch.nn.functional.grouped_mm``, in bfloat16. On other GPUs it waits for the
-host and loops over the experts, which cannot be captured in a CUDA graph."""
+"""Major compute capabilities with a fast ``torch.nn.functional.grouped_mm``, in bfloat16. On other GPUs it waits for
+the host and loops over the experts, which cannot be captured in a CUDA graph."""
 
 
 def load_weights(
