@@ -1,8 +1,8 @@
 """CUDA graphs on a CPU, for tests: operations are recorded during a capture and repeated by a replay.
 
-A replay repeats each recorded operation on the same tensors, as a GPU does. So a captured step is wrong if it depends on
-numbers of the host that change, or on memory that is replaced. During a capture it is an error to read a tensor on the
-host, to use another stream than the capture's, or to use an operation whose result has a shape that depends on data.
+A replay repeats each recorded operation on the same tensors, as a GPU does. So a captured step is wrong if it depends
+on numbers of the host that change, or on memory that is replaced. During a capture it is an error to read a tensor on
+the host, or to use an operation whose result has a shape that depends on data.
 """
 
 from __future__ import annotations

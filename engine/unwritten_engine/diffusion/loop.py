@@ -168,7 +168,9 @@ class DenoisingLoop:
 
     def _is_steady(self) -> bool:
         """True if nothing but the next step can happen now."""
-        if self._prefilling or not self.running or any(seq.cancelled for seq in (*self.running, *self.waiting)):
+        if self.exclusive_clicks or self._prefilling or not self.running:
+            return False
+        if any(seq.cancelled for seq in (*self.running, *self.waiting)):
             return False
         full = len(self.running) == self._kv_cache.rows
         return not self.waiting or (full and all(self._rank(seq) > Priority.CLICK for seq in self.waiting))

@@ -80,13 +80,20 @@ def test_captured_steps_equal_others(made: Model, cuda: FakeCUDA) -> None:
 def test_masks_in_a_larger_tensor_are_captured_again(made: Model, cuda: FakeCUDA) -> None:
     loop = made.new_loop(batch=GPURunner)
     loop.prepare()
-    made.generate(*asked(made))
+
+    def write(token: int) -> list[int]:
+        mask = made.batch.masks.register(bytes(at == token for at in range(made.vocabulary)))
+        run = made.run(made.prompt(9), steps=6, confidence=1e-9, plan_options={"mask_ids": (mask,) * SIZE})
+        made.generate(run)
+        return run.output_ids
+
+    assert write(777) == [777] * SIZE
+    graphs = made.batch.cuda_graphs
+    assert graphs is not None and graphs.captured == 3
     for token in range(600, 620):
         made.batch.masks.register(bytes(at == token for at in range(made.vocabulary)))
-    last = made.batch.masks.register(bytes(at == 777 for at in range(made.vocabulary)))
-    run = made.run(made.prompt(9), steps=6, plan_options={"mask_ids": (last,) * SIZE})
-    made.generate(run)
-    assert run.output_ids == [777] * SIZE
+    assert write(778) == [778] * SIZE
+    assert graphs.captured == 4
 
 
 def test_a_failed_capture_affects_one_size(made: Model, cuda: FakeCUDA) -> None:
