@@ -27,6 +27,7 @@ import torch
 from ..errors import EngineClosed, EngineError, GenerationFailed
 from ..frames import Priority
 from .kv_cache import KVCache, PrefixCache
+from .loading.memory_plan import PREFILL_CHUNK
 from .model import DiffusionModel, TokenChunk, to_tensor
 from .model_runner import ModelRunner, StepResults
 from .sequence import CanvasState, Sequence
@@ -39,8 +40,6 @@ MIN_SHARED_TOKENS: Final = 16
 PREFILL_TOKENS: Final = {"cpu": 512}
 """Prompt tokens that are prefilled per step, by device type."""
 PREFILL_TOKENS_ON_GPU: Final = 4096
-PREFILL_CHUNK: Final = 1024
-"""Prompt tokens that are prefilled in one pass. More would take more memory than a step of four canvases."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -109,8 +109,9 @@ class DiffusionModel:
                 ],
                 dim=1,
             )
-            del query, keys, values  # before the experts need memory
-            stream = feed_forward(layer, stream, attention.o_proj(heads.flatten(2)))
+            del query, keys, values  # the experts need memory
+            heads = attention.o_proj(heads.flatten(2))
+            stream = feed_forward(layer, stream, heads)
 
     def _attend_chunk(
         self, layer: int, chunk: TokenChunk, query: Tensor, keys: Tensor, values: Tensor, mask: Tensor
@@ -163,8 +164,9 @@ class DiffusionModel:
             heads = _attend(
                 query, all_keys[:count, :, :num_keys], all_values[:count, :, :num_keys], masks[self._types[number]]
             )
-            del query, keys, values  # before the experts need memory
-            stream = feed_forward(layer, stream, attention.o_proj(heads.flatten(2)))
+            del query, keys, values  # the experts need memory
+            heads = attention.o_proj(heads.flatten(2))
+            stream = feed_forward(layer, stream, heads)
         return apply_norm(self._decoder.norm, stream)
 
     def _rotary(self, module: Any, hidden: Tensor, positions: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
@@ -218,7 +220,7 @@ def _rotated(heads: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
     """Apply rotary position embeddings to [B, n, heads, head_dim]."""
     cos, sin = (part[:, :, None] for part in rotary)
     first, second = heads.chunk(2, dim=-1)
-    return heads * cos + torch.cat((-second, first), dim=-1) * sin
+    return (heads * cos).add_(torch.cat((-second, first), dim=-1).mul_(sin))
 
 
 def _attend(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:

@@ -20,17 +20,12 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-BLOCK: Final = 64
-"""Tokens per block, the unit in which masses are stored for sampling."""
+from .loading.memory_plan import BLOCK, DRAW_TILE, chunk_on_gpu
+
 CHUNK: Final = {"cpu": 2048}
 """Tokens of the vocabulary at a time, by device type. On a CPU, 256 positions are 2 MB, which fit in the cache."""
-CHUNK_ON_GPU: Final = 16384
-LOGITS_ON_GPU: Final = 2**24
-"""Logits at a time on a GPU, which limits the chunk with many positions: 67 MB in float32."""
 TILE: Final = 512
 """Positions at a time on a CPU; more would not fit in the cache."""
-DRAW_TILE: Final = 256
-"""Positions at a time while tokens are drawn: each needs the weights of a whole block."""
 _NEGATIVE: Final = -1e30
 """Used instead of minus infinity, which would give nan."""
 
@@ -181,9 +176,7 @@ def _tiled(hidden: Tensor, *args: Any, constraints: TokenConstraints | None, **o
 
 def chunk_size(positions: int, device_type: str) -> int:
     """Return how many tokens of the vocabulary are processed at a time."""
-    if device_type in CHUNK:
-        return CHUNK[device_type]
-    return max(BLOCK, min(CHUNK_ON_GPU, LOGITS_ON_GPU // positions // BLOCK * BLOCK))
+    return CHUNK[device_type] if device_type in CHUNK else chunk_on_gpu(positions)
 
 
 def accept_tokens(entropy: Tensor, bound: Tensor) -> Tensor:

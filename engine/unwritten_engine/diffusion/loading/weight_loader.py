@@ -297,7 +297,8 @@ def choose_experts_implementation(model: Any, device: torch.device, dtype: torch
         except (RuntimeError, NotImplementedError, ValueError) as error:
             problem = problem or f" ({choice} fails here: {str(error).strip().splitlines()[0][:120]})"
             continue
-        return f"Experts are computed by {choice}{problem}."
+        name = "our Triton kernel" if choice == "triton" else f"transformers' {choice}"
+        return f"Experts are computed by {name}{problem}."
     raise ModelUnsupported(f"Experts cannot be computed on {device} in {dtype}{problem}. Give another device or dtype.")
 
 
