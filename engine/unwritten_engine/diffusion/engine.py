@@ -185,7 +185,8 @@ class DiffusionEngine:
         try:
             loop.prepare()
         except Exception as error:
-            ready.set_exception(EngineError(f"The denoising loop cannot start: {error}"))
+            advice = "Open the engine with a smaller parallel or context, or with cuda_graphs=False."
+            ready.set_exception(EngineError(f"The denoising loop cannot start: {error}. {advice}"))
             return
         ready.set_result(None)
         while True:

@@ -169,7 +169,7 @@ class DenoisingLoop:
         """True if nothing but the next step can happen now."""
         if self.exclusive_clicks or self._prefilling or not self.running:
             return False
-        if any(seq.cancelled for seq in (*self.running, *self.waiting)):
+        if any(seq.cancelled for seq in (*self.running, *self.waiting)) or all(map(_is_last_step, self.running)):
             return False
         full = len(self.running) == self._kv_cache.rows
         return not self.waiting or (full and all(self._rank(seq) > Priority.CLICK for seq in self.waiting))
@@ -497,6 +497,12 @@ class DenoisingLoop:
         """Fail all sequences and clear the prefix cache."""
         self.fail_all(EngineClosed("The engine was closed during the generation."))
         self.prefix_cache.clear()
+
+
+def _is_last_step(seq: Sequence) -> bool:
+    """True if the step after the last one that was read is the last of its canvas."""
+    state = seq.state
+    return state is not None and state.canvas == seq.canvas and state.step + 1 >= state.max_steps
 
 
 def _notify(seq: Sequence) -> None:

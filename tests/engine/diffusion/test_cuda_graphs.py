@@ -11,8 +11,10 @@ from tests.support.diffusion_models import Model
 from tests.support.fake_cuda import DEFAULT_STREAM, FakeCUDA
 
 from unwritten_engine.diffusion.cuda_graphs import CUDAGraphs
+from unwritten_engine.diffusion.engine import DiffusionEngine
 from unwritten_engine.diffusion.model_runner import ModelRunner
 from unwritten_engine.diffusion.sequence import Sequence
+from unwritten_engine.engine import Abilities, About
 
 SIZE = 16
 
@@ -127,6 +129,20 @@ def test_other_errors_are_not_hidden(cuda: FakeCUDA) -> None:
     with pytest.raises(ZeroDivisionError):
         graphs.capture("a", broken)
     assert cuda.stream is DEFAULT_STREAM
+
+
+@pytest.mark.anyio
+async def test_failures_are_in_the_description_of_the_engine(made: Model, cuda: FakeCUDA) -> None:
+    loop = made.new_loop(batch=GPURunner)
+    assert isinstance(made.batch, GPURunner)
+    cuda.refuse = "masked_fill_"
+    none: Any = None
+    about = About("diffusion", "small", "a GPU", "bf16", 0, 128, SIZE, 2, Abilities(), reasons=("Chosen.",))
+    engine = DiffusionEngine(
+        loop, about, detokenizer=none, prompt_tokenizer=none, masks=none, default_params=none, notes=made.batch.reported
+    )
+    assert engine.about.reasons[0] == "Chosen." and "without CUDA graphs" in engine.about.reasons[1]
+    await engine.close()
 
 
 def test_the_worker_uses_the_device_of_the_model(made: Model, cuda: FakeCUDA) -> None:

@@ -128,9 +128,11 @@ def prefill_bytes(config: ModelConfig, kind: str, context: int) -> int:
     tokens = min(PREFILL_CHUNK, context)
     window = min(context, config.sliding_window - 1 + tokens)
     layers = _layers_bytes(config, tokens, kind)
-    heads = tokens * config.num_heads * max(layer.head_dim for layer in config.layers) * number
-    # Attention wants its mask in numbers, and keeps queries and results.
-    attention = tokens * (-(-context // 16) * 16 + config.hidden_size * 2) * number + 2 * heads
+    widest = max(config.layers, key=lambda layer: layer.head_dim)
+    heads = 2 * (config.num_heads + widest.num_kv_heads) * widest.head_dim  # queries, results, keys and values
+    rotary = 2 * sum({layer.head_dim for layer in config.layers})
+    # Attention wants its mask in numbers.
+    attention = tokens * (-(-context // 16) * 16 + 2 * config.hidden_size + heads + rotary) * number
     return tokens * (context + window) + max(layers, attention)
 
 
