@@ -83,12 +83,12 @@ class FakeGraph:
         self.cuda.capturing, self.pool = self, pool
         self.cuda.pools_in_use.add(pool)
         self.recorder = _Recorder(self)
-        self.recorder.__enter__()
+        self.recorder.__enter__()  # type: ignore[no-untyped-call]
 
     def capture_end(self) -> None:
         recorder, self.recorder, self.cuda.capturing = self.recorder, None, None
         assert recorder is not None
-        recorder.__exit__(None, None, None)
+        recorder.__exit__(None, None, None)  # type: ignore[no-untyped-call]
         if recorder.invalid:  # as in torch 2.13, the pool stays in use
             raise RuntimeError("CUDA error: operation failed due to a previous error during capture")
         self.cuda.pools_in_use.remove(self.pool)

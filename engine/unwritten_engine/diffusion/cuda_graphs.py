@@ -76,7 +76,8 @@ class CUDAGraphs:
         """Capture ``work`` without running it. Everything that it needs must be initialized."""
         graph = torch.cuda.CUDAGraph()
         if self._stream is None:
-            self._stream = torch.cuda.Stream()
+            make: Any = torch.cuda.Stream
+            self._stream = make()
         if self._pool is None:
             self._pool = torch.cuda.graph_pool_handle()
         torch.cuda.synchronize()

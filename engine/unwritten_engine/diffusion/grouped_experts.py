@@ -21,8 +21,8 @@ import torch
 from torch import Tensor
 
 try:
-    import triton
-    import triton.language as tl
+    import triton  # pyright: ignore[reportMissingImports]
+    import triton.language as tl  # pyright: ignore[reportMissingImports]
 except ImportError:  # builds of torch for the CPU, macOS and Windows
     triton = tl = None
 
@@ -185,19 +185,20 @@ def _launch(
 @cache
 def _levels(device: torch.device) -> Tensor:
     """Return the 16 levels of nf4."""
-    from bitsandbytes.functional import get_4bit_type
+    from bitsandbytes import functional as bits
 
-    levels: Tensor = get_4bit_type("nf4", device="cpu")
+    get_levels: Any = bits.get_4bit_type
+    levels: Tensor = get_levels("nf4", device="cpu")
     return levels.to(device)
 
 
 if triton is not None:
 
-    @triton.jit
-    def _grouped_matmul(
+    @triton.jit  # type: ignore[untyped-decorator]
+    def _grouped_matmul(  # type: ignore[no-untyped-def]
         rows, codes, scales, levels, factors, out, order, tile_experts, tile_starts, tile_ends, inputs, outputs,
         KIND: tl.constexpr, SHARED: tl.constexpr, WEIGHTED: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
-    ):  # fmt: skip
+    ) -> None:  # fmt: skip
         tile = tl.program_id(0)
         start = tl.load(tile_starts + tile)
         end = tl.load(tile_ends + tile)

@@ -94,7 +94,8 @@ class StepResults:
             return
         self._packed = host[: len(packed)]
         self._packed.copy_(packed, non_blocking=True)
-        self._event = torch.cuda.Event()
+        make: Any = torch.cuda.Event
+        self._event = make()
         self._event.record()
 
     def wait(self) -> StepOutput:
