@@ -54,6 +54,7 @@ class _Launched:
     seqs: list[Sequence | None]
     results: StepResults
 
+
 _NOT_NUMBERS: Final = GenerationFailed(
     "The model computed values that are not numbers (NaN), so there is no text. Its weights overflow in this format, "
     "or are damaged: open the engine with another quantize or with dtype='float32', or fetch the checkpoint again."

@@ -141,7 +141,7 @@ def test_a_failure_that_is_only_seen_later_fails_running_requests(
 
 
 @pytest.mark.parametrize("run_ahead", [False, True])
-def test_numbers_that_are_not_finite_fail_one_request(
+def test_values_that_are_not_numbers_fail_one_request(
     made: Model, alone: list[tuple[list[int], int]], run_ahead: bool
 ) -> None:
     class Poisoned(DiffusionModel):
@@ -156,8 +156,8 @@ def test_numbers_that_are_not_finite_fail_one_request(
         loop.add(run)
     for _ in range(3):
         loop.step()
-    assert "numbers that are not finite" in str(runs[0].error)
-    assert runs[1].error is None or "numbers that are not finite" in str(runs[1].error)  # it moved into the first row
+    assert "not numbers (NaN)" in str(runs[0].error)
+    assert runs[1].error is None or "not numbers (NaN)" in str(runs[1].error)  # it moved into the first row
     assert not any(run.usage for run in runs)
 
 
