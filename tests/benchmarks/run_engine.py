@@ -24,13 +24,12 @@ Rows = list[tuple[str, str, str]]
     "--model",
     default="small",
     show_default=True,
-    help="small (a small random body at the real vocabulary), full (the real architecture with random weights, made on "
-    "the GPU), random, a checkpoint folder or OWNER/REPO.",
+    help="small (a small random body at the real vocabulary), random, a checkpoint folder or OWNER/REPO.",
 )
 @click.option("--device", default=None, help="As torch names it; else a GPU if there is one.")
 @click.option("--kind", type=click.Choice(["bf16", "int8", "nf4"]), default=None, help="How the weights are kept.")
 @click.option("--threads", type=click.IntRange(1), default=None, help="Threads of torch on a CPU.")
-@click.option("--layers", type=click.IntRange(1), default=None, help="Layers of small and full, to try a part.")
+@click.option("--layers", type=click.IntRange(1), default=None, help="Layers of small, to try a part.")
 @click.option("--batches", default="1,2,4,8,16", show_default=True, help="Canvases that run together.")
 @click.option("--pairs", type=click.IntRange(1), default=3, show_default=True, help="Repetitions of each comparison.")
 @click.option("--quick", is_flag=True, help="Everything small: seconds, and figures that mean nothing.")
@@ -129,8 +128,8 @@ def rows(found: Mapping[str, Any]) -> Rows:
     ]
     same = found["parity_reason"] if found["parity"] is None else _yes(found["parity"])
     table.append(("the same tokens as generate(), this model", same, "" if found["parity"] is None else "yes"))
-    for kind, row in found.get("kinds", {}).items():
-        table += _kind_rows(kind, row)
+    if found["graphs"] not in ("", "captured"):
+        table.append(("CUDA graphs", found["graphs"], "captured"))
     if found["warning"]:
         table.append(("WARNING", found["warning"], ""))
     return table
@@ -145,27 +144,6 @@ def _batch_row(row: Mapping[str, Any], steps: int) -> tuple[str, str, str]:
         f"{row['ms']} ms a step, {row['tokens_per_s']} tokens/s at {steps} steps; {theirs}",
         "",
     )
-
-
-_STEP = {"bf16": "≤ 18 ms", "int8": "≤ 12 ms", "nf4": ""}
-
-
-def _kind_rows(kind: str, row: Mapping[str, Any]) -> Rows:
-    if row["refused"]:
-        return [(kind, f"left out: {row['refused']}", "")]
-    error = "" if row["logit_error"] is None else f"{row['logit_error']:.3f}, {row['argmax_agreement']:.1%}"
-    table = [
-        (f"{kind}: one step", f"{row['ms_per_step']} ms", _STEP.get(kind, "")),
-        ("  floor, from the bytes that it reads", f"{row['floor_ms']} ms of {row['touched_gb']} GB", ""),
-        ("  over generate()", f"{row['step_ratio']} ×", ""),
-        ("  a page of four canvases, ratio", f"{row['page_batch_ratio']} ×", ""),
-        ("  peak while it was made", f"{row['load_peak_gb']} GB", "≤ 18 GB" if kind == "nf4" else ""),
-    ]
-    if error:
-        table.append(("  error of the logits against bf16, same argmax", error, ""))
-    if row["graphs"] not in ("", "captured"):
-        table.append(("  graphs", row["graphs"], "captured"))
-    return table
 
 
 def _yes(value: bool) -> str:

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 import torch
-from tests.benchmarks.engine import QUICK_FULL, bench
 from tests.benchmarks.engine.bench_model import BenchModel, ModelSpec, open_bench_model
-from tests.benchmarks.engine.full_size import read_bandwidth, touched_bytes
+from tests.benchmarks.engine.card import SMALL as SIZES
+from tests.benchmarks.engine.card import read_bandwidth, touched_bytes
 from tests.benchmarks.engine.machine import busy_share
 from tests.benchmarks.engine.measure import Settings, parity
 from tests.benchmarks.engine.peak_memory import peak
@@ -24,7 +24,6 @@ from unwritten_engine.diffusion import sampler
 from unwritten_engine.diffusion.loading.loader import count_bytes
 from unwritten_engine.diffusion.loading.memory_plan import weight_bytes
 from unwritten_engine.diffusion.loading.quantization import PackedExperts, PackedLinear
-from unwritten_engine.errors import ModelUnsupported
 
 CPU = torch.device("cpu")
 SMALL = ModelSpec(device="cpu", sizes={"vocabulary": 2048, "canvas": 16, "layers": 2, "experts": 4})
@@ -35,33 +34,9 @@ def subject() -> BenchModel:
     return open_bench_model(SMALL)
 
 
-def test_the_real_architecture_is_measured_in_three_ways() -> None:
-    found = bench("full", device="cpu", batches=(1,), pairs=1, threads=1, quick=True)
-    kinds = found["kinds"]
-    assert list(kinds) == ["bf16", "int8", "nf4"]
-    assert all(row["refused"] == "" and row["ms_per_step"] > row["floor_ms"] > 0 for row in kinds.values())
-    assert kinds["bf16"]["logit_error"] is None
-    assert 0 < kinds["int8"]["logit_error"] < kinds["nf4"]["logit_error"] < 0.5
-    assert kinds["nf4"]["weights_gb"] < kinds["int8"]["weights_gb"] < kinds["bf16"]["weights_gb"]
-    assert found["parity"] is None and "bf16" in found["parity_reason"]
-    assert found["parity_small"] is True
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_the_real_size_without_a_gpu_is_refused_with_a_reason() -> None:
-    with pytest.raises(ModelUnsupported, match=r"needs a GPU.*in 4 bits.*--layers 2"):
-        bench("full")
-
-
-def test_what_does_not_fit_is_skipped_with_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("unwritten_engine.diffusion.loading.devices.free_bytes", lambda _: 1000)
-    with pytest.raises(ModelUnsupported, match=r"free, and bf16 takes .* free, and nf4 takes"):
-        bench("full", device="cpu", quick=True)
-
-
 @pytest.mark.parametrize("kind", ["bf16", "int8", "nf4"])
 def test_a_built_model_equals_a_loaded_checkpoint(kind: str) -> None:
-    model, shape = build(full_size_config(**QUICK_FULL), kind, CPU, torch.bfloat16)
+    model, shape = build(full_size_config(**SIZES), kind, CPU, torch.bfloat16)
     assert count_bytes(model) == pytest.approx(weight_bytes(shape, kind), rel=0.01)
     encoder, decoder = model.model.encoder.language_model, model.model.decoder
     assert model.lm_head.weight is decoder.embed_tokens.weight is encoder.embed_tokens.weight
@@ -74,7 +49,7 @@ def test_a_built_model_equals_a_loaded_checkpoint(kind: str) -> None:
 def test_models_of_one_seed_have_equal_weights_in_any_precision() -> None:
     ids = torch.arange(600, 640)[None], torch.arange(700, 716)[None]
     plain, eight, other = (
-        canvas_logits(build(full_size_config(**QUICK_FULL), kind, CPU, torch.bfloat16, seed=seed)[0], *ids)
+        canvas_logits(build(full_size_config(**SIZES), kind, CPU, torch.bfloat16, seed=seed)[0], *ids)
         for kind, seed in (("bf16", 0), ("int8", 0), ("bf16", 1))
     )
     assert compare(plain, eight).error < 0.1

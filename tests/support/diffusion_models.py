@@ -50,6 +50,7 @@ class Model:
         cache: type[KVCache] = KVCache,
         body: type[DiffusionModel] = DiffusionModel,
         batch: type[ModelRunner] = ModelRunner,
+        run_ahead: bool = False,
     ) -> DenoisingLoop:
         """Return a new loop without sequences. Tests may replace its parts by ones that fail."""
         kv = cache(
@@ -65,6 +66,7 @@ class Model:
             self.batch,
             prefix_cache_bytes=self.cache_bytes if cache_bytes is None else cache_bytes,
             max_queue_seconds=max_queue_seconds,
+            run_ahead=run_ahead,
         )
         return self.loop
 

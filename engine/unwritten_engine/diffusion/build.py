@@ -78,11 +78,13 @@ def assemble_engine(
         device=device,
         dtype=loaded.model.model.decoder.embed_tokens.weight.dtype,
     )
+    notes: list[str] = []
+    with_graphs = device.type == "cuda" and settings["cuda_graphs"] is not False
     runner = ModelRunner(
         loaded.model,
         DiffusionModel(loaded.model, kv_cache),
         top_k=settings["self_conditioning_top_k"],
-        cuda_graphs=CUDAGraphs() if device.type == "cuda" and settings["cuda_graphs"] is not False else None,
+        cuda_graphs=CUDAGraphs(notes.append) if with_graphs else None,
     )
     prefix_cache_bytes = plan.prefixes if settings["prefix_cache_mb"] is None else settings["prefix_cache_mb"] * 10**6
     processor, no_images = load_processor(loaded.checkpoint, loaded.tokenizer, settings["image_tokens"])
@@ -123,6 +125,7 @@ def assemble_engine(
         prompt_tokenizer=PromptTokenizer(loaded.tokenizer, detokenizer, processor, loaded.name),
         masks=runner.masks,
         default_params=loaded.checkpoint.sampling_params,
+        notes=notes,
     )
 
 

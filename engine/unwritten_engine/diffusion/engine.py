@@ -7,7 +7,8 @@ import secrets
 import threading
 from collections import abc, deque
 from collections.abc import AsyncGenerator, Callable
-from dataclasses import dataclass, field
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
 
 from ..engine import About
 from ..errors import EngineClosed, EngineError, GenerationFailed, PromptTooLong
@@ -40,6 +41,10 @@ class DiffusionEngine:
         prompt_tokenizer: encodes prompts.
         masks: registry of token masks for schemas.
         default_params: sampling parameters of the checkpoint.
+        notes: sentences that are added to ``about.reasons``; it may grow while the engine runs.
+
+    Raises:
+        EngineError: the loop cannot start.
     """
 
     def __init__(
@@ -51,8 +56,9 @@ class DiffusionEngine:
         prompt_tokenizer: PromptTokenizer,
         masks: TokenMasks,
         default_params: SamplingParams,
+        notes: abc.Sequence[str] = (),
     ) -> None:
-        self._about = about
+        self._about, self._notes = about, notes
         self._detokenizer, self._prompt_tokenizer, self._masks, self._default_params = (
             detokenizer,
             prompt_tokenizer,
@@ -61,14 +67,18 @@ class DiffusionEngine:
         )
         self._inbox = _RequestInbox()
         self._active: dict[int, Sequence] = {}  # by id of the request
+        ready: Future[None] = Future()
         # Only the thread references the loop and the model, so that their memory is freed when it ends.
-        self._thread = threading.Thread(target=self._run_loop, args=(loop,), name="unwritten-diffusion", daemon=True)
+        self._thread = threading.Thread(
+            target=self._run_loop, args=(loop, ready), name="unwritten-diffusion", daemon=True
+        )
         self._thread.start()
+        ready.result()
 
     @property
     def about(self) -> About:
         """See ``Engine.about``."""
-        return self._about
+        return replace(self._about, reasons=(*self._about.reasons, *self._notes)) if self._notes else self._about
 
     async def generate(self, request: Request) -> AsyncGenerator[Frame, None]:
         """See ``Engine.generate``. Options are those in ``sampling_params.SAMPLING``."""
@@ -169,9 +179,16 @@ class DiffusionEngine:
         with self._inbox.changed:
             self._inbox.changed.notify()
 
-    def _run_loop(self, loop: DenoisingLoop) -> None:
-        """Run steps in the loop's thread while there is work."""
+    def _run_loop(self, loop: DenoisingLoop, ready: Future[None]) -> None:
+        """Run steps in the loop's thread while there is work. All use of the device is in this thread."""
         inbox = self._inbox
+        try:
+            loop.prepare()
+        except Exception as error:
+            advice = "Open the engine with a smaller parallel or context, or with cuda_graphs=False."
+            ready.set_exception(EngineError(f"The denoising loop cannot start: {error}. {advice}"))
+            return
+        ready.set_result(None)
         while True:
             with inbox.changed:
                 while not (inbox.sequences or inbox.closed or not loop.idle):

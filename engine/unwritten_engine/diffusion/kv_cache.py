@@ -90,12 +90,12 @@ class KVCache:
         place = slice(self.canvas, self.canvas + min(length, self.places[layer]))
         return self.keys[layer][row, :, place], self.values[layer][row, :, place]
 
-    def positions(self, layer: int, length: int) -> Tensor:
-        """Return the token position at each place of ``past``, [places] int64 on the host."""
+    def positions(self, layer: int, length: int, device: torch.device | None = None) -> Tensor:
+        """Return the token position at each place of ``past``, [places] int64, on the host or this device."""
         num_slots = self.places[layer]
         if length <= num_slots:
-            return torch.arange(length)
-        slots = torch.arange(num_slots)
+            return torch.arange(length, device=device)
+        slots = torch.arange(num_slots, device=device)
         return slots + (length - 1 - slots) // num_slots * num_slots
 
     def save(self, row: int, tokens: Sequence[Hashable]) -> Snapshot:

@@ -1,9 +1,13 @@
 """The denoising loop: ``step`` runs one denoising step for all running sequences, ``generate`` repeats it.
 
 Sequences join and leave at any step (continuous batching). Running sequences use the rows 0, 1, 2, … of cache and
-runner without a gap; the sequence whose prompt is being prefilled uses the next row. Before each step the loop drops
+runner without a gap; sequences whose prompts are being prefilled use the next rows. Before each step the loop drops
 cancelled sequences, admits waiting ones to free rows, and prefills a limited number of prompt tokens, so that a long
-prompt does not delay the others.
+prompt does not delay the others. Short prompts, such as those of one page, are prefilled together.
+
+On a GPU the loop runs one step ahead: it starts a step before it reads the results of the last one, so that the GPU
+does not wait for the host. Rows that have finished ignore the extra step. Before anything but steps happens, such as an
+admission, the results are read.
 
 Clicks run before prefetches. If no row is free for a click, a prefetch is preempted: the state of its canvas is saved,
 its KV cache becomes a snapshot in the prefix cache, and it resumes later. The prefill of a prefetch is interrupted
@@ -15,6 +19,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Hashable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Final
 
 import torch
@@ -22,8 +27,9 @@ import torch
 from ..errors import EngineClosed, EngineError, GenerationFailed
 from ..frames import Priority
 from .kv_cache import KVCache, PrefixCache
+from .loading.memory_plan import PREFILL_CHUNK
 from .model import DiffusionModel, TokenChunk, to_tensor
-from .model_runner import ModelRunner
+from .model_runner import ModelRunner, StepResults
 from .sequence import CanvasState, Sequence
 from .tokenization.image_processor import ImagePatches
 
@@ -34,6 +40,20 @@ MIN_SHARED_TOKENS: Final = 16
 PREFILL_TOKENS: Final = {"cpu": 512}
 """Prompt tokens that are prefilled per step, by device type."""
 PREFILL_TOKENS_ON_GPU: Final = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class _Launched:
+    """A step whose results have not been read.
+
+    Attributes:
+        seqs: the sequence of each row; None if its canvas has ended since.
+        results: on their way to the host.
+    """
+
+    seqs: list[Sequence | None]
+    results: StepResults
+
 
 _NOT_NUMBERS: Final = GenerationFailed(
     "The model computed values that are not numbers (NaN), so there is no text. Its weights overflow in this format, "
@@ -53,6 +73,7 @@ class DenoisingLoop:
         prefix_cache_bytes: size limit of the prefix cache.
         max_queue_seconds: seconds in the queue after which a sequence counts as a click.
         exclusive_clicks: run no prefetches beside a click.
+        run_ahead: start a step before the results of the last one are read; None does so on a GPU.
     """
 
     def __init__(
@@ -62,6 +83,7 @@ class DenoisingLoop:
         prefix_cache_bytes: int,
         max_queue_seconds: float = MAX_QUEUE_SECONDS,
         exclusive_clicks: bool = False,
+        run_ahead: bool | None = None,
     ) -> None:
         self._runner = runner
         self._model: DiffusionModel = runner.model
@@ -71,7 +93,10 @@ class DenoisingLoop:
         self.exclusive_clicks = exclusive_clicks
         self.waiting: list[Sequence] = []
         self.running: list[Sequence] = []
-        self._prefilling: Sequence | None = None
+        self._run_ahead = runner.device.type == "cuda" if run_ahead is None else run_ahead
+        self._launched: _Launched | None = None
+        self._prefilling: list[Sequence] = []
+        """Sequences in the rows after the running ones. Only the last may have tokens left for another step."""
         self._numbers = itertools.count(1)
         self.prefill_tokens = PREFILL_TOKENS.get(runner.device.type, PREFILL_TOKENS_ON_GPU)
         self._image_inputs: dict[Sequence, tuple[torch.Tensor, torch.Tensor]] = {}
@@ -101,18 +126,30 @@ class DenoisingLoop:
             The sequences that have a new draft or have finished.
         """
         updated: list[Sequence] = []
-        self._drop_cancelled()
-        self._admit(updated)
-        if self.running and self._forward(updated):
-            self._fetch(updated)
+        if not self._is_steady():
+            self._read(updated)
+            self._drop_cancelled()
+            self._admit(updated)
+        before, self._launched = self._launched, self._launch(updated) if self.running else None
+        if not self._run_ahead:
+            before = self._launched
+            self._launched = None
+        if before is not None:
+            self._apply(before, updated)
         for seq in updated:
             _notify(seq)
         return updated
 
+    def prepare(self) -> None:
+        """Make the model's GPU the current one of this thread, and capture CUDA graphs. Call it before all others."""
+        if self._runner.device.type == "cuda":
+            torch.cuda.set_device(self._runner.device)
+        self._runner.capture()
+
     def fail_all(self, error: EngineError) -> None:
         """Fail all sequences with this error."""
-        seqs = [*self.running, *([self._prefilling] if self._prefilling else []), *self.waiting]
-        self.running, self._prefilling, self.waiting = [], None, []
+        seqs = [*self.running, *self._prefilling, *self.waiting]
+        self.running, self._prefilling, self.waiting, self._launched = [], [], [], None
         self._image_inputs.clear()
         for seq in seqs:
             seq.error = type(error)(*error.args)  # a copy, because each is raised separately
@@ -124,11 +161,19 @@ class DenoisingLoop:
             self.waiting.remove(seq)
             if seq.saved_state is not None:
                 self.prefix_cache.drop(seq.cache_keys)
-        if self._prefilling is not None and self._prefilling.cancelled:
-            self._image_inputs.pop(self._prefilling, None)
-            self._prefilling = None
+        for seq in [seq for seq in self._prefilling if seq.cancelled]:
+            self._stop_prefill(seq)
         for seq in [seq for seq in self.running if seq.cancelled]:
             self._remove(seq)
+
+    def _is_steady(self) -> bool:
+        """True if nothing but the next step can happen now."""
+        if self.exclusive_clicks or self._prefilling or not self.running:
+            return False
+        if any(seq.cancelled for seq in (*self.running, *self.waiting)) or all(map(_is_last_step, self.running)):
+            return False
+        full = len(self.running) == self._kv_cache.rows
+        return not self.waiting or (full and all(self._rank(seq) > Priority.CLICK for seq in self.waiting))
 
     def _admit(self, updated: list[Sequence]) -> None:
         """Admit waiting sequences to free rows, and prefill their prompts within the limit per step."""
@@ -138,44 +183,54 @@ class DenoisingLoop:
             for other in [other for other in self.running if self._rank(other) > Priority.CLICK]:
                 self._preempt(other)
         while left > 0:
-            if self._prefilling is None and not self._next_sequence():
+            group = self._next_group(min(left, PREFILL_CHUNK))
+            if not group:
                 return
-            seq = self._prefilling
-            assert seq is not None
-            try:
-                left -= self._prefill(seq, left)
-                if seq.num_cached_tokens >= seq.num_target_tokens:
-                    self._start(seq, updated)
-            except Exception as error:  # affects only this sequence
-                self._prefilling = None
-                if seq in self.running:
-                    self.running.remove(seq)  # the last row: no other has to move
-                self._fail(seq, self._to_error(error, "while the prompt was processed"), updated)
+            left -= max(1, sum(end - seq.num_cached_tokens for seq, end in group))
+            self._prefill(group, updated)
+
+    def _next_group(self, limit: int) -> list[tuple[Sequence, int]]:
+        """Choose the next sequences to prefill, and the end of the tokens of each, in the order of their rows.
+
+        Further sequences join while all tokens of those before are included. A shared prefix is prefilled on its own,
+        because the others may use it.
+        """
+        group: list[tuple[Sequence, int]] = []
+        while limit > 0:
+            if len(group) == len(self._prefilling) and not self._next_sequence():
+                break
+            seq = self._prefilling[len(group)]
+            end = self._chunk_end(seq, limit)
+            group.append((seq, end))
+            limit -= max(1, end - seq.num_cached_tokens)
+            if end < seq.num_target_tokens:
+                break
+        return group
 
     def _next_sequence(self) -> bool:
-        """Choose the next sequence to prefill. Return False if there is none."""
+        """Append the next waiting sequence to those being prefilled. Return False if there is none."""
         if not self.waiting:
             return False
         seq = min(self.waiting, key=lambda seq: (self._rank(seq), seq.number))
         if self.exclusive_clicks and self._rank(seq) > Priority.CLICK and self._has_clicks():
             return False
-        if len(self.running) == self._kv_cache.rows:
+        if len(self.running) + len(self._prefilling) == self._kv_cache.rows:
             prefetches = [other for other in self.running if self._rank(other) > Priority.CLICK]
-            if self._rank(seq) > Priority.CLICK or not prefetches:
+            if self._prefilling or self._rank(seq) > Priority.CLICK or not prefetches:
                 return False
             self._preempt(max(prefetches, key=lambda seq: seq.number))
         self.waiting.remove(seq)
         seq.num_cached_tokens = 0
         snapshot = self.prefix_cache.longest_prefix(seq.cache_keys)
         if snapshot is not None:
-            self._kv_cache.load(len(self.running), snapshot)
+            self._kv_cache.load(len(self.running) + len(self._prefilling), snapshot)
             seq.num_cached_tokens = len(snapshot.tokens)
             if seq.saved_state is not None and seq.num_cached_tokens == seq.num_target_tokens:
                 self.prefix_cache.drop(snapshot.tokens)  # no other sequence can use it
         if seq.start_time is None:
             seq.num_reused_tokens = seq.num_cached_tokens
         seq.mark_running()
-        self._prefilling = seq
+        self._prefilling.append(seq)
         return True
 
     def _rank(self, seq: Sequence) -> int:
@@ -183,20 +238,36 @@ class DenoisingLoop:
         return 0 if seq.queued_seconds > self.max_queue_seconds else int(seq.priority)
 
     def _has_clicks(self) -> bool:
-        """True if a click is running or waiting."""
-        return any(self._rank(seq) <= Priority.CLICK for seq in (*self.running, *self.waiting))
+        """True if a click is running, being prefilled or waiting."""
+        seqs = (*self.running, *self._prefilling, *self.waiting)
+        return any(self._rank(seq) <= Priority.CLICK for seq in seqs)
 
     def _preempt_for_click(self) -> None:
         """Interrupt the prefill of a prefetch if a click is waiting. Its prefilled tokens are saved."""
-        seq = self._prefilling
-        if seq is None or self._rank(seq) <= Priority.CLICK:
+        if not any(self._rank(other) <= Priority.CLICK for other in self.waiting):
             return
-        if any(self._rank(other) <= Priority.CLICK for other in self.waiting):
-            self._save_prefix(len(self.running), seq.cache_keys[: seq.num_cached_tokens])
-            self._prefilling = None
-            self._image_inputs.pop(seq, None)
+        for seq in [seq for seq in self._prefilling if self._rank(seq) > Priority.CLICK]:
+            self._save_prefix(self._row(seq), seq.cache_keys[: seq.num_cached_tokens])
+            self._stop_prefill(seq)
             seq.mark_waiting()
             self.waiting.append(seq)
+
+    def _row(self, seq: Sequence) -> int:
+        """Return the row of a sequence that is being prefilled."""
+        return len(self.running) + self._prefilling.index(seq)
+
+    def _stop_prefill(self, seq: Sequence) -> None:
+        """Free the row of a sequence that is being prefilled. Those behind it move up."""
+        row = self._row(seq)
+        self._prefilling.remove(seq)
+        self._image_inputs.pop(seq, None)
+        self._move_prefilling(row)
+
+    def _move_prefilling(self, first: int) -> None:
+        """Move sequences that are being prefilled up by a row, to the rows from ``first`` on."""
+        for row, seq in enumerate(self._prefilling, len(self.running)):
+            if row >= first:
+                self._kv_cache.move(row + 1, row, seq.num_cached_tokens)
 
     def _preempt(self, seq: Sequence) -> None:
         """Preempt a running sequence: save the state of its canvas and its KV cache."""
@@ -216,24 +287,48 @@ class DenoisingLoop:
         except torch.OutOfMemoryError:
             self._free_memory()
 
-    def _prefill(self, seq: Sequence, limit: int) -> int:
-        """Prefill up to ``limit`` tokens of a sequence. Return the number of tokens."""
-        row, keys = len(self.running), seq.cache_keys
-        shared = seq.prompt.num_shared
-        start = seq.num_cached_tokens
+    def _chunk_end(self, seq: Sequence, limit: int) -> int:
+        """Return the end of the next tokens to prefill, at most ``limit`` of them if no image has more."""
+        start, shared = seq.num_cached_tokens, seq.prompt.num_shared
         end = max(start, min(seq.num_target_tokens, start + limit))
         if start < shared < end:
             end = shared  # to save the shared prefix
         if seq.prompt.images is not None and end > start:
             end = self._end_of_image(seq.prompt.images, start, end)
-        if end > start:
-            self._model.encode(self._chunk(seq, row, start, end))
-        seq.num_cached_tokens = end
-        if end == shared and shared >= MIN_SHARED_TOKENS and keys[:shared] not in self.prefix_cache:
-            self._save_prefix(row, keys[:shared])
-        return max(end - start, 1)
+        return end
 
-    def _chunk(self, seq: Sequence, row: int, start: int, end: int) -> TokenChunk:
+    def _prefill(self, group: list[tuple[Sequence, int]], updated: list[Sequence]) -> None:
+        """Prefill the next tokens of some sequences in one pass, and start those that are complete."""
+        try:
+            chunks = [self._chunk(seq, end) for seq, end in group if end > seq.num_cached_tokens]
+            if chunks:
+                self._model.encode(*chunks)
+        except Exception as error:
+            if len(group) > 1:  # only one may have failed
+                for one in group:
+                    self._prefill([one], updated)
+                return
+            self._stop_prefill(group[0][0])
+            self._fail(group[0][0], self._to_error(error, "while the prompt was processed"), updated)
+            return
+        for seq, end in group:
+            seq.num_cached_tokens = end
+        for seq, end in group:
+            try:
+                keys, shared = seq.cache_keys, seq.prompt.num_shared
+                if end == shared and shared >= MIN_SHARED_TOKENS and keys[:shared] not in self.prefix_cache:
+                    self._save_prefix(self._row(seq), keys[:shared])
+                if end >= seq.num_target_tokens:
+                    self._start(seq, updated)
+            except Exception as error:  # affects only this sequence
+                if seq in self.running:
+                    self._remove(seq)
+                else:
+                    self._stop_prefill(seq)
+                self._fail(seq, self._to_error(error, "while the prompt was processed"), updated)
+
+    def _chunk(self, seq: Sequence, end: int) -> TokenChunk:
+        row, start = self._row(seq), seq.num_cached_tokens
         ids = to_tensor(seq.token_ids[start:end], self._runner.device)
         images = seq.prompt.images
         if images is None or start >= len(seq.prompt.ids):
@@ -241,8 +336,6 @@ class DenoisingLoop:
         if seq not in self._image_inputs:
             self._image_inputs[seq] = self._model.embed_images(images)
         embeddings, blocks = self._image_inputs[seq]
-        if end > len(embeddings):
-            return self._chunk(seq, row, start, len(embeddings))
         return TokenChunk(row, start, ids, embeddings[start:end], blocks[start:end])
 
     @staticmethod
@@ -258,13 +351,14 @@ class DenoisingLoop:
 
     def _start(self, seq: Sequence, updated: list[Sequence]) -> None:
         """Start or resume denoising after the prefill."""
-        self._prefilling = None
-        self._image_inputs.pop(seq, None)
         if seq.warm_only:
+            self._stop_prefill(seq)
             seq.finish("end")
             updated.append(seq)
             return
-        row = len(self.running)
+        row = len(self.running)  # the first of those being prefilled
+        self._prefilling.remove(seq)
+        self._image_inputs.pop(seq, None)
         self.running.append(seq)
         if seq.saved_state is not None:
             self._runner.load(row, seq.saved_state)
@@ -287,11 +381,10 @@ class DenoisingLoop:
             self._runner.load(row, self._runner.save(last))
             self.running[row] = other
         self.running.pop()
-        if self._prefilling is not None:
-            self._kv_cache.move(last + 1, last, self._prefilling.num_cached_tokens)
+        self._move_prefilling(last)
 
-    def _forward(self, updated: list[Sequence]) -> bool:
-        """Run a denoising step. If memory runs out, fail the last sequence and retry with the others."""
+    def _launch(self, updated: list[Sequence]) -> _Launched | None:
+        """Start a denoising step. If memory runs out, fail the last sequence and retry with the others."""
         while self.running:
             lengths = [seq.num_cached_tokens for seq in self.running]
             try:
@@ -301,21 +394,39 @@ class DenoisingLoop:
                     equal_lengths=min(lengths) == max(lengths),
                     constrained=any(seq.plan.mask_ids for seq in self.running),
                 )
-                return True
-            except Exception as error:  # out of memory, or a failure of driver or model without results for any row
-                failure = self._to_error(error, "in a denoising step")
-                last = max(self.running, key=lambda seq: (self._rank(seq), seq.number))
-                for seq in [last] if _is_out_of_memory(error) else list(self.running):
-                    self._remove(seq)
-                    self._fail(seq, failure, updated)
-        return False
+                return _Launched([*self.running], self._runner.send(len(lengths)))
+            except Exception as error:
+                self._fail_step(error, updated)
+        return None
 
-    def _fetch(self, updated: list[Sequence]) -> None:
-        """Fetch the results of a step. Finished canvases start the next one or end the sequence."""
-        output = self._runner.fetch(len(self.running))
+    def _fail_step(self, error: Exception, updated: list[Sequence]) -> None:
+        """Fail one sequence if memory ran out, else all: the driver or the model failed, and no row has results."""
+        failure = self._to_error(error, "in a denoising step")
+        last = max(self.running, key=lambda seq: (self._rank(seq), seq.number))
+        for seq in [last] if _is_out_of_memory(error) else list(self.running):
+            self._remove(seq)
+            self._fail(seq, failure, updated)
+
+    def _read(self, updated: list[Sequence]) -> None:
+        """Read the results of the step that runs ahead."""
+        launched, self._launched = self._launched, None
+        if launched is not None:
+            self._apply(launched, updated)
+
+    def _apply(self, launched: _Launched, updated: list[Sequence]) -> None:
+        """Wait for a step and apply its results. Finished canvases start the next one or end the sequence."""
+        try:
+            output = launched.results.wait()
+        except Exception as error:  # a GPU reports failures of a step only now
+            self._launched = None
+            if self.running:
+                self._fail_step(error, updated)
+            return
         finished: list[tuple[Sequence, list[int]]] = []
         failed: list[Sequence] = []
-        for row, seq in enumerate(self.running):
+        for row, seq in enumerate(launched.seqs):
+            if seq is None or seq not in self.running:
+                continue
             seq.steps += 1
             step = seq.max_steps - output.steps_left[row]
             seq.state = CanvasState(
@@ -330,6 +441,8 @@ class DenoisingLoop:
             self._remove(seq)
             self._fail(seq, _NOT_NUMBERS, updated)
         for seq, ids in finished:
+            if self._launched is not None:  # the step that already runs has ignored its row
+                self._launched.seqs[self._launched.seqs.index(seq)] = None
             self._finish_canvas(seq, ids, updated)
 
     def _finish_canvas(self, seq: Sequence, ids: list[int], updated: list[Sequence]) -> None:
@@ -385,6 +498,12 @@ class DenoisingLoop:
         """Fail all sequences and clear the prefix cache."""
         self.fail_all(EngineClosed("The engine was closed during the generation."))
         self.prefix_cache.clear()
+
+
+def _is_last_step(seq: Sequence) -> bool:
+    """True if the step after the last one that was read is the last of its canvas."""
+    state = seq.state
+    return state is not None and state.canvas == seq.canvas and state.step + 1 >= state.max_steps
 
 
 def _notify(seq: Sequence) -> None:

@@ -4,10 +4,13 @@ Weights, norms, experts and rotary tables are those of transformers' modules; ho
 parts of a layer before and after attention are shared with training (``training/trainable_model.py``). In the decoder
 all positions of a canvas attend to the same tokens: the cached ones and the whole canvas. Query heads that share keys
 are therefore folded into the query positions, which gives grouped-query attention without copies of the keys.
+
+Masks and positions are computed on the device, and nothing is read by the host.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -84,23 +87,47 @@ class DiffusionModel:
             blocks = torch.full_like(blocks, -1)
         return embeddings[0], blocks
 
-    def encode(self, chunk: TokenChunk) -> None:
-        """Prefill tokens into a row; each token attends to those before it."""
-        count, end = len(chunk.ids), chunk.start + len(chunk.ids)
-        stream = (chunk.embeddings if chunk.embeddings is not None else self.embed(chunk.ids))[None]
-        rotary = self._rotary(self._encoder, stream, torch.arange(chunk.start, end, device=self.device)[None])
-        masks = {kind: self._mask(number, chunk) for number, kind in enumerate(self._types) if kind in rotary}
+    def encode(self, *chunks: TokenChunk) -> None:
+        """Prefill tokens into rows, all in one pass; each token attends to those before it in its row."""
+        bounds = list(itertools.accumulate((len(chunk.ids) for chunk in chunks), initial=0))
+        parts = [slice(*pair) for pair in itertools.pairwise(bounds)]
+        stream = torch.cat(
+            [self.embed(chunk.ids) if chunk.embeddings is None else chunk.embeddings for chunk in chunks]
+        )[None]
+        positions = torch.cat(
+            [torch.arange(chunk.start, chunk.start + len(chunk.ids), device=self.device) for chunk in chunks]
+        )
+        rotary = self._rotary(self._encoder, stream, positions[None])
+        masks = {kind: [self._mask(self._types.index(kind), chunk) for chunk in chunks] for kind in rotary}
         for number, layer in enumerate(self._encoder.layers):
-            attention = layer.self_attn
-            query, keys, values = project_qkv(
-                attention, apply_norm(layer.input_layernorm, stream), rotary[self._types[number]]
+            attention, kind = layer.self_attn, self._types[number]
+            query, keys, values = project_qkv(attention, apply_norm(layer.input_layernorm, stream), rotary[kind])
+            heads = torch.cat(
+                [
+                    self._attend_chunk(number, chunk, query[:, :, part], keys[0, :, part], values[0, :, part], mask)
+                    for chunk, part, mask in zip(chunks, parts, masks[kind], strict=True)
+                ],
+                dim=1,
             )
-            old_keys, old_values = self.kv_cache.past(number, chunk.row, chunk.start)
-            seen_keys = torch.cat([old_keys[None], keys], dim=2)
-            seen_values = torch.cat([old_values[None], values], dim=2)
-            heads = _attend(query, seen_keys, seen_values, masks[self._types[number]])
-            self.kv_cache.write(number, chunk.row, chunk.start, keys[0], values[0])
-            stream = feed_forward(layer, stream, attention.o_proj(heads.reshape(1, count, -1)))
+            del query, keys, values  # the experts need memory
+            heads = attention.o_proj(heads.flatten(2))
+            stream = feed_forward(layer, stream, heads)
+
+    def _attend_chunk(
+        self, layer: int, chunk: TokenChunk, query: Tensor, keys: Tensor, values: Tensor, mask: Tensor
+    ) -> Tensor:
+        """Attend to the row's tokens and the new ones, and store the new ones. Return [1, n, heads, head_dim]."""
+        cache, end = self.kv_cache, chunk.start + len(chunk.ids)
+        if end <= cache.places[layer]:  # in the order of tokens: attention reads them where they are
+            cache.write(layer, chunk.row, chunk.start, keys, values)
+            keys, values = cache.past(layer, chunk.row, end)
+            return _attend(query, keys[None], values[None], mask)
+        old_keys, old_values = cache.past(layer, chunk.row, chunk.start)
+        heads = _attend(
+            query, torch.cat([old_keys, keys], dim=1)[None], torch.cat([old_values, values], dim=1)[None], mask
+        )
+        cache.write(layer, chunk.row, chunk.start, keys, values)
+        return heads
 
     def decode(
         self, canvases: Tensor, soft_embeddings: Tensor, lengths: Tensor, max_length: int, padded: bool
@@ -137,7 +164,9 @@ class DiffusionModel:
             heads = _attend(
                 query, all_keys[:count, :, :num_keys], all_values[:count, :, :num_keys], masks[self._types[number]]
             )
-            stream = feed_forward(layer, stream, attention.o_proj(heads.reshape(count, size, -1)))
+            del query, keys, values  # the experts need memory
+            heads = attention.o_proj(heads.flatten(2))
+            stream = feed_forward(layer, stream, heads)
         return apply_norm(self._decoder.norm, stream)
 
     def _rotary(self, module: Any, hidden: Tensor, positions: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
@@ -151,19 +180,21 @@ class DiffusionModel:
         return torch.cat([canvas, cached], dim=1)[:, None, None]
 
     def _mask(self, layer: int, chunk: TokenChunk) -> Tensor:
-        """Return which cached and new tokens each new token attends to, [n, places + n] bool."""
+        """Return which cached and new tokens each new token attends to, [n, places + n] bool.
+
+        Only comparisons have this shape: at 32,768 tokens a difference of positions would take 8 times the memory.
+        """
         count = len(chunk.ids)
-        new = torch.arange(chunk.start, chunk.start + count)
-        key_positions = torch.cat([self.kv_cache.positions(layer, chunk.start), new])
-        behind = new[:, None] - key_positions
-        mask = behind >= 0 if self._causal else torch.ones_like(behind, dtype=torch.bool)
+        new = torch.arange(chunk.start, chunk.start + count, device=self.device)
+        keys = torch.cat([self.kv_cache.positions(layer, chunk.start, self.device), new])
+        new = new[:, None]
+        reach = self.kv_cache.window if self.kv_cache.sliding[layer] else chunk.start + count
+        mask = keys <= new if self._causal else keys < new + reach
         if self.kv_cache.sliding[layer]:
-            mask &= behind < self.kv_cache.window if self._causal else behind.abs() < self.kv_cache.window
+            mask &= keys > new - reach
         if chunk.blocks is not None:
-            blocks = chunk.blocks.cpu()
-            same = (blocks[:, None] == blocks) & (blocks[:, None] >= 0)
-            mask[:, -count:] |= same
-        return mask.to(self.device)
+            mask[:, -count:] |= (chunk.blocks[:, None] == chunk.blocks) & (chunk.blocks >= 0)
+        return mask
 
 
 def apply_norm(norm: Any, stream: Tensor) -> Tensor:
@@ -189,16 +220,26 @@ def _rotated(heads: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
     """Apply rotary position embeddings to [B, n, heads, head_dim]."""
     cos, sin = (part[:, :, None] for part in rotary)
     first, second = heads.chunk(2, dim=-1)
-    return heads * cos + torch.cat((-second, first), dim=-1) * sin
+    return (heads * cos).add_(torch.cat((-second, first), dim=-1).mul_(sin))
 
 
 def _attend(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
-    """Compute attention, [B, n, heads, head_dim]. The mask is [n, places], or [B, 1, 1, places] for all queries."""
+    """Compute attention, [B, n, heads, head_dim].
+
+    Args:
+        query: [B, heads, n, head_dim].
+        keys: [B, key heads, places, head_dim].
+        values: like the keys.
+        mask: [B, 1, 1, places] for all queries, or [n, places] for a single row; None for no limits.
+    """
     batch, heads, count, width = query.shape
-    groups = heads // keys.shape[1]
-    folded = query.reshape(batch, keys.shape[1], groups * count, width)
-    if mask is not None and mask.dim() == 2:
-        mask = mask.repeat(groups, 1)
+    key_heads = keys.shape[1]
+    if mask is not None and mask.dim() == 2:  # query heads that share keys are a dimension, so that the mask is small
+        shared = (keys[0][:, None], values[0][:, None])
+        keys, values = (part.expand(-1, heads // key_heads, -1, -1) for part in shared)
+        folded = query.reshape(key_heads, heads // key_heads, count, width)
+    else:
+        folded = query.reshape(batch, key_heads, -1, width)
     output = scaled_dot_product_attention(folded, keys, values, attn_mask=mask, scale=1.0)
     return output.reshape(batch, heads, count, width).transpose(1, 2)
 
@@ -233,5 +274,6 @@ def feed_forward(layer: Any, stream: Tensor, attended: Tensor, mix: Callable[...
 
 
 def to_tensor(ids: Sequence[int], device: torch.device) -> Tensor:
-    """Return ids as an int64 tensor on the device."""
-    return torch.tensor(ids, dtype=torch.int64, device=device)
+    """Return ids as an int64 tensor on the device. The copy to a GPU does not wait for running work."""
+    tensor = torch.tensor(ids, dtype=torch.int64)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)

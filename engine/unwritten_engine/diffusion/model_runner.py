@@ -1,19 +1,23 @@
 """The state of all canvases as tensors on the device, and one denoising step over all of them.
 
 Every row is a sequence with its own step, temperature, random numbers and prompt. A step reads nothing back to the
-host: whether a canvas is finished is decided on the device, and the host fetches the result afterwards.
+host: whether a canvas is finished is decided on the device, and the host fetches the result afterwards. Rows that have
+finished no longer change, so the next step may start before the host knows.
 """
 
 from __future__ import annotations
 
+import threading
+from collections import deque
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from .cuda_graphs import CUDAGraphs
-from .model import DiffusionModel
+from .model import DiffusionModel, to_tensor
 from .random_numbers import RequestRandom, random_tokens, uniform
 from .sampler import OutputHead, TokenConstraints, accept_tokens, sample
 from .sampling_params import SamplingParams
@@ -43,24 +47,68 @@ class StepOutput:
 class TokenMasks:
     """Registry of allowed tokens for positions with a schema.
 
-    A tensor [rows, vocabulary] bool, whose row 0 allows everything. Equal masks share a row. Rows are never removed;
-    there are as many as different kinds of values in the schemas in use.
+    Equal masks share a row, and row 0 allows everything. Rows are never removed; there are as many as different kinds
+    of values in the schemas in use. ``register`` may be called from any thread, because it does not use the device.
     """
 
     def __init__(self, vocabulary: int, device: torch.device) -> None:
         self.rows = torch.ones((8, vocabulary), dtype=torch.bool, device=device)
-        self._places: dict[bytes, int] = {}
+        """[rows, vocabulary] bool on the device, after ``upload``."""
+        self._lock = threading.Lock()
+        self._numbers: dict[bytes, int] = {}
+        self._new: deque[tuple[int, bytes]] = deque()
 
     def register(self, mask: bytes) -> int:
         """Return the row of a mask, given as one byte per token (1 is allowed). Missing bytes count as 0."""
-        if mask not in self._places:
-            number = len(self._places) + 1
+        with self._lock:
+            number = self._numbers.get(mask)
+            if number is None:
+                number = self._numbers[mask] = len(self._numbers) + 1
+                self._new.append((number, mask))
+            return number
+
+    def upload(self) -> None:
+        """Copy new masks to the device. Call it from the thread that runs steps."""
+        while self._new:
+            number, mask = self._new[0]
             if number == len(self.rows):
                 self.rows = torch.cat([self.rows, torch.ones_like(self.rows)])
-            self.rows[number] = False
-            self.rows[number, : len(mask)] = torch.frombuffer(bytearray(mask), dtype=torch.bool).to(self.rows.device)
-            self._places[mask] = number
-        return self._places[mask]
+            row = torch.zeros(self.rows.shape[1], dtype=torch.bool)
+            row[: len(mask)] = torch.frombuffer(bytearray(mask), dtype=torch.bool)
+            self.rows[number].copy_(row)
+            self._new.popleft()
+
+
+class StepResults:
+    """Results of a step on their way to the host.
+
+    Args:
+        packed: [B, canvas + 2] int32: tokens with a bit for unsettled ones, then finished and steps left.
+        host: pinned memory for a copy from a GPU; None on a CPU.
+    """
+
+    def __init__(self, packed: Tensor, host: Tensor | None) -> None:
+        self._event: Any = None
+        if host is None:
+            self._packed = packed.clone()  # the next step may already run while this one is read
+            return
+        self._packed = host[: len(packed)]
+        self._packed.copy_(packed, non_blocking=True)
+        make: Any = torch.cuda.Event
+        self._event = make()
+        self._event.record()
+
+    def wait(self) -> StepOutput:
+        """Wait for the step and return its results."""
+        if self._event is not None:
+            self._event.synchronize()
+        rows: list[list[int]] = self._packed.tolist()
+        return StepOutput(
+            best=[[token >> 1 for token in row[:-2]] for row in rows],
+            unsettled=[[bool(token & 1) for token in row[:-2]] for row in rows],
+            finished=[bool(row[-2]) for row in rows],
+            steps_left=[row[-1] for row in rows],
+        )
 
 
 class ModelRunner:
@@ -91,7 +139,7 @@ class ModelRunner:
             cap=float(model.final_logit_softcapping),
         )
         rows, size, device = model_layers.kv_cache.rows, int(config.canvas_length), model_layers.device
-        self.canvas_length, self.device = size, device
+        self.canvas_length, self.device, self._on_gpu = size, device, device.type == "cuda"
         self.masks = TokenMasks(self.head.vocabulary, device)
 
         def per_row(dtype: torch.dtype) -> Tensor:
@@ -108,9 +156,11 @@ class ModelRunner:
         self.finished = torch.ones(rows, dtype=torch.bool, device=device)
         self.pins, self.mask_ids = per_place(torch.int64), per_place(torch.int64)
         self.canvas, self.best = per_place(torch.int64), per_place(torch.int64)
-        self.unsettled = torch.ones((rows, size), dtype=torch.bool, device=device)
         self.soft_embeddings = torch.zeros((rows, size, table.weight.shape[1]), dtype=table.weight.dtype, device=device)
+        self.packed = torch.zeros((rows, size + 2), dtype=torch.int32, device=device)
         self._state = [value for value in vars(self).values() if isinstance(value, Tensor)]
+        # Two, because a step is sent while the one before is read.
+        self._host = deque(torch.zeros_like(self.packed, device="cpu").pin_memory() for _ in range(2 * self._on_gpu))
 
     def begin_canvas(self, row: int, *, seed: int, length: int, params: SamplingParams, canvas: CanvasInit) -> int:
         """Start a canvas in a row that holds ``length`` tokens. Return its maximum number of steps."""
@@ -127,16 +177,15 @@ class ModelRunner:
         self.finished[row] = False
         self.soft_embeddings[row] = 0
         self.best[row] = -1
-        self.unsettled[row] = True
         zero = torch.zeros(1, dtype=torch.int64, device=device)
         coordinates = (self.seeds[rows], self.canvas_numbers[rows], zero)
         tokens = random_tokens(*coordinates, RequestRandom.CANVAS, size, self.head.vocabulary)[0]
         if canvas.initial:
-            start = torch.tensor(canvas.initial, dtype=torch.int64, device=device)
+            start = to_tensor(canvas.initial, device)
             keep = uniform(*coordinates, RequestRandom.EDIT, size)[0] >= canvas.strength
             tokens = torch.where((start >= 0) & keep, start, tokens)
-        self.pins[row] = torch.tensor(canvas.pins, dtype=torch.int64, device=device) if canvas.pins else -1
-        self.mask_ids[row] = torch.tensor(canvas.mask_ids, dtype=torch.int64, device=device) if canvas.mask_ids else 0
+        self.pins[row] = to_tensor(canvas.pins, device) if canvas.pins else -1
+        self.mask_ids[row] = to_tensor(canvas.mask_ids, device) if canvas.mask_ids else 0
         self.canvas[row] = torch.where(self.pins[row] >= 0, self.pins[row], tokens)
         return steps
 
@@ -158,23 +207,35 @@ class ModelRunner:
             equal_lengths: all rows hold ``max_length`` tokens.
             constrained: some row has ``mask_ids``.
         """
+        if constrained:
+            self.masks.upload()
         if self.cuda_graphs is None:
             self._step(count, max_length, not equal_lengths, constrained)
             return
-        count, max_length = self.cuda_graphs.buckets(
-            count, max_length, self.model.kv_cache.rows, self.model.kv_cache.context
-        )
-        key = (count, max_length, constrained, self.masks.rows.data_ptr() if constrained else 0)
-        self.cuda_graphs.run(key, lambda: self._step(count, max_length, True, constrained))
+        size = self.cuda_graphs.buckets(count, max_length, self.model.kv_cache.rows, self.model.kv_cache.context)
+        # A captured step uses the memory of the masks, which are copied to a larger one when their number doubles.
+        key = (*size, len(self.masks.rows) if constrained else 0)
+        self.cuda_graphs.run(key, lambda: self._step(*size, True, constrained))
+
+    @torch.inference_mode()
+    def capture(self) -> None:
+        """Capture the steps of all sizes, without masks. The rows must be free."""
+        if self.cuda_graphs is None:
+            return
+        cache = self.model.kv_cache
+        for count in reversed(self.cuda_graphs.row_buckets(cache.rows)):  # smaller graphs reuse memory of the largest
+            self._step(count, cache.context, True, False)
+            for length in reversed(self.cuda_graphs.length_buckets(cache.context)):
+                self.cuda_graphs.capture((count, length, 0), partial(self._step, count, length, True, False))
+
+    def send(self, count: int) -> StepResults:
+        """Start to copy the results of the last step to the host, in one transfer."""
+        self._host.rotate()
+        return StepResults(self.packed[:count], self._host[0] if self._host else None)
 
     def fetch(self, count: int) -> StepOutput:
         """Wait for the last step and return its results."""
-        return StepOutput(
-            best=self.best[:count].tolist(),
-            unsettled=self.unsettled[:count].tolist(),
-            finished=self.finished[:count].tolist(),
-            steps_left=self.steps_left[:count].tolist(),
-        )
+        return self.send(count).wait()
 
     def _step(self, count: int, max_length: int, padded: bool, constrained: bool) -> None:
         canvas, soft, pins = self.canvas[:count], self.soft_embeddings[:count], self.pins[:count]
@@ -186,7 +247,7 @@ class ModelRunner:
         output = sample(
             hidden.reshape(count * self.canvas_length, -1),
             self.head,
-            temperature.repeat_interleave(self.canvas_length, output_size=count * self.canvas_length),
+            temperature[:, None].expand(-1, self.canvas_length).reshape(-1),
             uniform(*coordinates, RequestRandom.CHOICE, self.canvas_length).view(-1),
             constraints=TokenConstraints(self.mask_ids[:count].reshape(-1), self.masks.rows) if constrained else None,
             top_k=self.top_k,
@@ -212,6 +273,8 @@ class ModelRunner:
         live = ~self.finished[:count]
         unsettled = changed | (entropy > UNSETTLED_ENTROPY)
         remaining = left - live.to(torch.int64)
+        finished = stable | (remaining <= 0)
+        columns = (best * 2 + unsettled, finished[:, None], remaining[:, None])
         # All results are computed before the first is written, so that running out of memory changes nothing. They are
         # written in place, because a CUDA graph uses the same memory each time.
         results = [
@@ -220,10 +283,10 @@ class ModelRunner:
                 (self.canvas, next_canvas),
                 (self.best, best),
                 (self.soft_embeddings, next_soft),
-                (self.unsettled, unsettled),
                 (self.unchanged, unchanged),
                 (self.steps_left, remaining),
-                (self.finished, stable | (remaining <= 0)),
+                (self.finished, finished),
+                (self.packed, torch.cat([column.to(torch.int32) for column in columns], dim=1)),
             )
         ]
         for target, result in results:

@@ -1,9 +1,9 @@
 """Random numbers that depend only on a request's seed and the canvas, step and position.
 
 A stateful generator would give a request other numbers after a preemption or in another batch. A hash of the
-coordinates has no state: the numbers are the same in every batch, on every device and inside a CUDA graph. The hash is
-the finalizer of SplitMix64 (Steele, Lea and Flood, 2014), chained over the coordinates; 64-bit integers wrap around in
-torch.
+coordinates has no state: the numbers are the same in every batch, on every device and inside a CUDA graph. Texts may
+differ nevertheless, because a batch rounds differently. The hash is the finalizer of SplitMix64 (Steele, Lea and Flood,
+2014), chained over the coordinates; 64-bit integers wrap around in torch.
 """
 
 from __future__ import annotations

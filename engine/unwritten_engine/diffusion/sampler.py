@@ -13,17 +13,17 @@ number per token, like ``torch.multinomial``, would take longer than everything 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
 import torch
 from torch import Tensor
 
-BLOCK: Final = 64
-"""Tokens per block, the unit in which masses are stored for sampling."""
+from .loading.memory_plan import BLOCK, DRAW_TILE, chunk_on_gpu
+
 CHUNK: Final = {"cpu": 2048}
 """Tokens of the vocabulary at a time, by device type. On a CPU, 256 positions are 2 MB, which fit in the cache."""
-CHUNK_ON_GPU: Final = 16384
 TILE: Final = 512
 """Positions at a time on a CPU; more would not fit in the cache."""
 _NEGATIVE: Final = -1e30
@@ -101,12 +101,12 @@ def sample(
         uniform: [N] float32 in [0, 1), where the cumulative distribution is inverted.
         constraints: allowed tokens; None allows all.
         top_k: use only the k most likely tokens for the mean embedding, with renormalized probabilities.
-        chunk: tokens of the vocabulary at a time, a multiple of ``BLOCK``; None chooses by device.
+        chunk: tokens of the vocabulary at a time, a multiple of ``BLOCK``; None chooses by device and positions.
     """
     if hidden.device.type == "cpu" and hidden.shape[0] > TILE:
         return _tiled(hidden, head, temperature, uniform, constraints=constraints, top_k=top_k, chunk=chunk)
     count, vocabulary = hidden.shape[0], head.vocabulary
-    size = chunk or CHUNK.get(hidden.device.type, CHUNK_ON_GPU)
+    size = chunk or chunk_size(count, hidden.device.type)
     starts = range(0, vocabulary, size)
     per_chunk = size // BLOCK
     scale = (head.cap / temperature)[:, None]
@@ -142,10 +142,16 @@ def sample(
             if table.dtype == torch.float32:
                 mean.mul_(shrink[:, None]).addmm_(shares, table)
             else:
-                mean.mul_(shrink[:, None]).add_(torch.mm(shares.to(table.dtype), table))
+                mean.mul_(shrink[:, None]).add_(_product(torch.mm, shares.to(table.dtype), table))
         top = new
+        del logits, shares, blocks  # before the next chunk is computed
 
-    sampled = _draw(hidden, head, scale, uniform, block_sums, tops, top, per_chunk, constraints)
+    sampled = torch.cat(
+        [
+            _draw(here, hidden, head, scale, uniform, block_sums, tops, top, constraints)
+            for here in (slice(first, first + DRAW_TILE) for first in range(0, count, DRAW_TILE))
+        ]
+    )
     soft = top_tokens.mean(head.embeddings) if top_tokens is not None else mean / mass[:, None]
     return SamplerOutput(
         best=torch.where(torch.isnan(mass), -1, best),
@@ -168,6 +174,11 @@ def _tiled(hidden: Tensor, *args: Any, constraints: TokenConstraints | None, **o
     return SamplerOutput(**{name: torch.cat([getattr(tile, name) for tile in tiles]) for name in names})
 
 
+def chunk_size(positions: int, device_type: str) -> int:
+    """Return how many tokens of the vocabulary are processed at a time."""
+    return CHUNK[device_type] if device_type in CHUNK else chunk_on_gpu(positions)
+
+
 def accept_tokens(entropy: Tensor, bound: Tensor) -> Tensor:
     """Choose the positions that keep their sampled token.
 
@@ -187,7 +198,14 @@ def accept_tokens(entropy: Tensor, bound: Tensor) -> Tensor:
 
 def _logits(hidden: Tensor, weight: Tensor, cap: float, scale: Tensor) -> Tensor:
     """Return soft-capped logits divided by the temperature, [N, tokens] float32. ``scale`` is cap / temperature."""
-    return torch.mm(hidden, weight.t()).float().mul_(1 / cap).tanh_().mul_(scale)
+    return _product(torch.mm, hidden, weight.t()).mul_(1 / cap).tanh_().mul_(scale)
+
+
+def _product(multiply: Callable[..., Tensor], first: Tensor, second: Tensor) -> Tensor:
+    """Return a matrix product in float32, of which no 16-bit copy ever exists where torch supports that."""
+    if first.dtype != torch.float32 and first.device.type in ("cuda", "meta"):
+        return multiply(first, second, out_dtype=torch.float32)
+    return multiply(first, second).float()
 
 
 def _update_best(logits: Tensor, top: Tensor, best: Tensor, start: int) -> Tensor:
@@ -217,6 +235,7 @@ def _moment(shares: Tensor, logits: Tensor) -> Tensor:
 
 
 def _draw(
+    here: slice,
     hidden: Tensor,
     head: OutputHead,
     scale: Tensor,
@@ -224,24 +243,22 @@ def _draw(
     block_sums: Tensor,
     tops: Tensor,
     top: Tensor,
-    per_chunk: int,
     constraints: TokenConstraints | None,
 ) -> Tensor:
-    """Return the token at which the cumulative distribution exceeds ``uniform``, [N] int64."""
-    count = hidden.shape[0]
-    shrink = torch.exp(tops - top[:, None])
-    block_sums = (block_sums.view(count, -1, per_chunk) * shrink[:, :, None]).view(count, -1)
-    block, left = _search_cumulative(block_sums, uniform * block_sums.sum(-1))
+    """Return the token at which the cumulative distribution exceeds ``uniform``, for the positions ``here``."""
+    shrink = torch.exp(tops[here] - top[here, None])
+    sums = (block_sums[here].view(*shrink.shape, -1) * shrink[:, :, None]).flatten(1)
+    block, left = _search_cumulative(sums, uniform[here] * sums.sum(-1))
     token_ids = (block * BLOCK)[:, None] + torch.arange(BLOCK, device=hidden.device)
     real = token_ids < head.vocabulary
     token_ids = token_ids.clamp_(max=head.vocabulary - 1)
-    rows = head.weight[token_ids.view(-1)].view(count, BLOCK, -1)
-    logits = torch.bmm(rows, hidden[:, :, None]).squeeze(-1).float().mul_(1 / head.cap).tanh_().mul_(scale)
+    rows = head.weight[token_ids.view(-1)].view(len(block), BLOCK, -1)
+    logits = _product(torch.bmm, rows, hidden[here, :, None]).squeeze(-1).mul_(1 / head.cap).tanh_().mul_(scale[here])
     if constraints is not None:
-        real &= constraints.masks[constraints.mask_ids[:, None], token_ids]
-    shares = torch.exp(logits - top[:, None]).masked_fill_(~real, 0.0)
+        real &= constraints.masks[constraints.mask_ids[here, None], token_ids]
+    shares = torch.exp(logits - top[here, None]).masked_fill_(~real, 0.0)
     # The block's mass was summed in another order, so the target is rescaled to the sum used here.
-    share = left / block_sums.gather(1, block[:, None]).squeeze(1)
+    share = left / sums.gather(1, block[:, None]).squeeze(1)
     inside, _ = _search_cumulative(shares, share.clamp_(0.0, 1.0) * shares.sum(-1))
     return token_ids.gather(1, inside[:, None]).squeeze(1)
 
@@ -250,7 +267,7 @@ def _search_cumulative(weights: Tensor, target: Tensor) -> tuple[Tensor, Tensor]
     """Return the first index whose cumulative mass exceeds the target, and the part of the target inside it.
 
     Args:
-        masses: [N, M] float32, non-negative.
+        weights: [N, M] float32, non-negative.
         target: [N] float32, from 0 to about the sum of a row.
 
     Returns:

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.benchmarks.engine.bench_model import FULL, SMALL, ModelSpec, open_bench_model
-from tests.benchmarks.engine.full_size import measure_full
+from tests.benchmarks.engine.bench_model import SMALL, ModelSpec, open_bench_model
 from tests.benchmarks.engine.machine import describe_machine
 from tests.benchmarks.engine.measure import Settings, measure, memory, parity
 
@@ -17,21 +16,6 @@ from unwritten_engine.threads import choose_num_threads
 
 QUICK_SIZES = {"vocabulary": 2048, "canvas": 32, "layers": 2, "experts": 4}
 """A model with which everything takes seconds. Its results have no meaning."""
-QUICK_FULL = {
-    "canvas": 16,
-    "vocab_size": 2048,
-    "hidden_size": 128,
-    "intermediate_size": 128,
-    "moe_intermediate_size": 64,
-    "num_hidden_layers": 2,
-    "num_experts": 8,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "num_global_key_value_heads": 1,
-    "head_dim": 32,
-    "global_head_dim": 64,
-}
-"""Small sizes for the full architecture."""
 
 
 def bench(
@@ -49,12 +33,11 @@ def bench(
     """Measure a model.
 
     Args:
-        reference: "small" (a small random model with the full vocabulary), "full" (the full architecture with random
-            weights), "random", a checkpoint folder or OWNER/REPO.
+        reference: "small" (a small random model with the full vocabulary), "random", a checkpoint folder or OWNER/REPO.
         device: torch's device name; None uses a GPU if there is one.
-        kind: weight format, "bf16", "int8" or "nf4"; None uses what fits, or for "full" all three.
+        kind: weight format, "bf16", "int8" or "nf4"; None uses what fits.
         threads: threads of torch on a CPU; None chooses.
-        layers: number of layers of "small" and "full"; None for all.
+        layers: number of layers of "small"; None for all.
         batches: batch sizes in canvases.
         pairs: repetitions of each comparison.
         quick: use small sizes, which take seconds; the results have no meaning.
@@ -66,21 +49,19 @@ def bench(
     Raises:
         BadOption, ModelNotFound, ModelBroken, ModelUnsupported, MissingPackage: the model cannot be measured here.
     """
-    sizes = dict((QUICK_FULL if reference == FULL else QUICK_SIZES) if quick else {})
+    sizes = dict(QUICK_SIZES if quick else {})
     if layers is not None:
-        sizes["num_hidden_layers" if reference == FULL else "layers"] = layers
+        sizes["layers"] = layers
     spec = ModelSpec(
         reference,
         device=device,
         kind=kind,
-        sizes=sizes if reference in (SMALL, FULL) else {},
+        sizes=sizes if reference == SMALL else {},
         threads=threads or choose_num_threads()[0],
     )
     settings = Settings(spec, batches=batches, pairs=pairs)
     if quick:
         settings = Settings(spec, batches=batches, pairs=pairs, steps=3, prompt=16, shared=48)
-    if reference == FULL:
-        return {"model": reference, **measure_full(settings, progress)}
     subject = open_bench_model(spec, progress)
     where = describe_machine(subject.device)
     found = measure(subject, settings, progress)

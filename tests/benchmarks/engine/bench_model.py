@@ -120,7 +120,8 @@ def open_bench_model(spec: ModelSpec, progress: Progress = lambda share, doing: 
         kind = "float32" if dtype == torch.float32 else "bf16"
         name = "a small random model"
     elif spec.reference == FULL:
-        kind, dtype = spec.kind or "bf16", torch.bfloat16
+        kind = spec.kind or "bf16"
+        dtype = torch.float32 if kind == "float32" else torch.bfloat16
         config = full_size_config(**spec.sizes)
         model, shape = build(config, kind, device, dtype, branch=BRANCH, progress=progress)
         tokenizer, name = (

@@ -108,8 +108,13 @@ def _steps(subject: BenchModel, settings: Settings, reference: ReferenceRunner) 
         "reference_steps_per_s": round(1 / reference_step, 2),
         "reference_tokens_per_s": tokens_per_second(subject, 1, reference_step),
         "fixed_steps": STEPS_PER_CANVAS,
-        "graphs": "" if engine.runner.cuda_graphs is None else engine.runner.cuda_graphs.reason or "captured",
+        "graphs": _graphs(engine),
     }
+
+
+def _graphs(engine: EngineRunner) -> str:
+    graphs = engine.runner.cuda_graphs
+    return "" if graphs is None else "; ".join(sorted(set(graphs.failures.values()))) or "captured"
 
 
 def _batches(

@@ -7,9 +7,11 @@ seed, so models in different weight formats have the same weights.
 
 from __future__ import annotations
 
+import json
 import math
 import zlib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final
 
 import torch
@@ -18,6 +20,7 @@ from torch import Tensor
 from unwritten_engine.diffusion.loading.generation_config import fill_generation_config
 from unwritten_engine.diffusion.loading.model_config import DECODER, ModelConfig, read_model_config
 from unwritten_engine.diffusion.loading.random_model import END_IDS
+from unwritten_engine.diffusion.loading.random_tokenizer import make_tokenizer
 from unwritten_engine.diffusion.loading.weight_loader import WeightLoader
 from unwritten_engine.engine import Progress
 
@@ -89,17 +92,7 @@ def build(
     Raises:
         MissingPackage: bitsandbytes is needed for 4 bits.
     """
-    from transformers import DiffusionGemmaConfig
-
-    sizes = read_model_config(config, "the random model")
-    small_tower = {"hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 1}
-    make: Any = DiffusionGemmaConfig
-    kinds = ["full_attention" if layer.full_attention else "sliding_attention" for layer in sizes.layers]
-    given = make(
-        text_config={**config["text_config"], "layer_types": kinds, "use_bidirectional_attention": "vision"},
-        vision_config={"model_type": "gemma4_vision", **small_tower, "num_key_value_heads": 1, "head_dim": 8},
-        canvas_length=sizes.canvas_length,
-    )
+    sizes, given = read_model_config(config, "the random model"), transformers_config(config)
     filler = WeightLoader(given, kind, device, dtype, name="the random model", vision=False)
     source = _RandomSource(sizes, device, dtype, spread=spread, branch=branch, seed=seed)
     done, whole = 0, sum(math.prod(size) for size in source.shapes.values())
@@ -109,6 +102,35 @@ def build(
         progress(done / whole, f"Making random weights in {kind}")
     fill_generation_config(filler.model, end_ids=END_IDS)
     return filler.finish()[0], sizes
+
+
+def transformers_config(config: Mapping[str, Any]) -> Any:
+    """Return the ``DiffusionGemmaConfig`` of a config, with a tiny vision tower."""
+    from transformers import DiffusionGemmaConfig
+
+    sizes = read_model_config(config, "the random model")
+    small_tower = {"hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 1}
+    make: Any = DiffusionGemmaConfig
+    kinds = ["full_attention" if layer.full_attention else "sliding_attention" for layer in sizes.layers]
+    return make(
+        text_config={**config["text_config"], "layer_types": kinds, "use_bidirectional_attention": "vision"},
+        vision_config={"model_type": "gemma4_vision", **small_tower, "num_key_value_heads": 1, "head_dim": 8},
+        canvas_length=sizes.canvas_length,
+    )
+
+
+def write_config(folder: Path, config: Mapping[str, Any]) -> None:
+    """Write a checkpoint folder without weights, for engines that draw random ones."""
+    given = transformers_config(config)
+    given.architectures, given.dtype = ["DiffusionGemmaForBlockDiffusion"], "bfloat16"
+    given.save_pretrained(folder)
+    make_tokenizer(config["text_config"]["vocab_size"]).save_pretrained(folder)
+    sampling = {
+        "max_denoising_steps": 48, "sampler_config": {"_cls_name": "EntropyBoundSamplerConfig", "entropy_bound": 0.1},
+        "t_max": 0.8, "t_min": 0.4, "stability_threshold": 1, "confidence_threshold": 0.005,
+        "eos_token_id": list(END_IDS), "pad_token_id": 0,
+    }  # fmt: skip
+    (folder / "generation_config.json").write_text(json.dumps(sampling), encoding="utf-8")
 
 
 class _RandomSource:

@@ -63,9 +63,10 @@ class EngineRunner:
         subject: the model.
         rows: maximum batch size.
         context: tokens of a row.
+        graphs: CUDA graphs; None for new ones on a GPU.
     """
 
-    def __init__(self, subject: BenchModel, *, rows: int, context: int) -> None:
+    def __init__(self, subject: BenchModel, *, rows: int, context: int, graphs: CUDAGraphs | None = None) -> None:
         self.subject = subject
         self.kv_cache = KVCache(
             subject.model.config.text_config,
@@ -75,9 +76,11 @@ class EngineRunner:
             device=subject.device,
             dtype=subject.model.model.decoder.embed_tokens.weight.dtype,
         )
-        graphs = CUDAGraphs() if subject.device.type == "cuda" else None
+        if graphs is None and subject.device.type == "cuda":
+            graphs = CUDAGraphs()
         self.runner = ModelRunner(subject.model, DiffusionModel(subject.model, self.kv_cache), cuda_graphs=graphs)
         self.loop = DenoisingLoop(self.runner, prefix_cache_bytes=10**9)
+        self.loop.prepare()
 
     def run(
         self, tokens: abc.Sequence[int], *, steps: int, seed: int = 7, shared: int = 0, canvases: int = 1

@@ -60,6 +60,32 @@ def test_the_loaded_model_equals_transformers_in_bfloat16(folder: Path) -> None:
         assert (mine.dtype, mine.tolist()) == (buffer.dtype, buffer.tolist()), name
 
 
+@pytest.mark.parametrize(
+    ("capability", "dtype", "first"),
+    [
+        ((9, 0), torch.bfloat16, "grouped_mm"),
+        ((10, 0), torch.bfloat16, "grouped_mm"),
+        ((9, 0), torch.float32, "triton"),
+        ((8, 0), torch.bfloat16, "triton"),
+        ((8, 9), torch.bfloat16, "triton"),
+        ((12, 0), torch.bfloat16, "triton"),
+    ],
+)
+def test_experts_on_a_gpu_do_not_loop_on_the_host(
+    monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], dtype: torch.dtype, first: str
+) -> None:
+    from transformers.integrations.moe import ALL_EXPERTS_FUNCTIONS
+
+    from unwritten_engine.diffusion.loading import weight_loader
+
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    monkeypatch.setattr(weight_loader, "is_available", lambda: True)
+    assert weight_loader._experts_implementations(torch.device("cuda", 1), dtype)[0] == first
+    assert "triton" in ALL_EXPERTS_FUNCTIONS
+    monkeypatch.setattr(weight_loader, "is_available", lambda: False)
+    assert "triton" not in weight_loader._experts_implementations(torch.device("cuda", 1), dtype)
+
+
 def test_progress_and_memory_are_reported(folder: Path) -> None:
     said: list[tuple[float, str]] = []
     loaded = loading(folder, progress=lambda share, doing: said.append((share, doing)))

@@ -53,11 +53,12 @@ class TightBody(DiffusionModel):
 
     cannot_read: Callable[[TokenChunk], Exception | None] = staticmethod(lambda piece: None)
 
-    def encode(self, chunk: TokenChunk) -> None:
-        error = type(self).cannot_read(chunk)
-        if error is not None:
-            raise error
-        super().encode(chunk)
+    def encode(self, *chunks: TokenChunk) -> None:
+        for chunk in chunks:
+            error = type(self).cannot_read(chunk)
+            if error is not None:
+                raise error
+        super().encode(*chunks)
 
 
 class BrokenReader(Detokenizer):

@@ -58,6 +58,7 @@ class Plain:
         run, dial, size, vocabulary = self.run, self.run.params, SIZE, self.made.vocabulary
         opened = run.plan.init_canvas(0, size)
         pins = torch.tensor(opened.pins or [-1] * size)
+        self.made.batch.masks.upload()
         masks = self.made.batch.masks.rows[torch.tensor(opened.mask_ids or [0] * size)]
         seeds, zero = torch.tensor([run.seed]), torch.tensor([0])
         given = torch.tensor(opened.initial or [-1] * size)
@@ -264,6 +265,9 @@ class Uncaptured(CUDAGraphs):
     def run(self, key: Hashable, work: Callable[[], None]) -> None:
         work()
 
+    def capture(self, key: Hashable, work: Callable[[], None]) -> None:
+        work()
+
 
 def test_bucketed_passes_equal_others(made: Model) -> None:
     """With rows and places beyond those in use, of requests that have left or were never there."""
@@ -282,19 +286,22 @@ def test_bucketed_passes_equal_others(made: Model) -> None:
 
 def test_buckets_double() -> None:
     assert [CUDAGraphs.buckets(rows, 1, 12, 4096)[0] for rows in (1, 2, 3, 5, 8, 9, 12)] == [1, 2, 4, 8, 8, 12, 12]
-    assert [CUDAGraphs.buckets(1, long, 12, 3000)[1] for long in (0, 256, 257, 1025, 2999)] == [
-        256,
-        256,
-        512,
-        2048,
-        3000,
+    assert [CUDAGraphs.buckets(1, long, 12, 5000)[1] for long in (0, 1024, 1025, 4096, 4999)] == [
+        1024,
+        1024,
+        4096,
+        4096,
+        5000,
     ]
+    assert CUDAGraphs.row_buckets(1) == [1] and CUDAGraphs.row_buckets(16) == [1, 2, 4, 8, 16]
+    assert CUDAGraphs.length_buckets(300) == [300]
 
 
 def test_equal_masks_share_a_row() -> None:
     masks = TokenMasks(100, CPU)
     first = masks.register(bytes([0, 1, 0]))
     assert masks.register(bytes([0, 1, 0])) == first != masks.register(bytes([1, 1]))
+    masks.upload()
     assert masks.rows[0].all() and masks.rows[first].nonzero().tolist() == [[1]]
 
 
@@ -302,6 +309,8 @@ def test_many_masks_are_stored_without_moving_others() -> None:
     masks = TokenMasks(100, CPU)
     rows = [masks.register(bytes([0] * number + [1])) for number in range(40)]
     assert rows == list(range(1, 41))
+    assert len(masks.rows) == 8  # nothing was copied to the device yet
+    masks.upload()
     for number, row in enumerate(rows):
         assert masks.rows[row].nonzero().tolist() == [[number]]
     assert masks.rows[0].all()

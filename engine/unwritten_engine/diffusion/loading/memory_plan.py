@@ -1,7 +1,8 @@
 """Compute a model's memory, and plan what fits on a device. Does not use torch.
 
-The numbers cover weights (shared by encoder and decoder), one KV cache per request, and the workspace of one step, on
-the GPU or in main memory.
+The numbers cover weights (shared by encoder and decoder), a KV cache and a canvas per request, and the workspace, on
+the GPU or in main memory. The workspace follows what ``model.py``, ``sampler.py`` and ``grouped_experts.py`` do on a
+GPU. Tests compare it with traced allocations of that code at full size.
 """
 
 from __future__ import annotations
@@ -17,10 +18,15 @@ KINDS: Final = ("bf16", "int8", "nf4")
 KIND_LABELS: Final = {"float32": "32 bits", "bf16": "bf16", "int8": "8 bits", "nf4": "4 bits"}
 RESERVE: Final = 700_000_000
 """Bytes of the driver, its libraries and allocator fragmentation on a GPU."""
-GROUP_BYTES: Final = 256 * 1024**2
-"""Bytes of experts that are unpacked at a time if weights are quantized."""
-_BLOCK: Final = 64  # weights that share one 16-bit scale in nf4
-_TILE: Final = 16_384  # tokens of the vocabulary that the sampler has logits of at one time
+BLOCK: Final = 64
+"""Tokens per block, the unit in which the sampler stores masses."""
+DRAW_TILE: Final = 256
+"""Positions at a time while tokens are drawn: each needs the weights of a whole block."""
+PREFILL_CHUNK: Final = 1024
+"""Prompt tokens that are prefilled in one pass. More would need more memory than a step of four canvases."""
+_CHUNK: Final = 16_384  # tokens of the vocabulary that the sampler has logits of at one time
+_LOGITS: Final = 2**24  # logits at one time, which limits the chunk with many positions: 67 MB in float32
+_SCALE: Final = 64  # weights that share one 16-bit scale in nf4
 
 
 def weight_bytes(config: ModelConfig, kind: str) -> int:
@@ -41,7 +47,7 @@ def weight_bytes(config: ModelConfig, kind: str) -> int:
         return 2 * counts.total
     if kind == "int8":
         return 2 * unpacked + packed + 4 * _rows(config)
-    return 2 * unpacked + packed // 2 + 2 * packed // _BLOCK
+    return 2 * unpacked + packed // 2 + 2 * packed // _SCALE
 
 
 def _rows(config: ModelConfig) -> int:
@@ -62,7 +68,7 @@ def _rows(config: ModelConfig) -> int:
 
 
 def cache_bytes(config: ModelConfig, tokens: int, number: int = 2) -> int:
-    """Return the bytes of the KV cache of one request.
+    """Return the bytes of the KV cache of one request, with the places of its canvas.
 
     Args:
         config: the model.
@@ -71,45 +77,78 @@ def cache_bytes(config: ModelConfig, tokens: int, number: int = 2) -> int:
     """
     total = 0
     for layer in config.layers:
-        positions = tokens if layer.full_attention else min(tokens, config.sliding_window)
-        total += 2 * layer.num_kv_heads * layer.head_dim * positions * number
+        positions = tokens if layer.full_attention else min(tokens, config.sliding_window - 1)
+        total += 2 * layer.num_kv_heads * layer.head_dim * (config.canvas_length + positions) * number
     return total
 
 
+def chunk_on_gpu(positions: int) -> int:
+    """Return how many tokens of the vocabulary the sampler processes at a time on a GPU."""
+    return max(BLOCK, min(_CHUNK, _LOGITS // positions // BLOCK * BLOCK))
+
+
 def workspace_bytes(config: ModelConfig, rows: int, kind: str, context: int = 4096) -> int:
-    """Return the peak bytes of one step besides weights and caches.
+    """Return the bytes of everything besides weights and caches.
+
+    That is the state of the canvases, the memory of a captured step, which its CUDA graph keeps, and the memory of a
+    step that is not captured or of a prompt that is prefilled.
 
     Args:
         config: the model.
         rows: canvases that run together.
-        kind: weight format; quantized experts are unpacked ``GROUP_BYTES`` at a time.
+        kind: weight format.
         context: cached tokens per canvas.
     """
     number = 4 if kind == "float32" else 2
-    positions = rows * config.canvas_length
-    stream = (
-        positions * config.hidden_size * (6 * number + 2 * 4)
-    )  # the residual, its norms in float32, soft embeddings
-    routed = positions * config.top_k * (2 * config.hidden_size + 3 * config.expert_size) * number
-    dense = positions * 3 * config.intermediate_size * number
-    widest = max(
-        config.layers,
-        key=lambda layer: (
-            layer.num_kv_heads * layer.head_dim * (context if layer.full_attention else config.sliding_window)
-        ),
+    state = rows * config.canvas_length * (config.hidden_size * number + 4 * 8) + 8 * config.vocab_size
+    step = step_bytes(config, rows, kind)
+    return state + step + max(step, prefill_bytes(config, kind, context))
+
+
+def step_bytes(config: ModelConfig, rows: int, kind: str) -> int:
+    """Return the peak bytes of one denoising step: in the experts, in attention, in the sampler, or in its draw."""
+    number = 4 if kind == "float32" else 2
+    positions, hidden = rows * config.canvas_length, config.hidden_size
+    chunk = min(config.vocab_size, chunk_on_gpu(positions))
+    masses = positions * config.vocab_size // BLOCK * 4
+    copies = 0 if kind == "float32" else number  # of the shares, to multiply them in 16 bits
+    logits = positions * chunk * (2 * 4 + copies) + masses + positions * hidden * (2 * 4 + number)
+    tile = min(DRAW_TILE, positions)
+    weights = tile * (BLOCK * hidden * number + config.vocab_size // BLOCK * 4)
+    return max(
+        _layers_bytes(config, positions, kind),
+        logits,
+        weights + masses + positions * hidden * (4 + number),
     )
-    visible = (context if widest.full_attention else min(context, config.sliding_window)) + config.canvas_length
-    attention = (
-        rows * 2 * widest.num_kv_heads * widest.head_dim * visible * number
-        + 3 * positions * config.num_heads * widest.head_dim * number
-    )
-    logits = positions * min(_TILE, config.vocab_size) * 4 * 3
-    unpacked = (
-        min(GROUP_BYTES, 2 * config.num_experts * 3 * config.hidden_size * config.expert_size)
-        if kind in KINDS[1:]
-        else 0
-    )
-    return stream + max(routed + unpacked, dense, attention, logits)
+
+
+def prefill_bytes(config: ModelConfig, kind: str, context: int) -> int:
+    """Return the peak bytes of prefilling ``PREFILL_CHUNK`` tokens at the end of a context."""
+    number = 4 if kind == "float32" else 2
+    tokens = min(PREFILL_CHUNK, context)
+    window = min(context, config.sliding_window - 1 + tokens)
+    layers = _layers_bytes(config, tokens, kind)
+    widest = max(config.layers, key=lambda layer: layer.head_dim)
+    heads = 2 * (config.num_heads + widest.num_kv_heads) * widest.head_dim  # queries, results, keys and values
+    rotary = 2 * sum({layer.head_dim for layer in config.layers})
+    # Attention wants its mask in numbers.
+    attention = tokens * (-(-context // 16) * 16 + 2 * config.hidden_size + heads + rotary) * number
+    return tokens * (context + window) + max(layers, attention)
+
+
+def _layers_bytes(config: ModelConfig, positions: int, kind: str) -> int:
+    """Return the peak bytes of the layers on this many positions, in experts or attention."""
+    number = 4 if kind == "float32" else 2
+    hidden, inner = config.hidden_size, config.expert_size
+    widths = {layer.head_dim for layer in config.layers}
+    rotary = 2 * positions * sum(widths) * number
+    stream = positions * hidden * number
+    if kind in KINDS[1:]:  # one kernel: inner states and results of all pairs
+        experts = 6 * stream + positions * config.top_k * max(3 * inner, inner + hidden) * number
+    else:  # transformers: rows and results, and results with their weights in float32, in two orders
+        experts = 5 * stream + positions * config.top_k * hidden * (2 * number + 2 * 4)
+    heads = positions * config.num_heads * max(widths) * number
+    return rotary + max(experts, 2 * stream + 3 * heads)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +162,7 @@ class MemoryPlan:
         context: maximum tokens of one request.
         cache: bytes of the KV caches of all rows.
         prefixes: bytes of the prefix cache.
-        workspace: bytes of one step.
+        workspace: bytes of steps and prefills, see ``workspace_bytes``.
         free: bytes that remain.
         reason: why this weight format was chosen, in a sentence.
     """

@@ -5,24 +5,20 @@ nf4: blocks of 64 weights share a scale, and each weight is one of 16 levels tha
 without measurable loss). int8: each output row has a scale, and each weight is an integer from -127 to 127.
 
 bitsandbytes does not quantize the fused experts of this model. Here they are packed one by one, so that packing needs
-memory for one expert, and unpacked in groups of at most ``GROUP_BYTES``. On a GPU a pass never waits for the host:
-every group runs, whether tokens chose it or not, over rows that are computed on the device. On a CPU only the chosen
-experts are unpacked, one after the other.
+memory for one expert. On a GPU one kernel runs all experts of a layer and unpacks their weights in registers
+(``grouped_experts.py``). On a CPU, or without Triton, the chosen experts are unpacked one after the other.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .memory_plan import GROUP_BYTES
-
-BLOCK: Final = 64
-"""Weights per scale in nf4."""
+from ..grouped_experts import BLOCK, ExpertMatrices, is_available, run_grouped
 
 
 def can_pack(inputs: int, kind: str) -> bool:
@@ -95,7 +91,6 @@ class PackedExperts(nn.Module):
         kind: "nf4" or "int8".
         activation: of the gate.
         device: device of the weights.
-        group_bytes: bytes of unpacked experts at a time.
 
     The experts are empty until ``put`` fills them.
     """
@@ -108,11 +103,10 @@ class PackedExperts(nn.Module):
         kind: str,
         activation: Callable[[Tensor], Tensor],
         device: torch.device,
-        group_bytes: int = GROUP_BYTES,
     ) -> None:
         super().__init__()
         self.experts, self.hidden, self.inner = experts, hidden, inner
-        self.kind, self.act_fn, self.group_bytes = kind, activation, group_bytes
+        self.kind, self.act_fn = kind, activation
         for name, rows, columns in (("gate_up", 2 * inner, hidden), ("down", hidden, inner)):
             if kind == "nf4":
                 codes = torch.empty(experts, rows * columns // 2, dtype=torch.uint8, device=device)
@@ -136,22 +130,19 @@ class PackedExperts(nn.Module):
         getattr(self, f"{part}_codes")[expert].copy_(codes)
         getattr(self, f"{part}_scales")[expert].copy_(scales)
 
-    def matrices(self, part: str, begin: int, end: int, dtype: torch.dtype) -> Tensor:
-        """Return the unpacked "gate_up" or "down" matrices of some experts, [end - begin, out, in]."""
-        codes = getattr(self, f"{part}_codes")[begin:end]
-        scales = getattr(self, f"{part}_scales")[begin:end]
-        if self.kind == "int8":
-            wide = scales[..., None].to(dtype)
-            on_gpu = codes.device.type == "cuda"  # one kernel there; on a CPU two vectorized passes are faster
-            matrices: Tensor = codes * wide if on_gpu else codes.to(dtype).mul_(wide)
-            return matrices
+    def matrices(self, part: str) -> ExpertMatrices:
+        """Return the packed "gate_up" or "down" matrices."""
         rows, columns = (2 * self.inner, self.hidden) if part == "gate_up" else (self.hidden, self.inner)
-        return unpack_nf4(codes.reshape(-1), scales.reshape(-1), (end - begin, rows, columns), dtype)
+        return ExpertMatrices(self.kind, rows, columns, getattr(self, f"{part}_codes"), getattr(self, f"{part}_scales"))
 
-    def experts_per_group(self, dtype: torch.dtype) -> int:
-        """Return how many experts are unpacked at a time."""
-        one = 3 * self.hidden * self.inner * dtype.itemsize
-        return max(1, min(self.experts, self.group_bytes // one))
+    def unpacked(self, part: str, expert: int, dtype: torch.dtype) -> Tensor:
+        """Return the unpacked "gate_up" or "down" matrix of an expert, [out, in]."""
+        packed = self.matrices(part)
+        assert packed.scales is not None
+        codes, scales = packed.codes[expert], packed.scales[expert]
+        if self.kind == "int8":
+            return codes.to(dtype).mul_(scales[:, None].to(dtype))
+        return unpack_nf4(codes, scales, (packed.outputs, packed.inputs), dtype)
 
     def forward(self, hidden_states: Tensor, top_k_index: Tensor, top_k_weights: Tensor) -> Tensor:
         """Run each token through its experts.
@@ -164,54 +155,26 @@ class PackedExperts(nn.Module):
         Returns:
             [tokens, hidden].
         """
+        if hidden_states.device.type not in ("cpu", "mps") and is_available():
+            return run_grouped(
+                hidden_states, top_k_index, top_k_weights, self.matrices("gate_up"), self.matrices("down"), self.act_fn
+            )
+        return self._looped(hidden_states, top_k_index, top_k_weights)
+
+    def _looped(self, hidden_states: Tensor, top_k_index: Tensor, top_k_weights: Tensor) -> Tensor:
+        """Run the chosen experts one by one. Reads their counts on the host, which is free on a CPU."""
         tokens, chosen = top_k_index.shape
         order = top_k_index.reshape(-1).argsort(stable=True)
         rows = hidden_states[order // chosen]
-        if hidden_states.device.type == "cuda" and hidden_states.dtype == torch.bfloat16:  # grouped_mm needs it
-            out = self._grouped(rows, top_k_index)
-        else:
-            out = self._looped(rows, torch.bincount(top_k_index.reshape(-1), minlength=self.experts))
+        out = torch.empty_like(rows)
+        begin = 0
+        for expert, count in enumerate(torch.bincount(top_k_index.reshape(-1), minlength=self.experts).tolist()):
+            if count:
+                part = rows[begin : begin + count]
+                gate, up = F.linear(part, self.unpacked("gate_up", expert, rows.dtype)).chunk(2, -1)
+                out[begin : begin + count] = F.linear(self.act_fn(gate) * up, self.unpacked("down", expert, rows.dtype))
+                begin += count
         out = out * top_k_weights.reshape(-1)[order, None]
         inverse = torch.empty_like(order)
         inverse[order] = torch.arange(order.numel(), device=order.device)
         return out[inverse].view(tokens, chosen, self.hidden).sum(1).to(hidden_states.dtype)
-
-    def _looped(self, rows: Tensor, counts: Tensor) -> Tensor:
-        """Run the chosen experts one by one. Reads the counts on the host, which is free on a CPU."""
-        out = torch.empty_like(rows)
-        begin = 0
-        for expert, count in enumerate(counts.tolist()):
-            if count:
-                part = rows[begin : begin + count]
-                gate, up = F.linear(part, self.matrices("gate_up", expert, expert + 1, rows.dtype)[0]).chunk(2, -1)
-                down = self.matrices("down", expert, expert + 1, rows.dtype)[0]
-                out[begin : begin + count] = F.linear(self.act_fn(gate) * up, down)
-                begin += count
-        return out
-
-    def _grouped(self, rows: Tensor, top_k_index: Tensor, product: Callable[..., Tensor] | None = None) -> Tensor:
-        """Run the experts group by group, without waiting for the host.
-
-        Rows are sorted by expert. For each group they are rotated so that the group's rows come first, because the
-        grouped product takes ends of runs that start at row 0. Results of other rows are ignored.
-        """
-        multiply = product or F.grouped_mm
-        total = rows.shape[0]
-        expert_ids = torch.arange(self.experts, device=rows.device)
-        counts = (top_k_index.reshape(-1, 1) == expert_ids).sum(0)
-        ends = counts.cumsum(0)
-        positions = torch.arange(total, device=rows.device)
-        out = torch.zeros_like(rows)
-        size = self.experts_per_group(rows.dtype)
-        for begin in range(0, self.experts, size):
-            end = min(begin + size, self.experts)
-            first = ends[begin] - counts[begin]
-            stops = (ends[begin:end] - first).to(torch.int32)
-            at = (positions + first) % total
-            up = multiply(rows[at], self.matrices("gate_up", begin, end, rows.dtype).transpose(-2, -1), offs=stops)
-            gate, up = up.chunk(2, -1)
-            inner = self.act_fn(gate) * up
-            result = multiply(inner, self.matrices("down", begin, end, rows.dtype).transpose(-2, -1), offs=stops)
-            in_group = (positions < stops[-1])[:, None]
-            out[at] = torch.where(in_group, result, out[at])
-        return out

@@ -13,14 +13,16 @@ from torch import Tensor, nn
 
 from ...engine import Progress
 from ...errors import MissingPackage, ModelBroken, ModelUnsupported
+from ..grouped_experts import is_available, run_plain
 from .checkpoint import Checkpoint
 from .generation_config import fill_generation_config
 from .model_config import ENCODER, tensor_kind
 from .quantization import PackedExperts, PackedLinear, can_pack
 
 _OLDEST: Final = "5.11"
-_EXPERTS: Final = ("grouped_mm", "eager")
-"""transformers' implementations of unquantized experts: one grouped product, or one after the other."""
+_GROUPED_MM: Final = (9, 10)
+"""Major compute capabilities with a fast ``torch.nn.functional.grouped_mm``, in bfloat16. On other GPUs it waits for
+the host and loops over the experts, which cannot be captured in a CUDA graph."""
 
 
 def load_weights(
@@ -199,8 +201,11 @@ class WeightLoader:
         self.model.eval().requires_grad_(False)
         if self.kind is None:
             self.reasons.append(choose_experts_implementation(self.model, self.device, self.dtype))
-        elif self.num_unpacked:
+            return self.model, tuple(self.reasons)
+        if self.num_unpacked:
             self.reasons.append(f"{self.num_unpacked} matrices are not quantized: their rows are not multiples of 64.")
+        if self.device.type == "cuda" and not is_available():
+            self.reasons.append("Experts run one after the other, which is slow: Triton is not installed.")
         return self.model, tuple(self.reasons)
 
     def _packs(self, inputs: int) -> bool:
@@ -274,7 +279,7 @@ def _check_whole(model: Any, name: str) -> None:
 
 
 def choose_experts_implementation(model: Any, device: torch.device, dtype: torch.dtype) -> str:
-    """Set transformers' fastest implementation of the experts that works here. Return it with the reason.
+    """Set the fastest implementation of unquantized experts that works here. Return it with the reason.
 
     Raises:
         ModelUnsupported: none works.
@@ -285,15 +290,28 @@ def choose_experts_implementation(model: Any, device: torch.device, dtype: torch
     expert_ids = torch.arange(config.top_k_experts, device=device).repeat(8, 1)
     share = torch.full((8, config.top_k_experts), 1 / config.top_k_experts, device=device, dtype=dtype)
     problem = ""
-    for choice in _EXPERTS:
+    for choice in _experts_implementations(device, dtype):
         model.set_experts_implementation(choice)
         try:
             _run_and_sync(lambda: experts(rows, expert_ids, share))
         except (RuntimeError, NotImplementedError, ValueError) as error:
-            problem = f" ({_EXPERTS[0]} fails here: {str(error).strip().splitlines()[0][:120]})"
+            problem = problem or f" ({choice} fails here: {str(error).strip().splitlines()[0][:120]})"
             continue
-        return f"Experts are computed by transformers' {choice}{problem}."
+        name = "our Triton kernel" if choice == "triton" else f"transformers' {choice}"
+        return f"Experts are computed by {name}{problem}."
     raise ModelUnsupported(f"Experts cannot be computed on {device} in {dtype}{problem}. Give another device or dtype.")
+
+
+def _experts_implementations(device: torch.device, dtype: torch.dtype) -> tuple[str, ...]:
+    """Return names in transformers' ``ExpertsInterface``, fastest first."""
+    if device.type != "cuda" or not is_available():
+        return ("grouped_mm", "eager")
+    from transformers.integrations.moe import ALL_EXPERTS_FUNCTIONS
+
+    ALL_EXPERTS_FUNCTIONS.register("triton", run_plain)
+    if dtype == torch.bfloat16 and torch.cuda.get_device_capability(device)[0] in _GROUPED_MM:
+        return ("grouped_mm", "triton", "eager")
+    return ("triton", "grouped_mm", "eager")
 
 
 def _run_and_sync(run: Callable[[], Tensor]) -> None:

@@ -1,0 +1,83 @@
+"""The check of GPUs runs at a small size on a CPU, says what it could not check, and reports failures."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from click.testing import CliRunner
+from tests.benchmarks.engine import card
+from tests.benchmarks.run_card import LOG, add_to_log, command, describe
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def results() -> dict[str, dict[str, Any]]:
+    return {kind: card.check_kind(CPU, kind, small=True, seconds=500) for kind in card.KINDS}
+
+
+def test_all_formats_are_checked(results: dict[str, dict[str, Any]]) -> None:
+    for kind, result in results.items():
+        assert result["problem"] == "" and list(result["rows"]) == [1, 4, 16]
+        measured, planned = result["weights"]
+        assert measured == pytest.approx(planned, rel=0.01)
+        assert result["experts_error"] < (1e-5 if kind == "float32" else 0.02)
+        assert all(part["not_finite"] == 0 and part["plain_ms"] > 0 for part in result["rows"].values())
+        assert result["generate_ms"] > 0
+    assert results["float32"]["alone_equals_batch"] == [8, 8]
+
+
+def found(results: dict[str, dict[str, Any]], **given: Any) -> dict[str, Any]:
+    machine = {"device": "CPU", "torch": "2", "transformers": "5", "warning": ""}
+    return {
+        "device": "cpu", "name": "This machine", "machine": machine, "small": True, "kinds": results,
+        "vllm_ms": None, "vllm": "not installed", **given,
+    }  # fmt: skip
+
+
+def test_the_table_says_what_was_not_checked(results: dict[str, dict[str, Any]]) -> None:
+    text = describe(found({**results, "nf4": {"problem": "took too long"}}))
+    assert "Not checked, because torch finds no GPU: CUDA graphs" in text
+    assert "| 16 canvases: step, not captured |" in text and "captured equals" not in text
+    assert "nf4: took too long." in text and "A step of vLLM: not installed." in text
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    assert len({line.count("|") for line in lines}) == 1
+
+
+def test_figures_of_a_gpu_are_shown(results: dict[str, dict[str, Any]]) -> None:
+    row = {
+        "captured_ms": 9.1, "plain_ms": 20.0, "equal": False, "captured": 4, "failures": ["no kernel image"],
+        "step": [10**9, 11 * 10**8], "graph": 5 * 10**8, "not_finite": 3,
+    }  # fmt: skip
+    kinds = {"bf16": {**results["bf16"], "rows": {"1": row}}}
+    text = describe(found(kinds, device="cuda:0", vllm_ms=8.0))
+    for part in ("9.1 ms", "**no**", "no kernel image", "1.0 GB, 1.1 GB", "0.5 GB", "A step of vLLM: 8.0 ms"):
+        assert part in text
+    assert "Not checked" not in text
+
+
+def test_a_crash_costs_one_column(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(card, "KINDS", ("nf4",))
+    result = card.check_cards(device="cpu", minutes=4)[0]
+    assert result["kinds"]["nf4"]["problem"] == "" and result["small"] and result["vllm"] == "needs a GPU"
+    assert "failed: " in card._in_process("no such device", "nf4", True, time.monotonic() + 200)["problem"]
+
+
+def test_without_time_nothing_starts() -> None:
+    assert card._in_process("cuda:0", "bf16", False, 0.0) == {"problem": "left out: no time"}
+
+
+def test_results_are_added_to_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = tmp_path / "LOG.md"
+    log.write_text("# Log\n\nNewest first.\n\n## Older\n\nText.\n", encoding="utf-8")
+    add_to_log(log, "## Newer\n\nTable.")
+    assert log.read_text(encoding="utf-8") == "# Log\n\nNewest first.\n\n## Newer\n\nTable.\n\n## Older\n\nText.\n"
+    before = LOG.read_bytes()
+    monkeypatch.setattr(card, "check_cards", lambda **given: [found({"bf16": {"problem": "does not fit"}})])
+    done = CliRunner().invoke(command, ["--device", "cpu"])
+    assert done.exit_code == 0 and "does not fit" in done.output
+    assert LOG.read_bytes() == before  # small sizes are not logged
