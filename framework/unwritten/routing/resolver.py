@@ -26,7 +26,7 @@ from ..formats.links import Linker
 from ..security.headers import frame_src
 from ..storage.pages import PageStore
 from ..storage.transactions import ReadTracker
-from .audience import audience, current_audience
+from .audience import current_audience
 from .patterns import PagePattern, safe_title, single_line
 from .redirects import CanonicalRedirect
 from .routes import PageRequest, PageRoute
@@ -153,12 +153,13 @@ class PageResolver:
             return CanonicalRedirect(self._mount, url.redirect)
         visit = await self._visits.read_checked(request, url.key) if function.wants_visit else None
         trace = current_trace.get()
-        with (
-            audience("nobody" if current_audience.get() == "nobody" else "everyone"),
-            ReadTracker(route.name) as tracker,
-            trace.step("page function") if trace else nullcontext(),
-        ):
-            page = await function.call(url.arguments, visit, request)
+        # Without the context manager ``audience``, because this runs for every stored page.
+        token = current_audience.set("nobody" if current_audience.get() == "nobody" else "everyone")
+        try:
+            with ReadTracker(route.name) as tracker, trace.step("page function") if trace else nullcontext():
+                page = await function.call(url.arguments, visit, request)
+        finally:
+            current_audience.reset(token)
         if isinstance(page, Response):
             return page
         links = route.links.link if route.links else None
