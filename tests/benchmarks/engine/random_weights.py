@@ -123,6 +123,7 @@ def write_config(folder: Path, config: Mapping[str, Any]) -> None:
     """Write a checkpoint folder without weights, for engines that draw random ones."""
     given = transformers_config(config)
     given.architectures, given.dtype = ["DiffusionGemmaForBlockDiffusion"], "bfloat16"
+    given.vision_config.default_output_length = 280  # vLLM wants it
     given.save_pretrained(folder)
     make_tokenizer(config["text_config"]["vocab_size"]).save_pretrained(folder)
     sampling = {
