@@ -13,7 +13,7 @@ import os
 import secrets
 import tempfile
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from typing import Any, Final
 
@@ -105,7 +105,10 @@ class LocalVLLM:
 
     def _start(self) -> Any:
         """Start vLLM and return its client. Takes seconds to minutes."""
-        _prepare_environment(self._channel)
+        with _environment(self._channel):
+            return self._start_client()
+
+    def _start_client(self) -> Any:
         from vllm.engine.arg_utils import AsyncEngineArgs
         from vllm.v1.engine.async_llm import AsyncLLM
 
@@ -202,15 +205,26 @@ class LocalVLLM:
             return self._client
 
 
-def _prepare_environment(channel: ChannelSettings) -> None:
-    """Set the variables that vLLM's processes inherit."""
-    os.environ[ADDRESS_VARIABLE], os.environ[KEY_VARIABLE] = channel.address, channel.key
+@contextlib.contextmanager
+def _environment(channel: ChannelSettings) -> Iterator[None]:
+    """Set the variables that vLLM's processes inherit, while they are started."""
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
     os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")  # this process has threads
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+    values = {ADDRESS_VARIABLE: channel.address, KEY_VARIABLE: channel.key}
     allowed = os.environ.get("VLLM_PLUGINS")
     if allowed is not None and _PLUGIN not in allowed.split(","):
-        os.environ["VLLM_PLUGINS"] = f"{allowed},{_PLUGIN}"
+        values["VLLM_PLUGINS"] = f"{allowed},{_PLUGIN}"
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def _call_in(loop: asyncio.AbstractEventLoop, function: Callable[..., object], *arguments: object) -> None:

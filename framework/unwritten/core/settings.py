@@ -27,7 +27,9 @@ PREFIX = "UNWRITTEN_"
 OWNER_VARIABLE = "UNWRITTEN_OWNER_TOKEN"
 """The environment variable with the owner's token. Without it each start of a server makes a new one."""
 
-SECRETS = frozenset({"UNWRITTEN_API_KEY", "UNWRITTEN_ENGINE_TOKEN", OWNER_VARIABLE})
+SECRETS = frozenset(
+    {"UNWRITTEN_API_KEY", "UNWRITTEN_DRAFTS", "UNWRITTEN_DRAFTS_KEY", "UNWRITTEN_ENGINE_TOKEN", OWNER_VARIABLE}
+)
 """Environment variables that are not settings, and are never displayed."""
 
 _HOST = r"(\*|(\*\.)?[\w-]+(\.[\w-]+)*|[\da-fA-F]*:[\da-fA-F:.]*:[\da-fA-F:.]*)"

@@ -1,6 +1,6 @@
 """Compare the denoising loop with ``generate()`` of transformers on the same weights, in alternating runs.
 
-``python tests/benchmarks engine`` prints the results of ``bench``.
+``python tests/benchmarks engine`` prints the results of ``bench``. Where vLLM is installed, they include it.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import Any
 from tests.benchmarks.engine.bench_model import SMALL, ModelSpec, open_bench_model
 from tests.benchmarks.engine.machine import describe_machine
 from tests.benchmarks.engine.measure import Settings, measure, memory, parity
+from tests.benchmarks.engine.vllm_side import measure_vllm
 
 from unwritten_engine.engine import Progress
 from unwritten_engine.threads import choose_num_threads
@@ -69,4 +70,6 @@ def bench(
     found |= parity(subject, settings)
     progress(0.95, "Memory")
     found |= memory(subject, settings)
+    progress(0.97, "vLLM")
+    found |= measure_vllm(pairs)
     return {**where, "model": reference, "name": subject.name, "kind": subject.kind, **found}
