@@ -169,11 +169,23 @@ def check_fit(name: str, size: int, memory: int | None) -> None:
 
 
 def write_random(folder: Path) -> Path:
-    """Write a small random model in sizes that vLLM runs on a CPU. Return the folder."""
+    """Write a small random model in sizes that vLLM runs on a CPU. Return the folder.
+
+    In vLLM the encoder and the decoder share the scale of each layer, so here they have the same. Beyond the sliding
+    window vLLM and transformers mask differently, so it is long.
+    """
+    from safetensors.torch import load_file, save_file
+
+    from ..diffusion.loading.model_config import DECODER, ENCODER
     from ..diffusion.loading.random_model import write_checkpoint
 
     # Attention on a CPU needs heads of 32 numbers or more.
-    write_checkpoint(folder, hidden=128, canvas=64, branch=0.3, spread=8.0, words=True)
+    write_checkpoint(folder, hidden=128, canvas=64, window=4096, branch=0.3, spread=8.0, words=True)
+    weights = load_file(folder / "model.safetensors")
+    for name in weights:
+        if name.startswith(ENCODER) and name.endswith("layer_scalar"):
+            weights[name] = weights[name.replace(ENCODER, DECODER, 1)].clone()
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     _update(folder / "config.json", "vision_config", {"default_output_length": 280})
     defaults = {
         "max_denoising_steps": 48,
