@@ -13,7 +13,7 @@ from tests.browser.tabs import OpenTab, note
 from tests.browser.test_diffusion import DRAFTS, REGIONS, drafts
 from tests.support.processes import Running
 from tests.support.repository import ROOT
-from tests.support.servers import OWNER_TOKEN
+from tests.support.servers import OWNER_TOKEN, wait_for
 
 ENVIRONMENT = Path(os.environ.get("VLLM_ENVIRONMENT", ROOT / ".venv-vllm"))
 ON_CPU = ROOT / "tests" / "engine" / "vllm" / "on_cpu"
@@ -48,7 +48,8 @@ def url(tmp_path: Path) -> Iterator[str]:
     )
     server = Running(process)
     try:
-        yield server.wait_for(r"http://127\.0\.0\.1:\d+/\S*", 300)
+        wait_for(lambda: process.poll() is not None or "http://127.0.0.1:" in "".join(server.lines), 300)
+        yield server.wait_for(r"http://127\.0\.0\.1:\d+/\S*", 1)
     finally:
         process.send_signal(signal.SIGINT)
         try:

@@ -239,7 +239,8 @@ class _PinnedBuffers:
     def __init__(self) -> None:
         import torch
 
-        self._stream = torch.cuda.Stream()
+        cuda: Any = torch.cuda  # its constructors are untyped
+        self._cuda, self._stream = cuda, cuda.Stream()
         self._free: list[Tensor | None] = [None, None]  # one that is sent, and one that waits
 
     def copy(self, rows: Tensor) -> _HostCopy | None:
@@ -253,10 +254,10 @@ class _PinnedBuffers:
         if buffer is None or buffer.numel() < rows.numel():
             buffer = torch.empty(2 * rows.numel(), dtype=rows.dtype, pin_memory=True)
         target = buffer[: rows.numel()].view(rows.shape)
-        self._stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(self._stream):
+        self._stream.wait_stream(self._cuda.current_stream())
+        with self._cuda.stream(self._stream):
             target.copy_(rows, non_blocking=True)
-            done = torch.cuda.Event()
+            done = self._cuda.Event()
             done.record(self._stream)
         rows.record_stream(self._stream)  # keeps its memory until the copy is done
         # A released buffer may still be written; the next copy into it follows on the same stream.

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from unwritten_engine import Draft, Engine, Frame, Priority, Prompt, Request, open_engine
+from unwritten_engine import Draft, Engine, Frame, Priority, Prompt, Request, Usage, open_engine
 from unwritten_engine.errors import BadOption, GenerationFailed, ModelUnsupported, PromptTooLong, UnknownOption
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("needs_vllm")]
@@ -22,6 +22,12 @@ pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("needs_vllm")]
 
 async def frames_of(engine: Engine, request: Request) -> list[Frame]:
     return [frame async for frame in engine.generate(request)]
+
+
+def usage_of(frames: Sequence[Frame]) -> Usage:
+    usage = frames[-1].usage
+    assert usage is not None
+    return usage
 
 
 def last_of_each_canvas(frames: Sequence[Frame]) -> list[Frame]:
@@ -36,10 +42,10 @@ async def test_drafts_of_every_step_end_in_the_committed_text(engine: Engine) ->
     for one, two in pairwise(drafts):
         assert (one.canvas, one.step) < (two.canvas, two.step), "canvases and steps in order"
         assert two.text.startswith(one.text[: two.fixed]), "finished canvases do not change"
-    assert len(drafts) >= 0.8 * last.usage.steps, "no more than a few drafts are lost"
+    assert len(drafts) >= 0.8 * usage_of(frames).steps, "no more than a few drafts are lost"
     assert drafts[0].unsettled and not drafts[-1].unsettled
     assert drafts[-1].text == last.text and last.fixed == len(last.text)
-    assert last.usage.canvases == 2 and last.usage.tokens > 64
+    assert usage_of(frames).canvases == 2 and usage_of(frames).tokens > 64
     assert [frame.step for frame in last_of_each_canvas(frames)][-1] < 48, "it stops when the text is stable"
 
 
@@ -84,7 +90,7 @@ async def test_every_draft_of_a_schema_is_valid_json(engine: Engine) -> None:
 
 async def test_quality_and_budget_limit_steps_and_width(engine: Engine) -> None:
     frames = await frames_of(engine, Request(Prompt("x"), max_tokens=20, options={"steps": 2}))
-    assert frames[-1].usage.steps == 2 and frames[-1].usage.tokens <= 20
+    assert usage_of(frames).steps == 2 and usage_of(frames).tokens <= 20
     assert {frame.steps for frame in frames} == {2}
 
 
@@ -107,7 +113,7 @@ async def test_a_click_waits_for_no_prefetch(engine: Engine) -> None:
     ]
     await asyncio.sleep(0.5)
     frames = await frames_of(engine, Request(Prompt("Click."), options={"steps": 4}))
-    assert frames[-1].usage.queued_seconds < 0.5
+    assert usage_of(frames).queued_seconds < 0.5
     assert not all(task.done() for task in prefetches)
     for task in prefetches:
         task.cancel()
@@ -139,4 +145,4 @@ async def test_the_next_request_works_after_vllm_has_died(engine: Engine) -> Non
             if frame.step == 2:
                 os.kill(processes[0].pid, signal.SIGKILL)
     frames = await frames_of(engine, Request(Prompt("Again."), options={"steps": 3}))
-    assert frames[-1].usage.steps == 3 and len(frames) > 1, "with drafts"
+    assert usage_of(frames).steps == 3 and len(frames) > 1, "with drafts"

