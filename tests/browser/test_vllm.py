@@ -15,7 +15,7 @@ from tests.support.processes import Running
 from tests.support.repository import ROOT
 from tests.support.servers import OWNER_TOKEN, wait_for
 
-ENVIRONMENT = Path(os.environ.get("VLLM_ENVIRONMENT", ROOT / ".venv-vllm"))
+ENVIRONMENT = Path(os.environ.get("VENV_OF_VLLM", ROOT / ".venv-vllm"))
 ON_CPU = ROOT / "tests" / "engine" / "vllm" / "on_cpu"
 pytestmark = [
     pytest.mark.browser,

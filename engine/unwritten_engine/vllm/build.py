@@ -58,6 +58,11 @@ def build_vllm(
         folder = fetch(model, progress, memory)
     checkpoint = read_checkpoint(folder, model if _is_hub(model) or model == RANDOM else "")
     check_fit(checkpoint.name, checkpoint.weight_bytes, memory)
+    if cards and shares * cards[0].free <= checkpoint.weight_bytes:
+        raise ModelUnsupported(
+            f"Other programs use {cards[0].name}: {gigabytes(cards[0].free)} are free, and {checkpoint.name} needs "
+            f"{gigabytes(checkpoint.weight_bytes)} for its weights alone. Close them; nvidia-smi lists them."
+        )
     context = settings["context"] or min(checkpoint.context, _default_context(cards, shares))
     needed, sentence = checkpoint.memory(context, settings["parallel"])
     why.append(sentence)

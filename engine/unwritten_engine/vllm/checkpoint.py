@@ -168,7 +168,7 @@ def check_fit(name: str, size: int, memory: int | None) -> None:
         )
 
 
-def write_random(folder: Path) -> Path:
+def write_random(folder: Path, *, canvas: int = 256) -> Path:
     """Write a small random model in sizes that vLLM runs on a CPU. Return the folder.
 
     In vLLM the encoder and the decoder share the scale of each layer, so here they have the same. Beyond the sliding
@@ -180,7 +180,7 @@ def write_random(folder: Path) -> Path:
     from ..diffusion.loading.random_model import write_checkpoint
 
     # Attention on a CPU needs heads of 32 numbers or more.
-    write_checkpoint(folder, hidden=128, canvas=64, window=4096, branch=0.3, spread=8.0, words=True)
+    write_checkpoint(folder, hidden=128, canvas=canvas, window=4096, branch=0.3, spread=8.0, words=True)
     weights = load_file(folder / "model.safetensors")
     for name in weights:
         if name.startswith(ENCODER) and name.endswith("layer_scalar"):

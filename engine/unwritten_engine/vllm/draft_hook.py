@@ -111,8 +111,13 @@ class SamplerPlugin:
         ends = batch.cu_num_logits_np
         for at, slot in enumerate(batch.idx_mapping_np[: batch.num_reqs].tolist()):
             found = self._constraints.get(slot)
-            if found is not None and ends[at + 1] > ends[at]:
+            if found is None or ends[at + 1] == ends[at]:
+                continue
+            try:
                 found.apply(logits[int(ends[at]) : int(ends[at + 1])])
+            except Exception as error:
+                del self._constraints[slot]
+                log.warning("The constraints of a request are ignored: %s", error)
 
     def after_step(self, batch: Any) -> None:
         """Publish the drafts of a step."""

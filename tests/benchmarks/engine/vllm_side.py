@@ -44,7 +44,7 @@ def measure_vllm(pairs: int) -> dict[str, Any]:
     if version is None or not is_supported(version):
         return {"vllm": None, "vllm_reason": f"vLLM {version or 'is not installed'}"}
     with tempfile.TemporaryDirectory() as scratch:
-        folder = write_random(Path(scratch))
+        folder = write_random(Path(scratch), canvas=64)
         os.environ |= {ADDRESS_VARIABLE: f"ipc://{scratch}/drafts", KEY_VARIABLE: new_key()}
         with _running_vllm(folder) as side:
             errors = [_logit_error(folder, side, seed) for seed in range(3)]

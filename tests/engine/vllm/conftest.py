@@ -45,7 +45,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of a small random model that vLLM can run."""
     from unwritten_engine.vllm.checkpoint import write_random
 
-    return write_random(tmp_path_factory.mktemp("checkpoint"))
+    return write_random(tmp_path_factory.mktemp("checkpoint"), canvas=64)
 
 
 @pytest.fixture(scope="session")
