@@ -24,7 +24,7 @@ from unwritten_engine.diffusion.loading.random_model import no_progress_bars
 from unwritten_engine.diffusion.model import DiffusionModel, TokenChunk
 from unwritten_engine.vllm.checkpoint import read_checkpoint, write_random
 from unwritten_engine.vllm.draft_channel import ADDRESS_VARIABLE, KEY_VARIABLE, new_key
-from unwritten_engine.vllm.internals import installed_version, is_supported
+from unwritten_engine.vllm.internals import installed_version
 
 PROMPT: Final = 40
 CONTEXT: Final = 1024
@@ -36,13 +36,7 @@ def measure_vllm(pairs: int) -> dict[str, Any]:
 
     Args:
         pairs: repetitions with and without drafts.
-
-    Returns:
-        Under "vllm": None and the reason if vLLM is not installed, else the figures.
     """
-    version = installed_version()
-    if version is None or not is_supported(version):
-        return {"vllm": None, "vllm_reason": f"vLLM {version or 'is not installed'}"}
     with tempfile.TemporaryDirectory() as scratch:
         folder = write_random(Path(scratch), canvas=64)
         os.environ |= {ADDRESS_VARIABLE: f"ipc://{scratch}/drafts", KEY_VARIABLE: new_key()}
@@ -52,8 +46,8 @@ def measure_vllm(pairs: int) -> dict[str, Any]:
             for _ in range(pairs + 1):
                 with_drafts.append(side.step_seconds(drafts=True))
                 without.append(side.step_seconds(drafts=False))
-            found = {
-                "version": version,
+            return {
+                "version": installed_version(),
                 "logit_error": max(errors),
                 "ms_per_step": to_ms(statistics.median(without[1:])),
                 "ms_per_step_with_drafts": to_ms(statistics.median(with_drafts[1:])),
@@ -62,7 +56,6 @@ def measure_vllm(pairs: int) -> dict[str, Any]:
                 ),
                 "steps": side.steps_of_a_canvas(),
             }
-    return {"vllm": found, "vllm_reason": ""}
 
 
 class VLLMSide:
