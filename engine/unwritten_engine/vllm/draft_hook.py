@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from .constraints import Constraints, read_constraints
 from .draft_channel import ChannelSettings, DraftWriter, pack_draft, settings_of
-from .internals import find_missing, installed_version, is_supported
+from .internals import SAMPLER, find_missing, installed_version, is_supported, vllm_object
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -42,10 +42,9 @@ def install() -> None:
         if missing := find_missing():
             log.error("Drafts are off: this vLLM has no %s.", ", ".join(missing))
             return
-        from vllm.model_executor.models.diffusion_gemma import DiffusionSampler
-
-        if not hasattr(DiffusionSampler, _INSTALLED):
-            _wrap(DiffusionSampler, settings)
+        sampler_class = vllm_object(SAMPLER)
+        if not hasattr(sampler_class, _INSTALLED):
+            _wrap(sampler_class, settings)
     except Exception as error:
         log.error("Drafts are off: %s", error)
 
@@ -138,9 +137,8 @@ class SamplerPlugin:
 
 def _sends_drafts() -> bool:
     """True in the first of the processes that share the layers of a model."""
-    from vllm.distributed.parallel_state import get_tp_group
-
-    return bool(get_tp_group().rank_in_group == 0)
+    group = vllm_object("vllm.distributed.parallel_state.get_tp_group")()
+    return bool(group.rank_in_group == 0)
 
 
 def _draft_rows(states: Any, slots: Tensor) -> Tensor:

@@ -19,6 +19,15 @@ INSTALL: Final = 'pip install "vllm>=0.32,<0.33"'
 SAMPLER: Final = "vllm.model_executor.models.diffusion_gemma.DiffusionSampler"
 STATES: Final = "vllm.model_executor.models.diffusion_gemma.DiffusionGemmaRequestStates"
 BATCH: Final = "vllm.v1.worker.gpu.input_batch.InputBatch"
+USED: Final = (
+    "vllm.SamplingParams",
+    "vllm.distributed.parallel_state.get_tp_group",
+    "vllm.engine.arg_utils.AsyncEngineArgs",
+    "vllm.exceptions.VLLMValidationError",
+    "vllm.sampling_params.RequestOutputKind",
+    "vllm.v1.engine.async_llm.AsyncLLM",
+)
+"""Classes and functions."""
 METHODS: Final = {
     f"{SAMPLER}.__call__": ("self", "logits", "input_batch", "draft_logits"),
     f"{SAMPLER}.add_request": ("self", "req_idx", "sampling_params"),
@@ -78,7 +87,7 @@ def is_supported(version: str) -> bool:
 
 def find_missing() -> list[str]:
     """Return the internals that the installed vLLM does not have. Imports vLLM."""
-    missing = []
+    missing = [path for path in USED if _find(path) is None]
     for path, parameters in METHODS.items():
         method = _find(path)
         if method is None or tuple(inspect.signature(method).parameters) != parameters:
@@ -92,6 +101,18 @@ def find_missing() -> list[str]:
     method = _find(f"{SAMPLER}.add_request")
     source = inspect.getsource(method) if method is not None else ""
     return missing + [f"extra_args[{name!r}]" for name in EXTRA_ARGS if name not in source]
+
+
+def vllm_object(path: str) -> Any:
+    """Return a class or function of vLLM, imported on demand.
+
+    Raises:
+        MissingPackage: this vLLM does not have it.
+    """
+    found = _find(path)
+    if found is None:
+        raise MissingPackage(f"vLLM {installed_version()} has no {path}. Type: {INSTALL}")
+    return found
 
 
 def _find(path: str) -> Any:

@@ -27,6 +27,7 @@ from .draft_channel import (
     new_key,
     unpack_draft,
 )
+from .internals import vllm_object
 
 log = logging.getLogger("unwritten_engine")
 _PLUGIN: Final = "unwritten_drafts"
@@ -109,11 +110,10 @@ class LocalVLLM:
             return self._start_client()
 
     def _start_client(self) -> Any:
-        from vllm.engine.arg_utils import AsyncEngineArgs
-        from vllm.v1.engine.async_llm import AsyncLLM
-
+        client_class = vllm_object("vllm.v1.engine.async_llm.AsyncLLM")
+        args_class = vllm_object("vllm.engine.arg_utils.AsyncEngineArgs")
         try:
-            return AsyncLLM.from_engine_args(AsyncEngineArgs(**self._engine_args))
+            return client_class.from_engine_args(args_class(**self._engine_args))
         except Exception as error:
             raise ModelUnsupported(
                 f"vLLM cannot run {self._engine_args['model']}: {_last_line(error)}. vLLM's own messages are above; "
@@ -161,17 +161,16 @@ class LocalVLLM:
             context.term()
 
     async def _write(self, request: CanvasRequest, on_draft: Callable[[StepDraft], None]) -> FinishedCanvas:
-        from vllm import SamplingParams
-        from vllm.exceptions import VLLMValidationError
-        from vllm.sampling_params import RequestOutputKind
-
+        params_class = vllm_object("vllm.SamplingParams")
+        output_kind = vllm_object("vllm.sampling_params.RequestOutputKind")
+        refusal: type[Exception] = vllm_object("vllm.exceptions.VLLMValidationError")
         client = await self._running_client()
         request_id = f"{self._prefix}{next(self._numbers)}"
-        params = SamplingParams(
+        params = params_class(
             max_tokens=request.width,
             ignore_eos=True,  # the engine finds the end
             detokenize=False,
-            output_kind=RequestOutputKind.CUMULATIVE,
+            output_kind=output_kind.CUMULATIVE,
             extra_args={**request.arguments(), **({"diffusion_read_only": True} if request.last else {})},
         )
         finished = FinishedCanvas([], 0)
@@ -183,7 +182,7 @@ class LocalVLLM:
             ) as outputs:
                 async for output in outputs:
                     finished = FinishedCanvas(list(output.outputs[0].token_ids), output.num_cached_tokens or 0)
-        except (VLLMValidationError, ValueError) as error:
+        except (refusal, ValueError) as error:
             raise RequestRefused(f"vLLM refuses the request: {_last_line(error)}.") from error
         except Exception as error:
             raise GenerationFailed(

@@ -24,7 +24,7 @@ from unwritten_engine.diffusion.loading.random_model import no_progress_bars
 from unwritten_engine.diffusion.model import DiffusionModel, TokenChunk
 from unwritten_engine.vllm.checkpoint import read_checkpoint, write_random
 from unwritten_engine.vllm.draft_channel import ADDRESS_VARIABLE, KEY_VARIABLE, new_key
-from unwritten_engine.vllm.internals import installed_version
+from unwritten_engine.vllm.internals import SAMPLER, installed_version, vllm_object
 
 PROMPT: Final = 40
 CONTEXT: Final = 1024
@@ -82,9 +82,7 @@ class VLLMSide:
 
     def run(self, prompt: list[int], **extra_args: Any) -> int:
         """Generate one canvas. Return the number of steps."""
-        from vllm import SamplingParams
-
-        params = SamplingParams(
+        params = vllm_object("vllm.SamplingParams")(
             max_tokens=self._size, ignore_eos=True, extra_args={"diffusion_read_only": True, **extra_args}
         )
         self._engine.add_request(secrets.token_hex(4), {"prompt_token_ids": prompt}, params)
@@ -116,14 +114,11 @@ class VLLMSide:
 @contextmanager
 def _running_vllm(folder: Path) -> Iterator[VLLMSide]:
     os.environ |= {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_LOGGING_LEVEL": "ERROR"}
-    from vllm import EngineArgs
-    from vllm.model_executor.models.diffusion_gemma import DiffusionSampler
-    from vllm.v1.engine.llm_engine import LLMEngine
-
+    sampler_class = vllm_object(SAMPLER)
     size = read_checkpoint(folder).canvas_length
-    plain = DiffusionSampler.__call__
-    engine = LLMEngine.from_engine_args(
-        EngineArgs(
+    plain = sampler_class.__call__
+    engine = vllm_object("vllm.v1.engine.llm_engine.LLMEngine").from_engine_args(
+        vllm_object("vllm.EngineArgs")(
             str(folder),
             dtype="float32",
             max_model_len=CONTEXT,
@@ -135,9 +130,9 @@ def _running_vllm(folder: Path) -> Iterator[VLLMSide]:
         )
     )
     try:
-        yield VLLMSide(engine, DiffusionSampler, size)
+        yield VLLMSide(engine, sampler_class, size)
     finally:
-        DiffusionSampler.__call__ = plain
+        sampler_class.__call__ = plain
         engine.engine_core.shutdown()
 
 

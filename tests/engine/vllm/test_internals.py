@@ -16,9 +16,11 @@ def test_vllm_has_all_internals_that_the_plugin_uses() -> None:
 def test_a_missing_internal_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(internals, "ASSIGNED", {internals.STATES: ("step", "no_such_tensor")})
     monkeypatch.setattr(internals, "FIELDS", {internals.BATCH: ("no_such_field",), "vllm.no_such_module.Batch": ("a",)})
+    monkeypatch.setattr(internals, "USED", ("vllm.SamplingParams", "vllm.NoSuchClass"))
     monkeypatch.setattr(internals, "EXTRA_ARGS", ("diffusion_pinned", "no_such_key"))
     monkeypatch.setattr(internals, "METHODS", {f"{internals.SAMPLER}.__call__": ("self", "logits")})
     assert internals.find_missing() == [
+        "vllm.NoSuchClass",
         f"{internals.SAMPLER}.__call__(self, logits)",
         f"{internals.STATES}.no_such_tensor",
         f"{internals.BATCH}.no_such_field",
