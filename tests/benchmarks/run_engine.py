@@ -155,7 +155,7 @@ def _vllm_rows(found: Mapping[str, Any]) -> Rows:
     return [
         (f"vLLM {row['version']}, small model: its logits differ from ours by", f"{row['logit_error']:.1e}", "≤ 1e-4"),
         ("  steps of a canvas", f"{row['steps']}", ""),
-        ("  one step of vLLM", f"{row['ms_per_step']} ms", ""),
+        ("  one step of vLLM (on a CPU, processor time)", f"{row['ms_per_step']} ms", ""),
         ("  with drafts", drafts, "≤ 2 %"),
     ]
 
