@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -134,6 +135,23 @@ async def test_a_failure_reaches_the_reader_and_frees_the_place(backend: Recorde
             await frames_of(engine, Request(Prompt("x")))
     backend.write = None
     assert (await frames_of(engine, Request(Prompt("x"))))[-1].done
+
+
+async def test_closing_the_iterator_cancels_the_canvas(backend: Recorder) -> None:
+    cancelled = asyncio.Event()
+
+    async def hang(request: CanvasRequest, on_draft: OnDraft) -> None:
+        on_draft(StepDraft(1, words(SIZE), [True] * SIZE))
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
+
+    backend.write = hang
+    async with contextlib.aclosing(engine_of(backend).generate(Request(Prompt("x")))) as frames:
+        await anext(frames)
+    assert cancelled.is_set()
 
 
 async def test_a_promoted_request_gets_its_priority_with_the_next_canvas(backend: Recorder) -> None:
