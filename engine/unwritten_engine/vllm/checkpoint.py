@@ -186,25 +186,11 @@ def write_random(folder: Path, *, canvas: int = 256) -> Path:
         if name.startswith(ENCODER) and name.endswith("layer_scalar"):
             weights[name] = weights[name.replace(ENCODER, DECODER, 1)].clone()
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    _update(folder / "config.json", "vision_config", {"default_output_length": 280})
-    defaults = {
-        "max_denoising_steps": 48,
-        "t_min": 0.4,
-        "t_max": 0.8,
-        "stability_threshold": 1,
-        "confidence_threshold": 0.005,
-        "sampler_config": {"_cls_name": "EntropyBoundSamplerConfig", "entropy_bound": 0.1},
-    }
-    _update(folder / "generation_config.json", "", defaults)
+    file = folder / "config.json"
+    config = json.loads(file.read_text(encoding="utf-8"))
+    config["vision_config"]["default_output_length"] = 280  # vLLM reads it also without images
+    file.write_text(json.dumps(config, indent=2), encoding="utf-8")
     return folder
-
-
-def _update(file: Path, key: str, values: Mapping[str, Any]) -> None:
-    """Set values of a JSON file that are missing or null, in the object under ``key``."""
-    document = json.loads(file.read_text(encoding="utf-8"))
-    target = document[key] if key else document
-    target.update({name: value for name, value in values.items() if target.get(name) is None})
-    file.write_text(json.dumps(document, indent=2), encoding="utf-8")
 
 
 def _json(folder: Path, name: str) -> dict[str, Any]:

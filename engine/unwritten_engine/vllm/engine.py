@@ -21,7 +21,7 @@ from ..diffusion.tokenization.canvas_plan import CanvasInit, CanvasPlan, plan_ca
 from ..diffusion.tokenization.detokenizer import Detokenizer
 from ..diffusion.tokenization.prompt_tokenizer import PromptTokenizer
 from ..engine import About
-from ..errors import EngineClosed, EngineError, PromptTooLong
+from ..errors import EngineClosed, EngineError, GenerationFailed, PromptTooLong
 from ..frames import Frame, Priority, Prompt, Request
 from ..options import check_options
 from ..request_slots import SlotScheduler
@@ -44,7 +44,7 @@ class _Job:
     """
 
     seq: TextSequence
-    masks: Sequence[str]
+    masks: list[str]
     updated: asyncio.Event
 
 
@@ -156,12 +156,7 @@ class VLLMEngine:
         options = check_options(request.options, SAMPLING, OWNER)
         size = self._about.canvas_length
         masks: list[str] = []
-
-        def register_mask(mask: bytes) -> int:
-            masks.append(self._encoded(mask))
-            return len(masks)
-
-        plan = plan_canvases(request, self._detokenizer, size, register_mask)
+        plan = plan_canvases(request, self._detokenizer, size, lambda mask: self._register_mask(masks, mask))
         prompt = self._prompt_tokenizer.tokenize(request.prompt)
         needed = len(prompt.ids) + plan.canvases * size
         if needed > self._about.context:
@@ -174,12 +169,14 @@ class VLLMEngine:
         params = SamplingParams(steps=max_steps(options["quality"], options["steps"], self._steps))
         return _Job(TextSequence(prompt, plan, params, seed, request.priority), masks, asyncio.Event())
 
-    def _encoded(self, mask: bytes) -> str:
+    def _register_mask(self, masks: list[str], mask: bytes) -> int:
+        """Append an encoded mask, and return its number, from 1."""
         if mask not in self._masks:
             if len(self._masks) >= 256:  # an app has a few schemas
                 self._masks.clear()
             self._masks[mask] = encode_mask(mask)
-        return self._masks[mask]
+        masks.append(self._masks[mask])
+        return len(masks)
 
     async def _run(self, job: _Job, priority: Callable[[], Priority]) -> None:
         """Generate all canvases of a request."""
@@ -188,7 +185,16 @@ class VLLMEngine:
             for number in range(seq.plan.canvases):
                 canvas = seq.plan.init_canvas(number, self._about.canvas_length)
                 width = self._width(seq.plan, number)
-                reason = seq.commit(await self._write_canvas(job, canvas, width, int(priority())))
+                ids = await self._write_canvas(job, canvas, width, int(priority()))
+                if number == 0 and seq.plan.is_padding(ids):
+                    raise GenerationFailed(
+                        "The model wrote only padding, as it does if its numbers overflow. Check the checkpoint, its "
+                        "quantization and the dtype."
+                    )
+                if number == 0 and not seq.plan.mask_ids and seq.plan.is_empty(ids):
+                    seq.plan = seq.plan.require_text(lambda mask: self._register_mask(job.masks, mask))
+                    ids = await self._write_canvas(job, seq.plan.init_canvas(0, len(ids)), width, int(priority()))
+                reason = seq.commit(ids)
                 if reason is not None:
                     seq.finish(reason)
                     break

@@ -17,6 +17,7 @@ from unwritten_engine.diffusion.tokenization.prompt_tokenizer import PromptToken
 from unwritten_engine.engine import Abilities
 from unwritten_engine.errors import EngineClosed, GenerationFailed
 from unwritten_engine.vllm.backend import CanvasRequest, FinishedCanvas, OnDraft, StepDraft
+from unwritten_engine.vllm.constraints import read_constraints
 from unwritten_engine.vllm.engine import VLLMEngine
 from unwritten_engine.vllm.options import max_steps
 
@@ -97,6 +98,30 @@ async def test_an_end_token_ends_the_text(backend: Recorder) -> None:
 
 async def _return(request: CanvasRequest, ids: list[int]) -> FinishedCanvas:
     return FinishedCanvas(ids, 0)
+
+
+async def test_an_empty_first_canvas_is_repeated_with_a_visible_first_token(backend: Recorder) -> None:
+    answers = [[1, *[0] * (SIZE - 1)], words(SIZE)]
+
+    async def answer(request: CanvasRequest, on_draft: OnDraft) -> FinishedCanvas:
+        backend.requests.append(request)
+        return FinishedCanvas(answers[len(backend.requests) - 1], 0)
+
+    backend.write_canvas = answer  # type: ignore[method-assign]
+    frames = await frames_of(engine_of(backend), Request(Prompt("x")))
+    assert frames[-1].text.startswith(" Night Tower")
+    first, second = (request.extra_args for request in backend.requests)
+    assert first == {} and second["unwritten_mask_ids"] == [1, *[0] * (SIZE - 1)]
+    found = read_constraints(second, 1024, "cpu")
+    assert found is not None
+    [(positions, impossible)] = found.masks
+    assert positions.tolist() == [0] and impossible[1] and impossible[0] and not impossible[WORDS[0]]
+
+
+async def test_a_canvas_of_padding_fails_at_once(backend: Recorder) -> None:
+    backend.write_canvas = lambda request, on_draft: _return(request, [0] * SIZE)  # type: ignore[method-assign]
+    with pytest.raises(GenerationFailed, match="only padding"):
+        await frames_of(engine_of(backend), Request(Prompt("x"), canvases=2))
 
 
 async def test_an_opening_is_pinned_in_the_first_canvas_only(backend: Recorder) -> None:
