@@ -83,7 +83,7 @@ class Hub:
         if local_files_only:
             raise FileNotFoundError(reference)
         self.downloaded.append(reference)
-        return self.constants.HF_HUB_CACHE
+        return str(self.constants.HF_HUB_CACHE)
 
 
 @pytest.fixture
