@@ -53,7 +53,7 @@ class VLLMCheckpoint:
 
     def memory(self, context: int, parallel: int) -> tuple[int, str]:
         """Return the bytes of weights and caches, and a sentence about them."""
-        caches = parallel * cache_bytes(read_model_config(self.config, self.name), context + self.canvas_length)
+        caches = parallel * cache_bytes(read_model_config(self.config, self.name), context)
         return self.weight_bytes + caches, (
             f"The weights take {gigabytes(self.weight_bytes)}, and the caches of {parallel} requests of {context:,} "
             f"tokens {gigabytes(caches)}."
