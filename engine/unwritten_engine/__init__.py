@@ -13,9 +13,11 @@
 
 Closing the iterator of ``generate`` stops the work within one step. ``open_engine`` opens:
 
-* ``auto``, ``embedded``: Gemma 3 270M, which is part of the installation
+* ``auto``: DiffusionGemma on a GPU that it fits on, if its engine is installed, else ``embedded``
+* ``embedded``: Gemma 3 270M, which is part of the installation
 * ``model.gguf``, ``hf:OWNER/REPO/FILE.gguf``, ``https://HOST/FILE.gguf``: any model that llama.cpp runs
-* ``diffusion``: DiffusionGemma in this process
+* ``vllm``: DiffusionGemma in vLLM, on one or more GPUs
+* ``diffusion``: DiffusionGemma in our own loop, in this process
 * ``http://HOST:PORT/v1``: an OpenAI-compatible server such as vLLM, llama-server, Ollama, or a hosted one
 * ``ws://HOST:PORT``: an engine server, which several processes share (``unwritten engine``)
 * ``visual:PATH``: llama.cpp's resident program for DiffusionGemma, with ``model=FILE.gguf``

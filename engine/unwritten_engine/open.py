@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
@@ -16,8 +18,12 @@ from urllib.parse import unquote, urlsplit
 from .cleaning import CleanEngine, clean_engine
 from .downloads import download, hugging_face, models_folder
 from .engine import Engine, Progress
-from .errors import BadOption, MissingPackage, ModelNotFound, UnknownEngine, suggestion
+from .errors import BadOption, EngineError, MissingPackage, ModelNotFound, UnknownEngine, suggestion
 from .options import Option, check_options
+from .vllm.cards import OWN_ENGINE_NEEDS, Card, choose_checkpoint, find_cards
+from .vllm.internals import INSTALL, installed_version, is_supported
+
+log = logging.getLogger("unwritten_engine")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +55,15 @@ def open_engine(spec: str | Path = "auto", *, progress: Progress | None = None, 
     Args:
         spec: which engine:
 
-            * ``auto``: the best that needs no download (today, the embedded model);
+            * ``auto``: DiffusionGemma on an NVIDIA GPU that it fits on, in vLLM if installed, or else in the engine
+              ``diffusion`` if that is installed; else the embedded model;
             * ``embedded``: the model that is part of the installation, Gemma 3 270M;
             * a path to a ``.gguf`` file;
             * ``hf:OWNER/REPO/FILE.gguf``: a file on Hugging Face, downloaded to the cache folder;
             * an ``http(s)://….gguf`` address, downloaded likewise;
             * ``diffusion``: DiffusionGemma in this process; ``diffusion:REFERENCE`` for another checkpoint, a folder or
               ``OWNER/REPO``;
+            * ``vllm``: DiffusionGemma in vLLM, with the checkpoint that suits the GPU; ``vllm:REFERENCE`` for another;
             * any other ``http(s)://`` address: an OpenAI-compatible server, such as ``http://localhost:8000/v1``;
             * a ``ws(s)://`` address: an engine server, which ``unwritten engine`` starts;
             * ``visual:PATH``: llama.cpp's resident program for DiffusionGemma, with ``model=FILE.gguf``;
@@ -104,7 +112,37 @@ def _examples() -> str:
 
 
 def _open_auto(_: str, progress: Progress, **options: Any) -> Engine:
-    return _open_embedded("embedded", progress, _why="No other engine was requested.", **options)
+    """Open DiffusionGemma on a GPU that it fits on, else the embedded model. Options are those of the latter."""
+    why = "No other engine was requested."
+    if not options:
+        name, why = _auto_choice(find_cards())
+        if name:
+            try:
+                opener = _open_vllm if name == "vllm" else _open_diffusion
+                return opener(name, progress, _why=why)
+            except EngineError as error:
+                log.warning("The embedded model is used instead of %s. %s", name, error)
+                why = f"The engine {name!r} could not be opened: {error}"
+    return _open_embedded("embedded", progress, _why=why, **options)
+
+
+def _auto_choice(cards: Sequence[Card]) -> tuple[str, str]:
+    """Return the engine of DiffusionGemma for the first GPU, and why; "" if there is none."""
+    if not cards:
+        return "", "No other engine was requested, and there is no NVIDIA GPU."
+    card = cards[0]
+    choice = choose_checkpoint(card)
+    least = choice.needs if choice is not None else OWN_ENGINE_NEEDS
+    if card.memory < least or card.capability < (8, 0):
+        return "", f"{card.name} is too small or too old for DiffusionGemma."
+    if card.free < least:
+        return "", f"Other programs use {card.name}: {card.free / 1e9:.0f} of {card.memory / 1e9:.0f} GB are free."
+    version = installed_version()
+    if choice is not None and version is not None and is_supported(version):
+        return "vllm", f"DiffusionGemma fits on {card.name}, and vLLM is installed."
+    if find_spec("torch") is not None and find_spec("transformers") is not None:
+        return "diffusion", f"DiffusionGemma fits on {card.name}. vLLM, which is faster, is not installed: {INSTALL}"
+    return "", f'{card.name} could run DiffusionGemma. Type: pip install "unwritten[vllm]"'
 
 
 def _open_embedded(_: str, progress: Progress, *, _why: str = "", **options: Any) -> Engine:
@@ -177,7 +215,9 @@ def _open_server(address: str, progress: Progress, **options: Any) -> Engine:
 _DIFFUSION_GEMMA: Final = "google/diffusiongemma-26B-A4B-it"
 
 
-def _open_diffusion(spec: str, progress: Progress, *, model: str | None = None, **options: Any) -> Engine:
+def _open_diffusion(
+    spec: str, progress: Progress, *, model: str | None = None, _why: str = "", **options: Any
+) -> Engine:
     reference = spec.removeprefix("diffusion").removeprefix(":").strip()
     if reference and model and reference != model:
         raise BadOption(f"{spec!r} and model={model!r} name different checkpoints. Leave one of them out.")
@@ -191,10 +231,21 @@ def _open_diffusion(spec: str, progress: Progress, *, model: str | None = None, 
     from .diffusion import open_diffusion
 
     reason = "It was requested by name." if reference or model else "DiffusionGemma is the engine's default model."
+    reason = _why or reason
     engine: Engine = open_diffusion(
         reference or model or _DIFFUSION_GEMMA, progress=progress, reasons=(reason,), **options
     )
     return engine
+
+
+def _open_vllm(spec: str, progress: Progress, *, model: str | None = None, _why: str = "", **options: Any) -> Engine:
+    from .vllm import open_vllm
+
+    reference = spec.removeprefix("vllm").removeprefix(":").strip()
+    if reference and model and reference != model:
+        raise BadOption(f"{spec!r} and model={model!r} name different checkpoints. Leave one of them out.")
+    reason = _why or "It was requested by name."
+    return open_vllm(reference or model, progress=progress, reasons=(reason,), **options)
 
 
 def _open_remote(address: str, progress: Progress, **options: Any) -> Engine:
@@ -236,6 +287,7 @@ ENGINE_KINDS: Final[tuple[_EngineKind, ...]] = (
         _open_diffusion,
         models=True,
     ),
+    _EngineKind("vllm", "'vllm'", lambda spec: spec == "vllm" or spec.startswith("vllm:"), _open_vllm, models=True),
     _EngineKind("tape:", "'tape:FILE'", lambda spec: spec.startswith("tape:"), _open_tape),
     _EngineKind("hf:", f"'{_HF_EXAMPLE}'", lambda spec: spec.startswith("hf:"), _open_hugging_face),
     _EngineKind(

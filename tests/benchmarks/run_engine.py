@@ -130,6 +130,7 @@ def rows(found: Mapping[str, Any]) -> Rows:
     table.append(("the same tokens as generate(), this model", same, "" if found["parity"] is None else "yes"))
     if found["graphs"] not in ("", "captured"):
         table.append(("CUDA graphs", found["graphs"], "captured"))
+    table += _vllm_rows(found)
     if found["warning"]:
         table.append(("WARNING", found["warning"], ""))
     return table
@@ -144,6 +145,19 @@ def _batch_row(row: Mapping[str, Any], steps: int) -> tuple[str, str, str]:
         f"{row['ms']} ms a step, {row['tokens_per_s']} tokens/s at {steps} steps; {theirs}",
         "",
     )
+
+
+def _vllm_rows(found: Mapping[str, Any]) -> Rows:
+    if found.get("vllm") is None:
+        return [("vLLM", f"not measured: {found['vllm_reason']}", "")] if "vllm_reason" in found else []
+    row = found["vllm"]
+    steps = f"{row['ms_per_step']} ms, with drafts {row['ms_per_step_with_drafts']} ms"
+    return [
+        (f"vLLM {row['version']}, small model: its logits differ from ours by", f"{row['logit_error']:.1e}", "≤ 1e-4"),
+        ("  steps of a canvas", f"{row['steps']}", ""),
+        ("  one step", steps, "≤ 2 % more"),
+        ("  drafts take from the model's thread, per step", f"{row['draft_ms']} ms", ""),
+    ]
 
 
 def _yes(value: bool) -> str:

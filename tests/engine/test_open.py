@@ -8,6 +8,7 @@ import pytest
 from tests.support.ggufs import MODEL, write_gguf
 
 from unwritten_engine import Recorder, open_engine, scripted
+from unwritten_engine import open as open_module
 from unwritten_engine.errors import (
     BadOption,
     MissingPackage,
@@ -18,6 +19,7 @@ from unwritten_engine.errors import (
     UnknownOption,
 )
 from unwritten_engine.open import ENGINE_KINDS
+from unwritten_engine.vllm.cards import Card
 
 
 @pytest.mark.parametrize(
@@ -140,3 +142,79 @@ def test_auto_is_never_a_tape(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_every_kind_has_an_example() -> None:
     assert all(kind.example for kind in ENGINE_KINDS)
     assert len({(kind.name, kind.example) for kind in ENGINE_KINDS}) == len(ENGINE_KINDS)
+
+
+GIB = 1 << 30
+RTX_4090 = Card("RTX 4090", 24 * GIB, 23 * GIB, (8, 9))
+
+
+@pytest.mark.parametrize(
+    ("card", "version", "torch", "expected", "why"),
+    [
+        (None, "0.32.0", True, "embedded", "there is no NVIDIA GPU"),
+        (RTX_4090, "0.32.0", True, "vllm", "fits on RTX 4090, and vLLM is installed"),
+        (RTX_4090, "0.33.0", True, "diffusion", 'not installed: pip install "vllm>=0.32,<0.33"'),
+        (RTX_4090, None, True, "diffusion", "vLLM, which is faster, is not installed"),
+        (RTX_4090, None, False, "embedded", 'could run DiffusionGemma. Type: pip install "unwritten[vllm]"'),
+        (
+            Card("RTX 4090", 24 * GIB, 5 * GIB, (8, 9)),
+            "0.32.0",
+            True,
+            "embedded",
+            "Other programs use RTX 4090: 5 of 26",
+        ),
+        (Card("RTX 3060", 12 * GIB, 12 * GIB, (8, 6)), "0.32.0", True, "embedded", "RTX 3060 is too small"),
+        (Card("T4", 16 * GIB, 16 * GIB, (7, 5)), "0.32.0", True, "embedded", "too small or too old"),
+        (Card("A10", 20 * GIB, 20 * GIB, (8, 6)), "0.32.0", True, "diffusion", "fits on A10"),
+    ],
+)
+def test_auto_takes_diffusiongemma_on_a_card_that_it_fits_on(
+    card: Card | None, version: str | None, torch: bool, expected: str, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[tuple[str, str]] = []
+
+    def opener(name: str) -> Any:
+        def open_it(spec: str, progress: Any, *, _why: str = "") -> Any:
+            opened.append((name, _why))
+            return scripted("A text.")
+
+        return open_it
+
+    monkeypatch.setattr(open_module, "find_cards", lambda: (card,) if card else ())
+    monkeypatch.setattr(open_module, "installed_version", lambda: version)
+    monkeypatch.setattr(open_module, "find_spec", lambda name: object() if torch else None)
+    for name in ("vllm", "diffusion", "embedded"):
+        monkeypatch.setattr(open_module, f"_open_{name}", opener(name))
+    open_engine("auto")
+    [(engine, reason)] = opened
+    assert engine == expected and why in reason
+
+
+def test_auto_falls_back_to_the_embedded_model_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(spec: str, progress: Any, *, _why: str = "") -> Any:
+        raise ModelNotFound("The hub cannot be reached.")
+
+    reasons: list[str] = []
+
+    def embedded(spec: str, progress: Any, *, _why: str = "", **options: Any) -> Any:
+        reasons.append(_why)
+        return scripted("A text.")
+
+    monkeypatch.setattr(open_module, "find_cards", lambda: (RTX_4090,))
+    monkeypatch.setattr(open_module, "installed_version", lambda: "0.32.0")
+    monkeypatch.setattr(open_module, "_open_vllm", fail)
+    monkeypatch.setattr(open_module, "_open_embedded", embedded)
+    open_engine("auto")
+    open_engine("auto", threads=1)
+    assert "The engine 'vllm' could not be opened: The hub cannot be reached." in reasons[0]
+    assert reasons[1] == "No other engine was requested.", "its options are those of the embedded model"
+
+
+def test_vllm_is_an_error_that_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unwritten_engine.vllm.internals.installed_version", lambda: None)
+    with pytest.raises(MissingPackage, match=r'pip install "unwritten\[vllm\]"'):
+        open_engine("vllm")
+    with pytest.raises(UnknownOption, match="The vLLM engine has no option 'temperature'"):
+        open_engine("vllm", temperature=1)
+    with pytest.raises(BadOption, match="name different checkpoints"):
+        open_engine("vllm:a/b", model="c/d")

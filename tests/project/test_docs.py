@@ -37,7 +37,7 @@ ALL_DOCS = README + "".join(path.read_text(encoding="utf-8") for path in sorted(
 
 FOREIGN = """
     --max-num-seqs --max-num-batched-tokens --attention-backend --generation-config --diffusion-config --quantization
-    --tensor-parallel-size --pipeline-parallel-size --head --address --local-dir --include --build --config --target
+    --tensor-parallel-size --data-parallel-size --head --address --local-dir --include --build --config --target
     --n-cpu-moe --no-install-recommends --no-proxy-headers --workers
 """
 """Options of vLLM, Ray, Hugging Face, CMake, llama.cpp, apt and uvicorn that the documentation names."""

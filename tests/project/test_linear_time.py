@@ -171,7 +171,7 @@ TRUSTED = {
 """Functions that get no long text of models or visitors."""
 
 MODULES = [unwritten, unwritten_engine]
-NOT_SERVED = ("cli", "testing", "training", "diffusion", "text_to_image", "__main__")
+NOT_SERVED = ("cli", "testing", "training", "diffusion", "vllm", "text_to_image", "__main__")
 
 
 def modules() -> Iterator[ModuleType]:

@@ -36,6 +36,9 @@ from unwritten_engine.errors import ModelUnsupported
 from unwritten_engine.options import Option
 from unwritten_engine.text_to_image import OPTIONS as PAINTER
 from unwritten_engine.visual.engine import OPTIONS as VISUAL
+from unwritten_engine.vllm.cards import Card, choose_checkpoint
+from unwritten_engine.vllm.options import OPTIONS as VLLM_OPTIONS
+from unwritten_engine.vllm.options import SAMPLING as VLLM_SAMPLING
 
 ROOT = Path(__file__).resolve().parents[2]
 FRAMEWORK = ROOT / "framework" / "unwritten"
@@ -224,7 +227,7 @@ def options_table(options: Sequence[Option]) -> str:
     rows = ["| Option | Default | What it is |", "|---|---|---|"]
     for option in options:
         default = getattr(published, option.name, None) if option.default is None else option.default
-        shown = "" if default is None else f"`{default:g}`"
+        shown = "" if default is None else f"`{default}`" if isinstance(default, bool) else f"`{default:g}`"
         rows.append(f"| `{option.name}` | {shown} | {option.help} |")
     return "\n".join(rows)
 
@@ -258,6 +261,22 @@ def cards_table() -> str:
     return "\n".join(rows)
 
 
+def vllm_table() -> str:
+    """Return the checkpoint that the vLLM engine chooses for each kind of card."""
+    rows = ["| Card | Checkpoint | Download | Why | What others measured |", "|---|---|---|---|---|"]
+    for name, size, capability in (
+        ("24 GB, Ampere or Ada (RTX 3090, RTX 4090)", 24, (8, 9)),
+        ("24 or 32 GB, Blackwell (RTX 5090)", 24, (12, 0)),
+        ("80 GB, Ampere (A100)", 80, (8, 0)),
+        ("80 or 141 GB, Hopper (H100, H200)", 80, (9, 0)),
+        ("180 GB, Blackwell (B200)", 180, (10, 0)),
+    ):
+        choice = choose_checkpoint(Card("", size << 30, size << 30, capability))
+        assert choice is not None
+        rows.append(f"| {name} | `{choice.model}` | {gigabytes(choice.size)} | {choice.reason} | {choice.measured} |")
+    return "\n".join(rows)
+
+
 GENERATED: dict[Path, dict[str, Callable[[], str]]] = {
     DOCS / "cli.md": {"help": help_block},
     DOCS / "settings.md": {"settings": settings_table, "limits": limits_table},
@@ -270,6 +289,9 @@ GENERATED: dict[Path, dict[str, Callable[[], str]]] = {
         "painter": lambda: options_table(PAINTER),
         "visual": lambda: options_table(VISUAL),
         "cards": cards_table,
+        "vllm": vllm_table,
+        "vllm options": lambda: options_table(VLLM_OPTIONS),
+        "vllm sampling": lambda: options_table(VLLM_SAMPLING),
     },
 }
 

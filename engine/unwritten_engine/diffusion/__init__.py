@@ -8,10 +8,12 @@ and ``build`` puts everything together.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..engine import Progress
-from .engine import DiffusionEngine
+
+if TYPE_CHECKING:  # the engine imports torch, which the tokenization does not need
+    from .engine import DiffusionEngine
 
 
 def open_diffusion(
@@ -34,4 +36,4 @@ def open_diffusion(
     return build_engine(reference, progress or (lambda share, step: None), reasons, options)
 
 
-__all__ = ["DiffusionEngine", "open_diffusion"]
+__all__ = ["open_diffusion"]

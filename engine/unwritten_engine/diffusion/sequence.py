@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from ..errors import EngineError
 from ..frames import Frame, Priority, StopReason, Usage
@@ -14,6 +13,9 @@ from .sampling_params import SamplingParams
 from .tokenization.canvas_plan import CanvasPlan
 from .tokenization.detokenizer import DecodedText
 from .tokenization.prompt_tokenizer import TokenizedPrompt
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,7 @@ class ServerInfo:
         images: the server reports that the model accepts images.
         local: the server runs on this machine.
         reasons: why this address and model, one sentence each.
+        root: folder or name of the model's files, if the server reports it; else "".
     """
 
     address: str
@@ -42,6 +43,7 @@ class ServerInfo:
     images: bool
     local: bool
     reasons: tuple[str, ...]
+    root: str = ""
 
 
 def discover(http: Any, address: str, model: str | None, key: str, timeout: float) -> ServerInfo:
@@ -146,7 +148,14 @@ def _choose_model(
         reasons += ("The model was requested by name.",)
     entry = next(e for e in entries if e["id"] == model)
     return ServerInfo(
-        base, model, names, _context(entry), _accepts_images(entry), local, (*reasons, "It was requested by address.")
+        base,
+        model,
+        names,
+        _context(entry),
+        _accepts_images(entry),
+        local,
+        (*reasons, "It was requested by address."),
+        str(entry.get("root") or ""),
     )
 
 

@@ -21,8 +21,8 @@ from dataclasses import replace
 from typing import Any, Final
 
 from ..chat_prompts import to_messages
-from ..engine import Abilities, About, Progress
-from ..errors import EngineClosed, EngineError, MissingPackage, PromptTooLong, RequestRefused
+from ..engine import Abilities, About, Engine, Progress
+from ..errors import BadOption, EngineClosed, EngineError, MissingPackage, PromptTooLong, RequestRefused
 from ..frames import Frame, Priority, Prompt, Request
 from ..options import Option, check_options
 from ..request_slots import SlotScheduler
@@ -45,6 +45,8 @@ OPTIONS: Final = (
     Option("silence_timeout", 30.0, "number", "seconds between two pieces of text", 0.1, 36000),
     Option("retries", 2, "count", "retries of a request before its first text", 0, 20),
     Option("extra", None, "object", "additional fields of every request"),
+    Option("drafts", None, "text", "where a vLLM server publishes drafts: PORT, HOST:PORT, or several with commas"),
+    Option("tokenizer", None, "text", "folder or OWNER/REPO of the model, for drafts; None asks the server"),
 )
 """Options of the engine, for ``open_engine``."""
 
@@ -66,8 +68,11 @@ _KINDS: Final = {b"\x89PNG": "png", b"\xff\xd8\xff": "jpeg", b"RIFF": "webp"}
 
 def open_openai(
     address: str, *, progress: Progress | None = None, reasons: Sequence[str] = (), **options: Any
-) -> OpenAIEngine:
+) -> Engine:
     """Connect to a server and choose its model. Blocks; call it in a thread.
+
+    With the option ``drafts``, this is the engine of ``vllm/server.py``: drafts at every step, edits, openings and
+    schemas. The shared secret is in ``UNWRITTEN_DRAFTS_KEY``.
 
     Args:
         address: such as ``http://localhost:8000/v1``; ``/v1`` is added if the server answers there.
@@ -88,7 +93,37 @@ def open_openai(
     key = settings["key"] or environment_key(address)
     server = discover(_http(), address, settings["model"], key, settings["connect_timeout"])
     report(1.0, f"{server.model} is ready")
+    if settings["drafts"] is not None:
+        return _open_with_drafts(server, settings, key, reasons)
     return OpenAIEngine(server, settings, key, reasons)
+
+
+def _open_with_drafts(server: ServerInfo, settings: Mapping[str, Any], key: str, reasons: Sequence[str]) -> Engine:
+    """Return the engine of a vLLM server with drafts."""
+    for name in ("extra", "images"):
+        if settings[name]:
+            raise BadOption(f"{_OWNER}: the options 'drafts' and {name!r} exclude each other. Leave one of them out.")
+    try:
+        from ..vllm.draft_channel import KEY_VARIABLE, channel_settings
+        from ..vllm.server import open_server
+    except ImportError as error:
+        raise MissingPackage(
+            f"Drafts of a vLLM server need pyzmq and transformers ({error}). Type: pip install numpy pyzmq transformers"
+        ) from error
+    secret = os.environ.get(KEY_VARIABLE, "")
+    return open_server(
+        server.address,
+        server.model,
+        [channel_settings(address.strip(), secret) for address in settings["drafts"].split(",")],
+        http=_http(),
+        headers={"Authorization": f"Bearer {key}"} if key else {},
+        local=server.local,
+        tokenizer=settings["tokenizer"] or server.root or server.model,
+        context=settings["context"] or server.context,
+        parallel=settings["parallel"],
+        timeout=settings["connect_timeout"],
+        reasons=(*reasons, *server.reasons),
+    )
 
 
 def environment_key(address: str) -> str:

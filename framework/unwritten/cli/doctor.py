@@ -19,6 +19,8 @@ import click
 
 from unwritten_engine import Engine, EngineError, Usage, open_engine
 from unwritten_engine.text_to_image import open_painter
+from unwritten_engine.vllm.cards import advise, choose_checkpoint, find_cards
+from unwritten_engine.vllm.internals import installed_version
 
 from .. import __version__
 from ..app.application import App
@@ -132,6 +134,8 @@ def _versions() -> Iterator[str]:
     yield "ok    " + ", ".join(f"{name} {_version(name)}" for name in PACKAGES)
     if any(_version(name) != "missing" for name in DIFFUSION_EXTRA):
         yield "ok    for diffusion: " + ", ".join(f"{name} {_version(name)}" for name in DIFFUSION_EXTRA)
+    if (vllm := installed_version()) is not None:
+        yield f"ok    vllm {vllm}"
     missing = [name for name in PACKAGES if _version(name) == "missing"]
     if missing:
         yield f"FAULT missing: {', '.join(missing)}. Type: pip install --upgrade --force-reinstall unwritten"
@@ -151,6 +155,9 @@ def _machine() -> Iterator[str]:
         yield f"ok    {total / 2**30:.1f} GiB of memory, {free / 2**30:.1f} GiB of it free"
         if free < 2**30:
             yield "note  less than 1 GiB is free; the embedded model needs about half of that."
+    cards = find_cards()
+    if cards:
+        yield f"{'ok  ' if choose_checkpoint(cards[0], len(cards)) else 'note'}  {advise(cards[0], len(cards))}"
 
 
 def _memory() -> tuple[int, int]:
@@ -261,7 +268,7 @@ class _Checkup:
         yield (
             "note  for better pages, any GGUF model: unwritten demo wiki --engine FILE.gguf, "
             "or --engine hf:OWNER/REPO/FILE.gguf; or a model server: --engine http://localhost:8000/v1; "
-            "or, on a GPU with 18 GB or more, DiffusionGemma: --engine diffusion"
+            "or, on a GPU with 18 GB or more, DiffusionGemma: --engine vllm or --engine diffusion"
         )
 
     def pictures(self) -> Iterator[str]:

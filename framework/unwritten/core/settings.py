@@ -27,7 +27,9 @@ PREFIX = "UNWRITTEN_"
 OWNER_VARIABLE = "UNWRITTEN_OWNER_TOKEN"
 """The environment variable with the owner's token. Without it each start of a server makes a new one."""
 
-SECRETS = frozenset({"UNWRITTEN_API_KEY", "UNWRITTEN_ENGINE_TOKEN", OWNER_VARIABLE})
+SECRETS = frozenset(
+    {"UNWRITTEN_API_KEY", "UNWRITTEN_DRAFTS", "UNWRITTEN_DRAFTS_KEY", "UNWRITTEN_ENGINE_TOKEN", OWNER_VARIABLE}
+)
 """Environment variables that are not settings, and are never displayed."""
 
 _HOST = r"(\*|(\*\.)?[\w-]+(\.[\w-]+)*|[\da-fA-F]*:[\da-fA-F:.]*:[\da-fA-F:.]*)"
@@ -53,11 +55,12 @@ class Settings(BaseModel):
 
     engine: str = Field(
         default="auto",
-        description="Engine: auto, embedded, diffusion, a .gguf file, a recorded .tape, hf:OWNER/REPO/FILE.gguf, or "
-        "the URL of a model server or an engine server (ws://HOST:PORT).",
+        description="Engine: auto, embedded, vllm, diffusion, a .gguf file, a recorded .tape, hf:OWNER/REPO/FILE.gguf, "
+        "or the URL of a model server or an engine server (ws://HOST:PORT).",
     )
     model: str = Field(
-        default="", description="The engine's model: a name on its server, or a folder or OWNER/REPO for diffusion."
+        default="",
+        description="The engine's model: a name on its server, or a folder or OWNER/REPO for vllm and diffusion.",
     )
     engine_options: str = Field(
         default="", description="Options of the engine, such as `quantize=nf4 threads=2`; its README lists them."

@@ -1,6 +1,6 @@
 """Compare the denoising loop with ``generate()`` of transformers on the same weights, in alternating runs.
 
-``python tests/benchmarks engine`` prints the results of ``bench``.
+``python tests/benchmarks engine`` prints the results of ``bench``. Where vLLM is installed, they include it.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from tests.benchmarks.engine.measure import Settings, measure, memory, parity
 
 from unwritten_engine.engine import Progress
 from unwritten_engine.threads import choose_num_threads
+from unwritten_engine.vllm.internals import installed_version, is_supported
 
 QUICK_SIZES = {"vocabulary": 2048, "canvas": 32, "layers": 2, "experts": 4}
 """A model with which everything takes seconds. Its results have no meaning."""
@@ -69,4 +70,16 @@ def bench(
     found |= parity(subject, settings)
     progress(0.95, "Memory")
     found |= memory(subject, settings)
+    progress(0.97, "vLLM")
+    found |= _vllm(pairs)
     return {**where, "model": reference, "name": subject.name, "kind": subject.kind, **found}
+
+
+def _vllm(pairs: int) -> dict[str, Any]:
+    """Return the figures of vLLM, or None and the reason if it is not installed."""
+    version = installed_version()
+    if version is None or not is_supported(version):
+        return {"vllm": None, "vllm_reason": f"vLLM {version or 'is not installed'}"}
+    from tests.benchmarks.engine.vllm_side import measure_vllm
+
+    return {"vllm": measure_vllm(pairs), "vllm_reason": ""}

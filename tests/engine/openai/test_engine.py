@@ -30,7 +30,7 @@ from tests.support.model_server import (
 )
 from tests.support.servers import PATIENCE
 
-from unwritten_engine import Draft, Example, Prompt, Request, open_engine
+from unwritten_engine import Draft, Engine, Example, Prompt, Request, open_engine
 from unwritten_engine.cleaning import clean_engine
 from unwritten_engine.errors import (
     BadOption,
@@ -44,7 +44,7 @@ from unwritten_engine.errors import (
 )
 from unwritten_engine.llamacpp.embedded import embedded_file
 from unwritten_engine.openai.discovery import is_local
-from unwritten_engine.openai.engine import OpenAIEngine, environment_key, open_openai
+from unwritten_engine.openai.engine import environment_key, open_openai
 
 pytestmark = pytest.mark.anyio
 
@@ -84,7 +84,7 @@ def real() -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-async def engine(real: str) -> AsyncIterator[OpenAIEngine]:
+async def engine(real: str) -> AsyncIterator[Engine]:
     # Not cleaned: the model was not trained for turns, and soon invents the next one.
     engine = await asyncio.to_thread(open_openai, real, key="a-key", parallel=2)
     yield engine
@@ -92,7 +92,7 @@ async def engine(real: str) -> AsyncIterator[OpenAIEngine]:
 
 
 @pytest.mark.model
-async def test_a_real_server_is_described(engine: OpenAIEngine, real: str) -> None:
+async def test_a_real_server_is_described(engine: Engine, real: str) -> None:
     about = engine.about
     assert (about.engine, about.device, about.parallel) == ("openai", real, 2)
     assert "gemma" in about.model
@@ -102,7 +102,7 @@ async def test_a_real_server_is_described(engine: OpenAIEngine, real: str) -> No
 
 
 @pytest.mark.model
-async def test_a_real_server_streams_frames(engine: OpenAIEngine) -> None:
+async def test_a_real_server_streams_frames(engine: Engine) -> None:
     frames = await frames_of(engine, Request(Prompt("A page about lighthouses."), max_tokens=32, seed=3))
     assert len(frames) > 3
     for frame, later in itertools.pairwise(frames):
@@ -116,14 +116,14 @@ async def test_a_real_server_streams_frames(engine: OpenAIEngine) -> None:
 
 
 @pytest.mark.model
-async def test_a_real_server_repeats_with_a_seed(engine: OpenAIEngine) -> None:
+async def test_a_real_server_repeats_with_a_seed(engine: Engine) -> None:
     request = Request(Prompt("Rain."), max_tokens=16, seed=5, options={"temperature": 1.0})
     texts = [(await frames_of(engine, request))[-1].text for _ in range(2)]
     assert texts[0] == texts[1] != ""
 
 
 @pytest.mark.model
-async def test_a_real_server_follows_a_schema(engine: OpenAIEngine) -> None:
+async def test_a_real_server_follows_a_schema(engine: Engine) -> None:
     request = Request(Prompt("A keeper."), max_tokens=200, schema=SCHEMA, seed=1)
     last = (await frames_of(clean_engine(engine), request))[-1]
     value = json.loads(last.text)
@@ -133,7 +133,7 @@ async def test_a_real_server_follows_a_schema(engine: OpenAIEngine) -> None:
 
 
 @pytest.mark.model
-async def test_a_real_server_applies_opening_and_stop(engine: OpenAIEngine) -> None:
+async def test_a_real_server_applies_opening_and_stop(engine: Engine) -> None:
     prompt = Prompt("Lighthouses.", opening="A lighthouse is")
     frames = await frames_of(clean_engine(engine), Request(prompt, max_tokens=24, stop=("e",)))
     assert all(frame.text.startswith("A lighthouse is") for frame in frames)
@@ -141,7 +141,7 @@ async def test_a_real_server_applies_opening_and_stop(engine: OpenAIEngine) -> N
 
 
 @pytest.mark.model
-async def test_closing_stops_a_real_server(engine: OpenAIEngine) -> None:
+async def test_closing_stops_a_real_server(engine: Engine) -> None:
     # One token at a time takes seconds for all of these; they can only be closed in time if each is stopped.
     begun = time.monotonic()
     for _ in range(6):
@@ -153,7 +153,7 @@ async def test_closing_stops_a_real_server(engine: OpenAIEngine) -> None:
 
 
 @pytest.mark.model
-async def test_a_real_server_refuses_too_long_a_prompt(engine: OpenAIEngine) -> None:
+async def test_a_real_server_refuses_too_long_a_prompt(engine: Engine) -> None:
     with pytest.raises(PromptTooLong, match="do not fit into the context of"):
         await frames_of(engine, Request(Prompt("word " * 4000)))
     with pytest.raises(PromptTooLong, match="2,048 tokens of text do not fit"):

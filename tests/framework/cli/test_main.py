@@ -12,6 +12,7 @@ from unwritten.cli.main import COMMANDS
 from unwritten.cli.server import LoadingProgress
 from unwritten.core import assets
 from unwritten.core.assets import Script, htmx_cache, integrity_of
+from unwritten_engine.vllm.cards import Card
 
 pytestmark = pytest.mark.usefixtures("home")
 
@@ -223,6 +224,16 @@ def test_doctor_can_skip_the_engine() -> None:
     for title in ("Versions", "Machine", "Settings", "Files", "Pages", "htmx"):
         assert f"{title}\n  ok " in result.output
     assert "Everything works." in result.output
+
+
+def test_doctor_says_what_to_install_for_the_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unwritten.cli.doctor.find_cards", lambda: (Card("RTX 4090", 24 << 30, 24 << 30, (8, 9)),))
+    output = unwritten("doctor", "--no-engine").output
+    assert 'for RTX 4090 (26 GB): pip install "unwritten[vllm]", then --engine vllm' in output
+    assert "AWQ-INT4, 17.2 GB" in output
+    assert "A user measured 525 to 575 tokens per second on an RTX 4090; we have not measured it" in output
+    monkeypatch.setattr("unwritten.cli.doctor.find_cards", lambda: (Card("GTX 1660", 6 << 30, 6 << 30, (7, 5)),))
+    assert "GTX 1660 (6 GB) is too small for DiffusionGemma" in unwritten("doctor", "--no-engine").output
 
 
 def test_doctor_continues_after_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

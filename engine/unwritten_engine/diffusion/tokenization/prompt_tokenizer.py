@@ -10,13 +10,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ...chat_prompts import ControlTokens, to_messages
 from ...errors import RequestRefused
 from ...frames import Prompt
 from .detokenizer import Detokenizer
-from .image_processor import ImagePatches, ImageProcessor
+
+if TYPE_CHECKING:
+    from .image_processor import ImagePatches, ImageProcessor
 
 _OPEN, _CLOSE = "<|channel>", "<channel|>"
 EMPTY_THOUGHT: Final = f"{_OPEN}thought\n{_CLOSE}"

@@ -1,0 +1,145 @@
+"""GPUs of this machine, and the checkpoint of DiffusionGemma that suits each kind. Does not import torch or vLLM.
+
+Sizes are those of the files on the hub. Speeds were measured by others, who are named; none are ours.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """A GPU.
+
+    Attributes:
+        name: such as "NVIDIA GeForce RTX 4090".
+        memory: bytes in total.
+        free: bytes that no program uses.
+        capability: compute capability, such as (8, 9).
+    """
+
+    name: str
+    memory: int
+    free: int
+    capability: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointChoice:
+    """A checkpoint for a card.
+
+    Attributes:
+        model: its name on the hub.
+        format: of its weights.
+        size: bytes of the weights.
+        needs: bytes of a card on which the weights, the caches and a step of one request fit.
+        reason: why this format, in one sentence.
+        measured: what others have measured with it on such cards; "" if we know of nothing.
+    """
+
+    model: str
+    format: str
+    size: int
+    needs: int
+    reason: str
+    measured: str = ""
+
+
+BF16: Final = CheckpointChoice(
+    "google/diffusiongemma-26B-A4B-it",
+    "bf16",
+    51_650_000_000,
+    70_000_000_000,
+    "The original bf16 weights fit on this card, and FP8 fails on Ampere.",
+)
+FP8: Final = CheckpointChoice(
+    "RedHatAI/diffusiongemma-26B-A4B-it-FP8-dynamic",
+    "FP8",
+    27_200_000_000,
+    32_000_000_000,
+    "Hopper computes in FP8, and the weights take half the memory of bf16.",
+    "vLLM's blog reports 146 ms for a canvas of 16 steps on an H100",
+)
+NVFP4: Final = CheckpointChoice(
+    "nvidia/diffusiongemma-26B-A4B-it-NVFP4",
+    "NVFP4",
+    18_900_000_000,
+    23_500_000_000,
+    "Blackwell computes in NVFP4, the smallest format that it supports.",
+    "Users report 100 to 150 tokens per second on a DGX Spark",
+)
+AWQ: Final = CheckpointChoice(
+    "cyankiwi/diffusiongemma-26B-A4B-it-AWQ-INT4",
+    "AWQ-INT4",
+    17_200_000_000,
+    22_000_000_000,
+    "4 bits fit on a card of 24 GB, and FP8 fails on Ampere.",
+    "A user measured 525 to 575 tokens per second on an RTX 4090",
+)
+
+
+OWN_ENGINE_NEEDS: Final = 18_000_000_000
+"""Bytes of a card on which DiffusionGemma fits in 4 bits in the engine ``diffusion``."""
+
+
+def find_cards() -> tuple[Card, ...]:
+    """Return the NVIDIA GPUs that ``nvidia-smi`` lists. Takes a fraction of a second, and starts no CUDA."""
+    command = shutil.which("nvidia-smi")
+    if command is None:
+        return ()
+    query = [command, "--query-gpu=name,memory.total,memory.free,compute_cap", "--format=csv,noheader,nounits"]
+    try:
+        done = subprocess.run(query, capture_output=True, text=True, timeout=20, check=False)  # noqa: S603
+    except (OSError, subprocess.SubprocessError):
+        return ()
+    return parse_cards(done.stdout) if done.returncode == 0 else ()
+
+
+def parse_cards(table: str) -> tuple[Card, ...]:
+    """Return the cards in the output of ``nvidia-smi``. Lines that it does not know all values of are left out."""
+    cards = []
+    for line in table.splitlines():
+        fields = [field.strip() for field in line.split(",")]
+        try:
+            name, total, free, capability = fields
+            major, minor = capability.split(".")
+            cards.append(Card(name, int(total) << 20, int(free) << 20, (int(major), int(minor))))
+        except ValueError:
+            continue
+    return tuple(cards)
+
+
+def choose_checkpoint(card: Card, count: int = 1) -> CheckpointChoice | None:
+    """Return the checkpoint for a card, or None if none fits.
+
+    Args:
+        card: the GPU.
+        count: GPUs of this kind that share the model.
+    """
+    if card.capability >= (10, 0):
+        order: Sequence[CheckpointChoice] = (NVFP4,)
+    elif card.capability >= (9, 0):
+        order = (FP8, AWQ)
+    elif card.capability >= (8, 0):
+        order = (BF16, AWQ)
+    else:
+        order = ()  # bf16 needs Ampere
+    return next((choice for choice in order if choice.needs <= count * card.memory), None)
+
+
+def advise(card: Card, count: int = 1) -> str:
+    """Return what to install for a card, and what others measured on such cards."""
+    choice = choose_checkpoint(card, count)
+    size = f"{card.memory / 1e9:.0f} GB"
+    if choice is None:
+        return f"{card.name} ({size}) is too small for DiffusionGemma: its smallest checkpoint needs 22 GB"
+    measured = f". {choice.measured}" if choice.measured else ""
+    return (
+        f'for {card.name} ({size}): pip install "unwritten[vllm]", then --engine vllm, which downloads {choice.model} '
+        f"({choice.format}, {choice.size / 1e9:.1f} GB). {choice.reason.rstrip('.')}{measured}; we have not measured it"
+    )

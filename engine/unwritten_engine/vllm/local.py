@@ -1,0 +1,239 @@
+"""vLLM on this machine. Its model runs in processes of its own; this process has its client, in a thread.
+
+If vLLM's processes die, the requests that run report it, and the next request starts vLLM again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import logging
+import os
+import secrets
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
+from typing import Any, Final
+
+from ..errors import EngineClosed, GenerationFailed, ModelUnsupported, RequestRefused
+from .backend import CanvasRequest, FinishedCanvas, OnDraft, StepDraft
+from .draft_channel import (
+    ADDRESS_VARIABLE,
+    KEY_VARIABLE,
+    ChannelSettings,
+    make_reader,
+    new_key,
+    unpack_draft,
+)
+from .internals import vllm_object
+
+log = logging.getLogger("unwritten_engine")
+_PLUGIN: Final = "unwritten_drafts"
+"""Name of the entry point."""
+
+
+class LocalVLLM:
+    """A vLLM that this process has started. See ``Backend``.
+
+    Args:
+        engine_args: of vLLM's ``AsyncEngineArgs``.
+        scratch: a temporary folder with the model, removed at the end; None for none.
+
+    Raises:
+        ModelUnsupported: vLLM cannot load the model.
+    """
+
+    def __init__(self, engine_args: Mapping[str, Any], scratch: tempfile.TemporaryDirectory[str] | None = None) -> None:
+        self._engine_args, self._scratch = dict(engine_args), scratch
+        self._folder = tempfile.TemporaryDirectory(prefix="unwritten-")  # only this user can enter it
+        self._channel = ChannelSettings(f"ipc://{self._folder.name}/drafts", new_key())
+        self._prefix = f"uw-{secrets.token_hex(4)}-"
+        self._numbers = itertools.count(1)
+        self._readers: dict[str, Callable[[StepDraft], None]] = {}
+        self._closed = False
+        self._client: Any = None
+        self._loop = asyncio.new_event_loop()
+        self._starting = asyncio.Lock()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="unwritten-vllm", daemon=True)
+        self._thread.start()
+        try:
+            self._call(self._listen()).result()
+            self._client = self._start()
+        except BaseException:
+            self._stop()
+            raise
+
+    async def write_canvas(self, request: CanvasRequest, on_draft: OnDraft) -> FinishedCanvas:
+        """See ``Backend.write_canvas``."""
+        if self._closed:
+            raise EngineClosed("The engine is closed. Open it again.")
+        here, ended = asyncio.get_running_loop(), asyncio.Event()
+        wanted = True
+
+        def deliver(draft: StepDraft) -> None:
+            if wanted:
+                on_draft(draft)
+
+        def pass_on(draft: StepDraft) -> None:
+            _call_in(here, deliver, draft)
+
+        async def work() -> FinishedCanvas:
+            try:
+                return await self._write(request, pass_on)
+            finally:
+                _call_in(here, ended.set)
+
+        future = self._call(work())
+        try:
+            finished: FinishedCanvas = await asyncio.wrap_future(future)
+            return finished
+        except asyncio.CancelledError:
+            await ended.wait()  # until vLLM has aborted the request
+            raise
+        finally:
+            wanted = False
+
+    async def close(self) -> None:
+        """See ``Backend.close``."""
+        if not self._closed:
+            self._closed = True
+            await asyncio.to_thread(self._stop)
+
+    def _call(self, work: Any) -> Future[Any]:
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    def _start(self) -> Any:
+        """Start vLLM and return its client. Takes seconds to minutes."""
+        with _environment(self._channel):
+            return self._start_client()
+
+    def _start_client(self) -> Any:
+        client_class = vllm_object("vllm.v1.engine.async_llm.AsyncLLM")
+        args_class = vllm_object("vllm.engine.arg_utils.AsyncEngineArgs")
+        try:
+            return client_class.from_engine_args(args_class(**self._engine_args))
+        except Exception as error:
+            raise ModelUnsupported(
+                f"vLLM cannot run {self._engine_args['model']}: {_last_line(error)}. vLLM's own messages are above; "
+                f"a smaller context=… or parallel=… needs less memory."
+            ) from error
+
+    def _stop(self) -> None:
+        """Stop vLLM and the thread."""
+        if self._client is not None:
+            self._client.shutdown()
+        self._call(self._cancel_all()).result(10)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+        self._loop.close()
+        self._folder.cleanup()
+        if self._scratch is not None:
+            self._scratch.cleanup()
+
+    async def _cancel_all(self) -> None:
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=5)
+
+    async def _listen(self) -> None:
+        """Start to read drafts."""
+        import zmq.asyncio
+
+        context = zmq.asyncio.Context()
+        socket = make_reader(context, [self._channel], self._prefix)
+        self._listener = asyncio.create_task(self._read_drafts(context, socket), name="drafts")
+
+    async def _read_drafts(self, context: Any, socket: Any) -> None:
+        try:
+            while True:
+                topic, message = await socket.recv_multipart()
+                # vLLM appends a random part to the id.
+                reader = self._readers.get(topic.decode("utf-8", "replace").rpartition("-")[0])
+                draft = unpack_draft(message) if reader is not None else None
+                if draft is not None and reader is not None:  # else a draft of a finished request
+                    reader(draft)
+        finally:
+            socket.close()
+            context.term()
+
+    async def _write(self, request: CanvasRequest, on_draft: Callable[[StepDraft], None]) -> FinishedCanvas:
+        params_class = vllm_object("vllm.SamplingParams")
+        output_kind = vllm_object("vllm.sampling_params.RequestOutputKind")
+        refusal: type[Exception] = vllm_object("vllm.exceptions.VLLMValidationError")
+        client = await self._running_client()
+        request_id = f"{self._prefix}{next(self._numbers)}"
+        params = params_class(
+            max_tokens=request.width,
+            ignore_eos=True,  # the engine finds the end
+            detokenize=False,
+            output_kind=output_kind.CUMULATIVE,
+            extra_args={**request.arguments(), **({"diffusion_read_only": True} if request.last else {})},
+        )
+        finished = FinishedCanvas([], 0)
+        self._readers[request_id] = on_draft
+        try:
+            prompt = {"prompt_token_ids": list(request.prompt)}
+            async with contextlib.aclosing(
+                client.generate(prompt, params, request_id, priority=request.priority)
+            ) as outputs:
+                async for output in outputs:
+                    finished = FinishedCanvas(list(output.outputs[0].token_ids), output.num_cached_tokens or 0)
+        except (refusal, ValueError) as error:
+            raise RequestRefused(f"vLLM refuses the request: {_last_line(error)}.") from error
+        except Exception as error:
+            raise GenerationFailed(
+                f"vLLM failed ({_last_line(error)}). Its own messages say why. The next request starts it again."
+            ) from error
+        finally:
+            self._readers.pop(request_id, None)
+        return finished
+
+    async def _running_client(self) -> Any:
+        """Return the client. If vLLM has died, start it again."""
+        async with self._starting:
+            if self._client is None or self._client.errored:
+                log.warning("vLLM has died and is started again.")
+                old, self._client = self._client, None
+                if old is not None:
+                    await asyncio.to_thread(old.shutdown)
+                self._client = await asyncio.to_thread(self._start)
+            return self._client
+
+
+@contextlib.contextmanager
+def _environment(channel: ChannelSettings) -> Iterator[None]:
+    """Set the variables that vLLM's processes inherit, while they are started."""
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
+    os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")  # this process has threads
+    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+    values = {ADDRESS_VARIABLE: channel.address, KEY_VARIABLE: channel.key}
+    allowed = os.environ.get("VLLM_PLUGINS")
+    if allowed is not None and _PLUGIN not in allowed.split(","):
+        values["VLLM_PLUGINS"] = f"{allowed},{_PLUGIN}"
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _call_in(loop: asyncio.AbstractEventLoop, function: Callable[..., object], *arguments: object) -> None:
+    """Call a function in another thread's event loop, unless it is closed."""
+    with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(function, *arguments)
+
+
+def _last_line(error: Exception) -> str:
+    """Return the line of an error message that says what is wrong, without pydantic's details."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    lines = [line for line in lines if not line.startswith("For further information")]
+    return (lines[-1].partition(" [type=")[0] if lines else type(error).__name__).rstrip(".")[:400]

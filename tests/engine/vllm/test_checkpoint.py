@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from unwritten_engine.errors import EngineError, ModelBroken, ModelNotFound, ModelUnsupported
+from unwritten_engine.vllm import checkpoint as module
+from unwritten_engine.vllm.checkpoint import fetch, read_checkpoint, write_random
+
+NAME = "owner/model"
+
+
+@pytest.fixture(scope="module")
+def random(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pytest.importorskip("torch")
+    return write_random(tmp_path_factory.mktemp("random"), canvas=64)
+
+
+def changed(folder: Path, target: Path, file: str, **changes: Any) -> Path:
+    """Return a copy of a checkpoint with changed values in one of its files. None removes a value."""
+    for path in folder.iterdir():
+        (target / path.name).symlink_to(path)
+    values = json.loads((folder / file).read_text(encoding="utf-8")) | changes
+    (target / file).unlink()
+    (target / file).write_text(json.dumps({key: value for key, value in values.items() if value is not None}))
+    return target
+
+
+def test_a_checkpoint_is_read(random: Path) -> None:
+    found = read_checkpoint(random, "random")
+    assert (found.canvas_length, found.vocab_size, found.steps, found.pad_id) == (64, 1024, 48, 0)
+    assert found.end_ids == {1, 106, 50} and found.weight_bytes > 10**6 and found.format == "float32"
+    needed, sentence = found.memory(4096, 4)
+    assert needed > found.weight_bytes and "the caches of 4 requests of 4,096 tokens" in sentence
+
+
+@pytest.mark.parametrize(
+    ("file", "changes", "error", "message"),
+    [
+        ("config.json", {"architectures": ["LlamaForCausalLM"]}, ModelUnsupported, "is LlamaForCausalLM"),
+        ("generation_config.json", {"t_min": None}, ModelBroken, "has no t_min, which vLLM requires"),
+        ("generation_config.json", {"sampler_config": {}}, ModelBroken, "has no sampler_config"),
+    ],
+)
+def test_what_vllm_would_refuse_is_refused_before_it_starts(
+    file: str, changes: dict[str, Any], error: type[EngineError], message: str, random: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(error, match=message):
+        read_checkpoint(changed(random, tmp_path, file, **changes), "m")
+
+
+def test_missing_files_are_named(random: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelNotFound, match="There is no folder"):
+        read_checkpoint(tmp_path / "none")
+    with pytest.raises(ModelNotFound, match=r"has no config\.json"):
+        read_checkpoint(tmp_path)
+    folder = changed(random, tmp_path, "config.json")
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(ModelNotFound, match=r"has no \*\.safetensors"):
+        read_checkpoint(folder)
+    assert read_checkpoint(folder, weights=False).weight_bytes == 0
+    (folder / "config.json").write_text("{")
+    with pytest.raises(ModelBroken, match="cannot be read"):
+        read_checkpoint(folder)
+
+
+class Hub:
+    """A hub with one model of 17 GB, which is not in the cache."""
+
+    def __init__(self, place: Path) -> None:
+        self.constants = SimpleNamespace(HF_HUB_CACHE=str(place))
+        self.downloaded: list[str] = []
+
+    def HfApi(self) -> Any:
+        files = [SimpleNamespace(rfilename="a.safetensors", size=17 * 10**9), SimpleNamespace(rfilename="b", size=1)]
+        return SimpleNamespace(model_info=lambda reference, files_metadata: SimpleNamespace(siblings=files))
+
+    def snapshot_download(self, reference: str, *, local_files_only: bool = False, allow_patterns: Any = None) -> str:
+        if local_files_only:
+            raise FileNotFoundError(reference)
+        self.downloaded.append(reference)
+        return str(self.constants.HF_HUB_CACHE)
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
+    hub = Hub(tmp_path)
+    monkeypatch.setattr(module, "hugging_face", lambda: hub)
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=10**12))
+    return hub
+
+
+def test_size_place_and_memory_are_stated_before_a_download(hub: Hub, tmp_path: Path) -> None:
+    told: list[str] = []
+
+    def progress(share: float, step: str) -> None:
+        assert not hub.downloaded
+        told.append(step)
+
+    assert fetch(NAME, progress, 24 * 10**9) == tmp_path
+    assert told == [f"Downloading owner/model, 17.0 GB, to {tmp_path}. The GPUs have 24.0 GB."]
+    assert hub.downloaded == [NAME]
+
+
+def test_nothing_is_downloaded_that_does_not_fit(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ModelUnsupported, match=r"needs 17\.0 GB for its weights alone, and the GPUs have 16\.0 GB"):
+        fetch(NAME, lambda share, step: None, 16 * 10**9)
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=10**9))
+    with pytest.raises(EngineError, match=r"The disk is too full: owner/model needs 17\.0 GB"):
+        fetch(NAME, lambda share, step: None, None)
+    assert not hub.downloaded
+
+
+def test_a_hub_that_cannot_be_reached_is_an_error(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> Any:
+        raise ConnectionError("no route\nmore")
+
+    monkeypatch.setattr(hub, "HfApi", fail)
+    with pytest.raises(ModelNotFound, match=r"cannot be fetched from Hugging Face \(ConnectionError: no route\)"):
+        fetch(NAME, lambda share, step: None, None)
