@@ -9,6 +9,8 @@ graph. The number of tiles is the largest that can occur; tiles that are not nee
 
 Triton comes with the CUDA builds of torch. Tile sizes have not been tuned on hardware.
 """
+# Triton may be missing, and its kernels are not quite Python.
+# pyright: reportOptionalMemberAccess=false, reportInvalidTypeForm=false, reportIndexIssue=false
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ class OtherPages:
 
     def __init__(self) -> None:
         self._heard_at: dict[str, float] = {}
-        self._outcomes = TTLCache[str, Mapping[str, Any]](1024, OUTCOME_LIFETIME)
+        self._outcomes: TTLCache[str, Mapping[str, Any]] = TTLCache[str, Mapping[str, Any]](1024, OUTCOME_LIFETIME)
 
     def __contains__(self, key: str) -> bool:
         return key in self._heard_at

@@ -106,8 +106,8 @@ def test_only_padding_is_an_error(made: Model, monkeypatch: pytest.MonkeyPatch) 
 
 def test_values_that_are_no_numbers_are_an_error(made: Model) -> None:
     class Overflowing(DiffusionModel):
-        def decode(self, canvas: Any, soft: Any, lengths: Any, *args: Any) -> torch.Tensor:
-            hidden = super().decode(canvas, soft, lengths, *args)
+        def decode(self, canvases: Any, soft_embeddings: Any, lengths: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
+            hidden = super().decode(canvases, soft_embeddings, lengths, *args, **kwargs)
             return torch.where((lengths == 25)[:, None, None], torch.nan, hidden)
 
     made.new_loop()

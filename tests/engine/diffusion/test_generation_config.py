@@ -66,7 +66,7 @@ def test_a_checkpoint_has_its_own_parameters(folder: Path) -> None:
 
 def test_missing_parameters_are_the_published_ones() -> None:
     assert read_generation_config({}, "bare") == PUBLISHED
-    nulls = dict.fromkeys(("max_denoising_steps", "sampler_config", "t_max", "stability_threshold"))
+    nulls: dict[str, Any] = dict.fromkeys(("max_denoising_steps", "sampler_config", "t_max", "stability_threshold"))
     assert read_generation_config(nulls, "nulls") == PUBLISHED
 
 

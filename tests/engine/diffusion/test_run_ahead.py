@@ -145,8 +145,8 @@ def test_values_that_are_not_numbers_fail_one_request(
     made: Model, alone: list[tuple[list[int], int]], run_ahead: bool
 ) -> None:
     class Poisoned(DiffusionModel):
-        def decode(self, canvases: torch.Tensor, *given: Any) -> torch.Tensor:
-            hidden = super().decode(canvases, *given)
+        def decode(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+            hidden = super().decode(*args, **kwargs)
             hidden[:1] = torch.nan
             return hidden
 

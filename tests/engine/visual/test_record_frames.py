@@ -63,7 +63,9 @@ def test_fixed_text_stays_and_the_budget_holds(seed: int) -> None:
         if texts.full:
             break
     last = texts.last({}, seconds=1.0, queued=0.0, seed=1)
-    for frame, later in itertools.pairwise([*frames, *([last] if last else [])]):
+    if last is not None:
+        frames.append(last)
+    for frame, later in itertools.pairwise(frames):
         assert later.text.startswith(frame.text[: frame.fixed])
         assert later.fixed >= frame.fixed
         assert all(frame.fixed <= start < end <= len(frame.text) for start, end in frame.unsettled)

@@ -266,7 +266,7 @@ def test_doctor_takes_a_model_and_options_and_hides_keys(monkeypatch: pytest.Mon
     result = unwritten("doctor", "--no-engine")
     assert "UNWRITTEN_DATABASE is set: postgresql://ada@127.0.0.1:1/wiki" in result.output
     assert "UNWRITTEN_ENGINE_OPTIONS is set: key=… retries=0" in result.output
-    assert "UNWRITTEN_API_KEY is set; it is not shown" in result.output
+    assert "UNWRITTEN_API_KEY is set; it is a secret, and is not shown" in result.output
     assert "sk-" not in result.output
 
 
