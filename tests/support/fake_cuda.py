@@ -57,12 +57,20 @@ class FakeCUDA:
         patch.setattr(torch.cuda, "graph_pool_handle", lambda: object())
         patch.setattr(torch.cuda, "stream", self.use_stream)
         patch.setattr(torch.cuda, "synchronize", self._not_in_capture)
-        patch.setattr(torch.cuda, "empty_cache", self._not_in_capture)
+        patch.setattr(torch.cuda, "empty_cache", self._empty_cache)
+        patch.setattr(torch.cuda, "current_device", lambda: self.device)
+        patch.setattr(torch._C, "_cuda_endAllocateToPool", lambda device, pool: self.pools_in_use.remove(pool))
+        patch.setattr(torch._C, "_cuda_releasePool", lambda device, pool: None)
         patch.setattr(torch.cuda, "set_device", lambda device: setattr(self.threads, "device", device))
 
     def _not_in_capture(self) -> None:
         if self.capturing is not None:
             raise RuntimeError("operation not permitted when stream is capturing")
+
+    def _empty_cache(self) -> None:
+        self._not_in_capture()
+        if self.pools_in_use:  # after a failed capture
+            raise RuntimeError("captures_underway.empty() INTERNAL ASSERT FAILED")
 
 
 class FakeGraph:

@@ -9,6 +9,7 @@ A size whose capture fails runs eagerly from then on; other sizes are not affect
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Hashable
 from typing import Any, Final
@@ -90,11 +91,24 @@ class CUDAGraphs:
                 try:
                     work()
                 finally:
-                    graph.capture_end()
+                    self._end(graph)
         except RuntimeError as error:  # such as a host sync, or no memory
             self._fail(key, error)
             return
         self._graphs[key] = graph
+
+    def _end(self, graph: torch.cuda.CUDAGraph) -> None:
+        """End a capture. If it has failed, end it in the memory allocator too, which ``capture_end`` does not."""
+        try:
+            graph.capture_end()
+        except RuntimeError:
+            # Otherwise ``empty_cache`` fails or does nothing from now on, and the allocator does not free what it has
+            # cached when memory runs out.
+            with contextlib.suppress(RuntimeError):  # ``capture_end`` may have done it before it failed
+                device = torch.cuda.current_device()
+                torch._C._cuda_endAllocateToPool(device, self._pool)
+                torch._C._cuda_releasePool(device, self._pool)
+            raise
 
     def _fail(self, key: Hashable, error: BaseException) -> None:
         while isinstance(error.__context__, RuntimeError):  # capture_end only says that something failed before
@@ -102,7 +116,7 @@ class CUDAGraphs:
         cause = (str(error).strip() or repr(error)).splitlines()[0]
         known = cause in self.failures.values()
         self.failures[key] = cause
-        self._pool = self._stream = None  # a failed capture may have left them in use
+        self._pool = self._stream = None  # memory of a failed capture is not used again
         if not known:
             sentence = f"Some denoising steps run without CUDA graphs, which is slower: the capture failed ({cause})."
             log.warning(sentence)

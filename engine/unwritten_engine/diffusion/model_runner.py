@@ -224,9 +224,10 @@ class ModelRunner:
             return
         cache = self.model.kv_cache
         for count in reversed(self.cuda_graphs.row_buckets(cache.rows)):  # smaller graphs reuse memory of the largest
-            self._step(count, cache.context, True, False)
             for length in reversed(self.cuda_graphs.length_buckets(cache.context)):
-                self.cuda_graphs.capture((count, length, 0), partial(self._step, count, length, True, False))
+                step = partial(self._step, count, length, True, False)
+                step()  # libraries choose and load their kernels by size, which a capture does not allow
+                self.cuda_graphs.capture((count, length, 0), step)
 
     def send(self, count: int) -> StepResults:
         """Start to copy the results of the last step to the host, in one transfer."""

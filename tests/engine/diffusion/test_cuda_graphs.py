@@ -121,6 +121,29 @@ def test_the_cause_is_reported_rather_than_its_consequence(cuda: FakeCUDA) -> No
     assert "previous error" not in reported[0] and "without CUDA graphs" in reported[0]
 
 
+def test_memory_can_be_given_back_after_a_failed_capture(cuda: FakeCUDA) -> None:
+    graphs = CUDAGraphs()
+    graphs.capture("a", lambda: print(torch.ones(1).item()))
+    torch.cuda.empty_cache()
+    assert "a" in graphs.failures and not cuda.pools_in_use
+    graphs.capture("b", lambda: None)
+    assert graphs.captured == 1
+
+
+def test_every_size_runs_before_it_is_captured(made: Model, cuda: FakeCUDA, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unwritten_engine.diffusion.cuda_graphs.MIN_LENGTH_BUCKET", 32)  # buckets of 32 and 128 tokens
+    loop, events = made.new_loop(batch=GPURunner), list[tuple[bool, int, int]]()
+    plain_decode = made.batch.model.decode
+
+    def decode(canvases: torch.Tensor, soft: torch.Tensor, lengths: torch.Tensor, longest: int, padded: bool) -> Any:
+        events.append((cuda.capturing is not None, len(canvases), longest))
+        return plain_decode(canvases, soft, lengths, longest, padded)
+
+    monkeypatch.setattr(made.batch.model, "decode", decode)
+    loop.prepare()
+    assert events == [(late, rows, length) for rows in (2, 1) for length in (128, 32) for late in (False, True)]
+
+
 def test_other_errors_are_not_hidden(cuda: FakeCUDA) -> None:
     def broken() -> None:
         raise ZeroDivisionError
