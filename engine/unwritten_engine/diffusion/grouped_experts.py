@@ -175,13 +175,16 @@ def _launch(
     factors: Tensor | None,
     out: Tensor,
 ) -> None:
-    scales = matrices.codes if matrices.scales is None else matrices.scales
-    _grouped_matmul[(tiles.experts.numel(), triton.cdiv(matrices.outputs, COLUMNS))](
-        rows, matrices.codes, scales, _levels(rows.device), factors if factors is not None else out, out,
-        order, tiles.experts, tiles.starts, tiles.ends, matrices.inputs, matrices.outputs,
-        KIND=matrices.kind, SHARED=shared, WEIGHTED=factors is not None, ROWS=tiles.size, COLUMNS=COLUMNS,
-        num_warps=4, num_stages=3,
-    )  # fmt: skip
+    codes = matrices.codes
+    scales = codes if matrices.scales is None else matrices.scales  # arguments that a format does not use
+    levels = _levels(rows.device) if matrices.kind == "nf4" else codes
+    with torch.cuda.device_of(rows):  # Triton launches on the current GPU, not on that of the tensors
+        _grouped_matmul[(tiles.experts.numel(), triton.cdiv(matrices.outputs, COLUMNS))](
+            rows, codes, scales, levels, factors if factors is not None else out, out,
+            order, tiles.experts, tiles.starts, tiles.ends, matrices.inputs, matrices.outputs,
+            KIND=matrices.kind, SHARED=shared, WEIGHTED=factors is not None, ROWS=tiles.size, COLUMNS=COLUMNS,
+            num_warps=4, num_stages=3,
+        )  # fmt: skip
 
 
 @cache

@@ -9,11 +9,16 @@ import importlib.util
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 
-from unwritten_engine.diffusion.grouped_experts import make_tiles, tile_rows
+from unwritten_engine.diffusion import grouped_experts
+from unwritten_engine.diffusion.grouped_experts import ExpertMatrices, make_tiles, run_grouped, tile_rows
 
 needs_triton = pytest.mark.skipif(
     importlib.util.find_spec("triton") is None, reason="Triton is not installed; it comes with CUDA builds of torch"
@@ -70,20 +75,29 @@ from triton.compiler import ASTSource
 import triton
 from unwritten_engine.diffusion.grouped_experts import COLUMNS, _grouped_matmul
 
-POINTERS = {"rows": "*bf16", "levels": "*fp32", "factors": "*fp32", "out": "*bf16", "order": "*i64"}
+POINTERS = {"factors": "*fp32", "order": "*i64"}
 POINTERS |= dict.fromkeys(("tile_experts", "tile_starts", "tile_ends"), "*i32")
-WEIGHTS = {"nf4": ("*u8", "*bf16"), "int8": ("*i8", "*fp32"), "plain": ("*bf16", "*bf16")}
+FORMATS = (
+    ("nf4", "*bf16", "*u8", "*bf16", "*fp32"),
+    ("int8", "*bf16", "*i8", "*fp32", "*i8"),
+    ("plain", "*bf16", "*bf16", "*bf16", "*bf16"),
+    ("plain", "*fp32", "*fp32", "*fp32", "*fp32"),
+)
 
-for kind, (codes, scales) in WEIGHTS.items():
-    types = {**POINTERS, "codes": codes, "scales": scales, "inputs": "i32", "outputs": "i32"}
+for kind, numbers, codes, scales, levels in FORMATS:
+    types = {**POINTERS, "rows": numbers, "out": numbers, "codes": codes, "scales": scales, "levels": levels}
+    types |= {"inputs": "i32", "outputs": "i32"}
     for rows in (16, 64):
         fixed = {"KIND": kind, "SHARED": 8, "WEIGHTED": True, "ROWS": rows, "COLUMNS": COLUMNS}
         signature = {name: types.get(name, "constexpr") for name in _grouped_matmul.arg_names}
+        # As in a launch: these are multiples of 16, so loads are copied in advance, which takes shared memory.
+        names = _grouped_matmul.arg_names
+        attrs = {(names.index(name),): [["tt.divisibility", 16]] for name in types}
         for capability in (80, 89, 90, 120):
-            source = ASTSource(_grouped_matmul, signature, fixed)
+            source = ASTSource(_grouped_matmul, signature, fixed, attrs)
             options = {"num_warps": 4, "num_stages": 3}
             made = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
-            print(kind, rows, capability, len(made.asm["cubin"]), made.metadata.shared)
+            print(kind, numbers, rows, capability, len(made.asm["cubin"]), made.metadata.shared)
 """
 
 
@@ -106,7 +120,7 @@ def test_the_kernel_equals_one_expert_after_the_other() -> None:
 @needs_triton
 def test_the_kernel_compiles_for_current_gpus() -> None:
     lines = run(COMPILATION)
-    assert len(lines) == 3 * 2 * 4
+    assert len(lines) == 4 * 2 * 4
     for *case, size, shared in lines:
         assert int(size) > 1000, case
         assert int(shared) <= 99 * 1024, case  # what one program has on an RTX 4090; others have more
@@ -130,3 +144,30 @@ def test_tiles_cover_every_pair_once(size: int, experts: int) -> None:
 
 def test_tiles_grow_with_the_rows_of_an_expert() -> None:
     assert [tile_rows(pairs, 128) for pairs in (8, 2048, 2049, 8192, 32_768)] == [16, 16, 32, 64, 64]
+
+
+def test_the_kernel_runs_on_the_device_of_its_tensors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Triton would launch it on the current device, which is another where a model is loaded onto the second GPU."""
+    current: list[torch.Tensor] = []
+    launched: list[torch.Tensor] = []
+
+    @contextmanager
+    def device_of(tensor: torch.Tensor) -> Iterator[None]:
+        current.append(tensor)
+        yield
+        current.pop()
+
+    class Kernel:
+        def __getitem__(self, grid: Any) -> Callable[..., None]:
+            def launch(rows: torch.Tensor, *args: Any, **options: Any) -> None:
+                assert current == [rows]
+                launched.append(rows)
+
+            return launch
+
+    monkeypatch.setattr(torch.cuda, "device_of", device_of)
+    monkeypatch.setattr(grouped_experts, "triton", SimpleNamespace(cdiv=lambda one, two: -(-one // two)))
+    monkeypatch.setattr(grouped_experts, "_grouped_matmul", Kernel(), raising=False)
+    up, down = (ExpertMatrices("plain", *shape[1:], torch.zeros(shape), None) for shape in ((2, 8, 4), (2, 4, 4)))
+    run_grouped(torch.zeros(3, 4), torch.zeros(3, 1, dtype=torch.int64), torch.ones(3, 1), up, down, torch.nn.GELU())
+    assert len(launched) == 2

@@ -86,6 +86,42 @@ def test_experts_on_a_gpu_do_not_loop_on_the_host(
     assert "triton" not in weight_loader._experts_implementations(torch.device("cuda", 1), dtype)
 
 
+def test_packed_experts_run_without_a_kernel_that_fails(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from unwritten_engine.diffusion.loading import quantization, weight_loader
+
+    class CompilerMissing(Exception):  # no error of Triton is a RuntimeError
+        pass
+
+    def broken(*given: object) -> Tensor:
+        raise CompilerMissing("Failed to find C compiler.\nPlease specify one.")
+
+    model = loading(folder, "int8").model
+    wanted = canvas_logits(model, PROMPT, CANVAS)
+    for module in model.modules():
+        if isinstance(module, PackedExperts):
+            module.use_kernel = True
+    monkeypatch.setattr(quantization, "run_grouped", broken)
+    monkeypatch.setattr(weight_loader, "is_available", lambda: True)
+    problem = weight_loader.try_kernel(model, torch.device("cpu"), torch.float32)
+    assert problem == "Triton fails here (Failed to find C compiler.)"
+    assert torch.equal(canvas_logits(model, PROMPT, CANVAS), wanted)
+
+
+def test_an_implementation_that_fails_is_not_used(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from transformers.integrations.moe import ALL_EXPERTS_FUNCTIONS
+
+    from unwritten_engine.diffusion.loading import weight_loader
+
+    def broken(*given: object) -> Tensor:
+        raise OSError("no Python.h")
+
+    monkeypatch.setitem(ALL_EXPERTS_FUNCTIONS._global_mapping, "broken", broken)
+    monkeypatch.setattr(weight_loader, "_experts_implementations", lambda device, dtype: ("broken", "eager"))
+    model = loading(folder).model
+    reason = weight_loader.choose_experts_implementation(model, torch.device("cpu"), torch.float32)
+    assert reason == "Experts are computed by transformers' eager (broken fails here: no Python.h)."
+
+
 def test_progress_and_memory_are_reported(folder: Path) -> None:
     said: list[tuple[float, str]] = []
     loaded = loading(folder, progress=lambda share, doing: said.append((share, doing)))

@@ -107,6 +107,8 @@ class PackedExperts(nn.Module):
         super().__init__()
         self.experts, self.hidden, self.inner = experts, hidden, inner
         self.kind, self.act_fn = kind, activation
+        self.use_kernel = device.type not in ("cpu", "mps") and is_available()
+        """Run all experts in one kernel rather than one after the other."""
         for name, rows, columns in (("gate_up", 2 * inner, hidden), ("down", hidden, inner)):
             if kind == "nf4":
                 codes = torch.empty(experts, rows * columns // 2, dtype=torch.uint8, device=device)
@@ -155,7 +157,7 @@ class PackedExperts(nn.Module):
         Returns:
             [tokens, hidden].
         """
-        if hidden_states.device.type not in ("cpu", "mps") and is_available():
+        if self.use_kernel:
             return run_grouped(
                 hidden_states, top_k_index, top_k_weights, self.matrices("gate_up"), self.matrices("down"), self.act_fn
             )

@@ -204,8 +204,8 @@ class WeightLoader:
             return self.model, tuple(self.reasons)
         if self.num_unpacked:
             self.reasons.append(f"{self.num_unpacked} matrices are not quantized: their rows are not multiples of 64.")
-        if self.device.type == "cuda" and not is_available():
-            self.reasons.append("Experts run one after the other, which is slow: Triton is not installed.")
+        if self.device.type == "cuda" and (problem := try_kernel(self.model, self.device, self.dtype)):
+            self.reasons.append(f"Experts run one after the other, which is slow: {problem}.")
         return self.model, tuple(self.reasons)
 
     def _packs(self, inputs: int) -> bool:
@@ -284,22 +284,32 @@ def choose_experts_implementation(model: Any, device: torch.device, dtype: torch
     Raises:
         ModelUnsupported: none works.
     """
-    experts = model.model.decoder.layers[0].experts
-    config = model.config.text_config
-    rows = torch.zeros(8, config.hidden_size, device=device, dtype=dtype)
-    expert_ids = torch.arange(config.top_k_experts, device=device).repeat(8, 1)
-    share = torch.full((8, config.top_k_experts), 1 / config.top_k_experts, device=device, dtype=dtype)
+    trial = _experts_trial(model, device, dtype)
     problem = ""
     for choice in _experts_implementations(device, dtype):
         model.set_experts_implementation(choice)
         try:
-            _run_and_sync(lambda: experts(rows, expert_ids, share))
-        except (RuntimeError, NotImplementedError, ValueError) as error:
-            problem = problem or f" ({choice} fails here: {str(error).strip().splitlines()[0][:120]})"
+            _run_and_sync(trial)
+        except Exception as error:  # Triton has errors of its own
+            problem = problem or f" ({choice} fails here: {_first_line(error)})"
             continue
         name = "our Triton kernel" if choice == "triton" else f"transformers' {choice}"
         return f"Experts are computed by {name}{problem}."
     raise ModelUnsupported(f"Experts cannot be computed on {device} in {dtype}{problem}. Give another device or dtype.")
+
+
+def try_kernel(model: Any, device: torch.device, dtype: torch.dtype) -> str:
+    """Run the kernel for packed experts once. If it fails, turn it off, and return why."""
+    if not is_available():
+        return "Triton is not installed"
+    try:
+        _run_and_sync(_experts_trial(model, device, dtype))
+    except Exception as error:  # Triton has errors of its own, and needs a C compiler and Python's headers
+        for module in model.modules():
+            if isinstance(module, PackedExperts):
+                module.use_kernel = False
+        return f"Triton fails here ({_first_line(error)})"
+    return ""
 
 
 def _experts_implementations(device: torch.device, dtype: torch.dtype) -> tuple[str, ...]:
@@ -312,6 +322,19 @@ def _experts_implementations(device: torch.device, dtype: torch.dtype) -> tuple[
     if dtype == torch.bfloat16 and torch.cuda.get_device_capability(device)[0] in _GROUPED_MM:
         return ("grouped_mm", "triton", "eager")
     return ("triton", "grouped_mm", "eager")
+
+
+def _experts_trial(model: Any, device: torch.device, dtype: torch.dtype) -> Callable[[], Tensor]:
+    """Return a function that runs some rows through the experts of a layer."""
+    experts, config = model.model.decoder.layers[0].experts, model.config.text_config
+    rows = torch.zeros(8, config.hidden_size, device=device, dtype=dtype)
+    expert_ids = torch.arange(config.top_k_experts, device=device).repeat(8, 1)
+    share = torch.full((8, config.top_k_experts), 1 / config.top_k_experts, device=device, dtype=dtype)
+    return lambda: experts(rows, expert_ids, share)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or repr(error)).splitlines()[0][:120]
 
 
 def _run_and_sync(run: Callable[[], Tensor]) -> None:
