@@ -172,8 +172,12 @@ class DenoisingLoop:
             return False
         if any(seq.cancelled for seq in (*self.running, *self.waiting)) or all(map(_is_last_step, self.running)):
             return False
-        full = len(self.running) == self._kv_cache.rows
-        return not self.waiting or (full and all(self._rank(seq) > Priority.CLICK for seq in self.waiting))
+        if not self.waiting:
+            return True
+        can_preempt = any(self._rank(seq) <= Priority.CLICK for seq in self.waiting) and any(
+            self._rank(seq) > Priority.CLICK for seq in self.running
+        )
+        return len(self.running) == self._kv_cache.rows and not can_preempt
 
     def _admit(self, updated: list[Sequence]) -> None:
         """Admit waiting sequences to free rows, and prefill their prompts within the limit per step."""

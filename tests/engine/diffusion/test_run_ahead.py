@@ -80,6 +80,16 @@ def test_a_step_starts_before_the_last_one_is_read(made: Model) -> None:
     ]  # there is no fifth
 
 
+def test_steps_run_ahead_while_clicks_wait_for_a_row(made: Model) -> None:
+    loop = made.new_loop(batch=Logged, rows=1, run_ahead=True)
+    for seed in (1, 2):
+        loop.add(made.run(made.prompt(9, seed), seed=seed, steps=4, confidence=1e-9))
+    for _ in range(3):
+        loop.step()
+    assert isinstance(made.batch, Logged) and len(loop.waiting) == 1
+    assert made.batch.events == ["start", "start", "read", "start", "read"]
+
+
 @pytest.mark.parametrize("seed", range(12))
 def test_any_course_of_events_equals_running_alone(made: Model, alone: list[tuple[list[int], int]], seed: int) -> None:
     """Requests join, are cancelled, preempted and prefilled in pieces, in an order that chance decides."""
