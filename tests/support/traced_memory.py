@@ -81,7 +81,8 @@ def without_numbers() -> Iterator[None]:
         if attn_mask is not None:  # a GPU's kernels want numbers, in rows of a multiple of 16
             bias = attn_mask.new_empty((*attn_mask.shape[:-1], -(-attn_mask.shape[-1] // 16) * 16), dtype=query.dtype)
         heads = query.new_empty((*query.shape[:-1], values.shape[-1]))
-        del bias
+        sums = torch.empty_like(heads, dtype=torch.float32)  # for wide heads and masks, in main memory of the GPU
+        del bias, sums
         return heads
 
     def unpack(codes: Tensor, scales: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:

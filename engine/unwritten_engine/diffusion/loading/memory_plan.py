@@ -116,7 +116,8 @@ def step_bytes(config: ModelConfig, rows: int, kind: str) -> int:
     tile = min(DRAW_TILE, positions)
     weights = tile * (BLOCK * hidden * number + config.vocab_size // BLOCK * 4)
     return max(
-        _layers_bytes(config, positions, kind),
+        _experts_bytes(config, positions, kind),
+        _attention_bytes(config, positions, number),
         logits,
         weights + masses + positions * hidden * (4 + number),
     )
@@ -127,28 +128,43 @@ def prefill_bytes(config: ModelConfig, kind: str, context: int) -> int:
     number = 4 if kind == "float32" else 2
     tokens = min(PREFILL_CHUNK, context)
     window = min(context, config.sliding_window - 1 + tokens)
-    layers = _layers_bytes(config, tokens, kind)
     widest = max(config.layers, key=lambda layer: layer.head_dim)
     heads = 2 * (config.num_heads + widest.num_kv_heads) * widest.head_dim  # queries, results, keys and values
     rotary = 2 * sum({layer.head_dim for layer in config.layers})
     # Attention wants its mask in numbers.
     attention = tokens * (-(-context // 16) * 16 + 2 * config.hidden_size + heads + rotary) * number
-    return tokens * (context + window) + max(layers, attention)
+    attention += _attention_sums(tokens * config.num_heads * widest.head_dim, number)
+    return tokens * (context + window) + max(_experts_bytes(config, tokens, kind), attention)
 
 
-def _layers_bytes(config: ModelConfig, positions: int, kind: str) -> int:
-    """Return the peak bytes of the layers on this many positions, in experts or attention."""
+def _experts_bytes(config: ModelConfig, positions: int, kind: str) -> int:
+    """Return the peak bytes of the experts on this many positions."""
     number = 4 if kind == "float32" else 2
     hidden, inner = config.hidden_size, config.expert_size
-    widths = {layer.head_dim for layer in config.layers}
-    rotary = 2 * positions * sum(widths) * number
     stream = positions * hidden * number
     if kind in KINDS[1:]:  # one kernel: inner states and results of all pairs
         experts = 6 * stream + positions * config.top_k * max(3 * inner, inner + hidden) * number
     else:  # transformers: rows and results, and results with their weights in float32, in two orders
         experts = 5 * stream + positions * config.top_k * hidden * (2 * number + 2 * 4)
-    heads = positions * config.num_heads * max(widths) * number
-    return rotary + max(experts, 2 * stream + 3 * heads)
+    return _rotary_bytes(config, positions, number) + experts
+
+
+def _attention_bytes(config: ModelConfig, positions: int, number: int) -> int:
+    """Return the peak bytes of attention in a step: queries in two orders, results, keys and values."""
+    widest = max(config.layers, key=lambda layer: layer.head_dim)
+    queries = positions * config.num_heads * widest.head_dim
+    keys = 2 * positions * widest.num_kv_heads * widest.head_dim
+    total = (2 * positions * config.hidden_size + 3 * queries + keys) * number
+    return _rotary_bytes(config, positions, number) + total + _attention_sums(queries, number)
+
+
+def _rotary_bytes(config: ModelConfig, positions: int, number: int) -> int:
+    return 2 * positions * sum({layer.head_dim for layer in config.layers}) * number
+
+
+def _attention_sums(results: int, number: int) -> int:
+    """Return the bytes in which attention adds up its results: in 32 bits, if they have 16."""
+    return 0 if number == 4 else 4 * results
 
 
 @dataclass(frozen=True, slots=True)
