@@ -22,7 +22,7 @@ def results() -> dict[str, dict[str, Any]]:
 
 def test_all_formats_are_checked(results: dict[str, dict[str, Any]]) -> None:
     for kind, result in results.items():
-        assert result["problem"] == "" and list(result["rows"]) == [1, 4, 16]
+        assert result["problem"] == "" and result["errors"] == [] and list(result["rows"]) == [1, 4, 16]
         measured, planned = result["weights"]
         assert measured == pytest.approx(planned, rel=0.01)
         assert result["experts_error"] < (1e-5 if kind == "float32" else 0.02)
@@ -58,6 +58,40 @@ def test_figures_of_a_gpu_are_shown(results: dict[str, dict[str, Any]]) -> None:
     for part in ("9.1 ms", "**no**", "no kernel image", "1.0 GB, 1.1 GB", "0.5 GB", "A step of vLLM: 8.0 ms"):
         assert part in text
     assert "Not checked" not in text
+
+
+def test_an_error_costs_one_figure(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = card._check_rows
+
+    def check(subject: Any, config: Any, rows: int, small: bool) -> dict[str, Any]:
+        if rows == 4:
+            raise torch.OutOfMemoryError("CUDA out of memory.\nDetails")
+        return plain(subject, config, rows, small)
+
+    monkeypatch.setattr(card, "_check_rows", check)
+    monkeypatch.setattr(card, "read_bandwidth", lambda device: 0)
+    result = card.check_kind(CPU, "float32", small=True, seconds=500)
+    assert result["errors"] == ["floor_ms: division by zero", "4 canvases: CUDA out of memory."]
+    assert list(result["rows"]) == [1, 16] and result["generate_ms"] > 0
+    text = describe(found({"float32": result}))
+    assert "float32: 4 canvases: CUDA out of memory.\n" in text
+
+
+def test_canvases_begin_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the time of all steps would be divided by the number of those that all canvases share."""
+    subject = card.open_bench_model(card.ModelSpec(card.FULL, device="cpu", kind="float32", sizes=dict(card.SMALL)))
+    engine = card.EngineRunner(subject, rows=4, context=64, graphs=card.BucketedGraphs())
+    engine.loop.prefill_tokens = 8
+    sizes_of_steps: list[int] = []
+    plain = engine.runner.step
+
+    def step(count: int, *given: Any, **named: Any) -> None:
+        sizes_of_steps.append(count)
+        plain(count, *given, **named)
+
+    monkeypatch.setattr(engine.runner, "step", step)
+    card._timed(engine, [card.random_prompt(subject, 32, seed) for seed in range(4)], 3)
+    assert sizes_of_steps == [4, 4, 4]
 
 
 def test_a_crash_costs_one_column(monkeypatch: pytest.MonkeyPatch) -> None:

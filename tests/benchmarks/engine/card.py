@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -160,21 +161,37 @@ def check_kind(device: torch.device, kind: str, *, small: bool, seconds: float) 
         "problem": "",
         "load_s": round(time.monotonic() - start, 1),
         "weights": [subject.weight_bytes, weight_bytes(config, kind)],
-        "floor_ms": round(1000 * touched_bytes(subject) / read_bandwidth(device), 2),
-        "experts_error": experts_error(subject),
-        "prefill": [_prefill_peak(subject) if on_gpu else None, prefill_bytes(config, kind, PREFILL)],
+        "prefill": [None, prefill_bytes(config, kind, PREFILL)],
         "rows": {},
+        "errors": [],
     }
+
+    def attempt(name: str, work: Callable[[], Any], into: dict[Any, Any] = result, key: Any = None) -> None:
+        """Store a result. An error costs only this one."""
+        if result["rows"] and time.monotonic() > end - 20:
+            return
+        try:
+            into[key or name] = work()
+        except Exception as error:
+            result["errors"].append(f"{name}: {(str(error).strip() or repr(error)).splitlines()[0]}")
+
+    attempt("floor_ms", lambda: round(1000 * touched_bytes(subject) / read_bandwidth(device), 2))
+    attempt("experts_error", lambda: experts_error(subject))
+    if on_gpu:
+        attempt("prefill", lambda: [_prefill_peak(subject), prefill_bytes(config, kind, PREFILL)])
     for rows in ROWS:
-        if required_bytes(config, kind, rows) > free or time.monotonic() > end - 20:
-            break
-        result["rows"][rows] = _check_rows(subject, config, rows, small)
-    if time.monotonic() < end - 20:
-        result["alone_equals_batch"] = alone_equals_batch(subject, small)
-    if time.monotonic() < end - 20:
-        reference = ReferenceRunner(subject).steps([random_prompt(subject, 64, 0)], 4)
-        result["generate_ms"] = round(1000 * statistics.median(reference), 2)
+        if required_bytes(config, kind, rows) <= free:
+            check = partial(_check_rows, subject, config, rows, small)
+            attempt(f"{rows} canvases", check, result["rows"], rows)
+    attempt("alone_equals_batch", lambda: alone_equals_batch(subject, small))
+    attempt("generate_ms", lambda: _generate_ms(subject))
     return result
+
+
+def _generate_ms(subject: BenchModel) -> float:
+    """Return the milliseconds of a step of ``generate()`` of transformers."""
+    seconds = ReferenceRunner(subject).steps([random_prompt(subject, 64, 0)], 4)
+    return round(1000 * statistics.median(seconds), 2)
 
 
 def _check_rows(subject: BenchModel, config: ModelConfig, rows: int, small: bool) -> dict[str, Any]:
@@ -217,15 +234,16 @@ def _check_rows(subject: BenchModel, config: ModelConfig, rows: int, small: bool
 def _timed(engine: EngineRunner, prompts: list[tuple[int, ...]], steps: int) -> tuple[float, list[list[int]]]:
     """Return the milliseconds of a step, as the loop runs them, and the tokens."""
     runs = [engine.run(tokens, steps=steps, seed=seed) for seed, tokens in enumerate(prompts)]
+    engine.loop.prefill_tokens = sum(map(len, prompts))  # all begin in the same step, so that all end in the same
     for run in runs:
         engine.loop.add(run)
     while len(engine.loop.running) < len(runs):
         engine.loop.step()
     synchronize(engine.subject.device)
-    first, start = max(run.steps for run in runs), time.perf_counter()
+    left, start = int(engine.runner.steps_left[: len(runs)].max()), time.perf_counter()
     run_until(engine, [])
     synchronize(engine.subject.device)
-    return round(1000 * (time.perf_counter() - start) / max(1, steps - first), 2), [run.output_ids for run in runs]
+    return round(1000 * (time.perf_counter() - start) / max(1, left), 2), [run.output_ids for run in runs]
 
 
 def _count_not_finite(engine: EngineRunner, rows: int, length: int) -> int:
@@ -372,7 +390,7 @@ def table(found: dict[str, Any]) -> list[str]:
             lines.append(f"| {label} | {' | '.join(cells)} |")
 
     add("weights: measured and planned", lambda result: _pair(result["weights"]))
-    add("error of the experts against one after the other", lambda result: f"{result['experts_error']:.1e}")
+    add("error of the experts against one after the other", lambda result: _number(result, "experts_error", ".1e"))
     add("reading a prompt: measured and planned", lambda result: _pair(result["prefill"]))
     for rows in ROWS:
 
@@ -393,9 +411,11 @@ def table(found: dict[str, Any]) -> list[str]:
         add(f"{many}: memory of the graphs", row("graph", lambda size: gigabytes(size)))
         add(f"{many}: numbers that are not finite", row("not_finite", str))
     add("canvases that are the same alone and in a batch of 8", lambda result: _of(result.get("alone_equals_batch")))
-    add("lower bound of a step by bandwidth", lambda result: f"{result['floor_ms']} ms")
-    add("one canvas: step of generate()", lambda result: f"{result.get('generate_ms', '-')} ms")
-    lines += [f"\n{kind}: {result['problem']}." for kind, result in kinds.items() if result["problem"]]
+    add("lower bound of a step by bandwidth", lambda result: _number(result, "floor_ms"))
+    add("one canvas: step of generate()", lambda result: _number(result, "generate_ms"))
+    for kind, result in kinds.items():
+        problems = [result["problem"], *result.get("errors", ())]
+        lines += [f"\n{kind}: {problem.rstrip('.')}." for problem in problems if problem]
     vllm = f"{found['vllm_ms']} ms, bf16, one canvas" if found["vllm_ms"] is not None else found["vllm"]
     return [*lines, "", f"A step of vLLM: {vllm}. In float32 the model has {FLOAT32_LAYERS} layers."]
 
@@ -413,6 +433,11 @@ def not_checked(found: dict[str, Any]) -> str:
 def _pair(pair: list[int | None]) -> str:
     measured, planned = pair
     return "-" if measured is None or planned is None else f"{gigabytes(measured)}, {gigabytes(planned)}"
+
+
+def _number(result: dict[str, Any], key: str, style: str = "") -> str:
+    unit = " ms" if key.endswith("_ms") else ""
+    return f"{result[key]:{style}}{unit}" if key in result else "-"
 
 
 def _of(pair: list[int] | None) -> str:
