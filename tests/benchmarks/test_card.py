@@ -10,6 +10,8 @@ import pytest
 import torch
 from click.testing import CliRunner
 from tests.benchmarks.engine import card
+from tests.benchmarks.engine.bench_model import FULL, ModelSpec, open_bench_model
+from tests.benchmarks.engine.runners import EngineRunner, random_prompt
 from tests.benchmarks.run_card import LOG, add_to_log, command, describe
 
 CPU = torch.device("cpu")
@@ -79,8 +81,8 @@ def test_an_error_costs_one_figure(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_canvases_begin_together(monkeypatch: pytest.MonkeyPatch) -> None:
     """Else the time of all steps would be divided by the number of those that all canvases share."""
-    subject = card.open_bench_model(card.ModelSpec(card.FULL, device="cpu", kind="float32", sizes=dict(card.SMALL)))
-    engine = card.EngineRunner(subject, rows=4, context=64, graphs=card.BucketedGraphs())
+    subject = open_bench_model(ModelSpec(FULL, device="cpu", kind="float32", sizes=dict(card.SMALL)))
+    engine = EngineRunner(subject, rows=4, context=64, graphs=card.BucketedGraphs())
     engine.loop.prefill_tokens = 8
     sizes_of_steps: list[int] = []
     plain = engine.runner.step
@@ -90,7 +92,7 @@ def test_canvases_begin_together(monkeypatch: pytest.MonkeyPatch) -> None:
         plain(count, *given, **named)
 
     monkeypatch.setattr(engine.runner, "step", step)
-    card._timed(engine, [card.random_prompt(subject, 32, seed) for seed in range(4)], 3)
+    card._timed(engine, [random_prompt(subject, 32, seed) for seed in range(4)], 3)
     assert sizes_of_steps == [4, 4, 4]
 
 

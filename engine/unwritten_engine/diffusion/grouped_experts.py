@@ -178,7 +178,8 @@ def _launch(
     codes = matrices.codes
     scales = codes if matrices.scales is None else matrices.scales  # arguments that a format does not use
     levels = _levels(rows.device) if matrices.kind == "nf4" else codes
-    with torch.cuda.device_of(rows):  # Triton launches on the current GPU, not on that of the tensors
+    device_of: Any = torch.cuda.device_of
+    with device_of(rows):  # Triton launches on the current GPU, not on that of the tensors
         _grouped_matmul[(tiles.experts.numel(), triton.cdiv(matrices.outputs, COLUMNS))](
             rows, codes, scales, levels, factors if factors is not None else out, out,
             order, tiles.experts, tiles.starts, tiles.ends, matrices.inputs, matrices.outputs,
