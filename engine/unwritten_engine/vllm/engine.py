@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import random
 import secrets
 from collections.abc import AsyncGenerator, Callable, Sequence
@@ -29,6 +30,7 @@ from .backend import Backend, CanvasRequest, StepDraft
 from .constraints import encode_mask, extra_args
 from .options import OWNER, SAMPLING, max_steps
 
+log = logging.getLogger("unwritten_engine")
 _WIDTHS: Final = 32
 """The width of a canvas is a multiple of this."""
 
@@ -200,7 +202,12 @@ class VLLMEngine:
                     break
         except EngineError as error:
             seq.error = error
+        except Exception as error:
+            log.exception("The vLLM engine failed.")
+            seq.error = GenerationFailed(f"The vLLM engine failed ({type(error).__name__}: {error}). Try again.")
         finally:
+            if not seq.finished:
+                seq.error = GenerationFailed("The generation was cancelled. Try again.")
             job.updated.set()
 
     def _width(self, plan: CanvasPlan, number: int) -> int:
@@ -221,6 +228,8 @@ class VLLMEngine:
 
         def on_draft(draft: StepDraft) -> None:
             nonlocal previous
+            if len(draft.ids) != width:
+                return
             ids = _with_pins(draft.ids, pins)
             unsettled = [
                 not accepted or not previous or id != previous[at]
@@ -248,10 +257,11 @@ class VLLMEngine:
             priority=priority,
         )
         finished = await self._backend.write_canvas(request, on_draft)
+        if len(finished.ids) != width:
+            raise GenerationFailed(f"vLLM returned {len(finished.ids)} of {width} tokens. See its log, and try again.")
         if canvas.number == 0:
             seq.num_reused_tokens = min(finished.num_cached_tokens, len(seq.prompt.ids))
-        ids = _with_pins(finished.ids, pins)
-        return [*ids, *[self._detokenizer.pad_id] * (self._about.canvas_length - len(ids))]
+        return [*_with_pins(finished.ids, pins), *[self._detokenizer.pad_id] * padding]
 
     def _seed_canvas(self, canvas: CanvasInit, width: int, seed: int) -> list[int]:
         """Return the initial tokens of a canvas; empty if all are random."""

@@ -162,6 +162,26 @@ async def test_a_failure_reaches_the_reader_and_frees_the_place(backend: Recorde
     assert (await frames_of(engine, Request(Prompt("x"))))[-1].done
 
 
+@pytest.mark.parametrize("error", [ZeroDivisionError("a bug"), asyncio.CancelledError()])
+async def test_an_unexpected_error_ends_the_request(backend: Recorder, error: BaseException) -> None:
+    async def fail(request: CanvasRequest, on_draft: OnDraft) -> None:
+        raise error
+
+    backend.write = fail
+    with pytest.raises(GenerationFailed, match=r"a bug|was cancelled"):
+        await asyncio.wait_for(frames_of(engine_of(backend), Request(Prompt("x"))), 10)
+
+
+async def test_a_short_canvas_is_an_error_and_a_short_draft_is_ignored(backend: Recorder) -> None:
+    async def answer(request: CanvasRequest, on_draft: OnDraft) -> FinishedCanvas:
+        on_draft(StepDraft(1, words(3), [True] * 3))
+        return FinishedCanvas([], 0)
+
+    backend.write_canvas = answer  # type: ignore[method-assign]
+    with pytest.raises(GenerationFailed, match="returned 0 of 64 tokens"):
+        await frames_of(engine_of(backend), Request(Prompt("x")))
+
+
 async def test_closing_the_iterator_cancels_the_canvas(backend: Recorder) -> None:
     cancelled = asyncio.Event()
 
