@@ -117,6 +117,9 @@ def read_constraints(arguments: Mapping[str, Any] | None, vocabulary: int, devic
     pinned = [int(at) for at in arguments.get("diffusion_pinned") or ()]
     if any(not 0 <= at < len(mask_ids) for at in pinned) or (pinned and len(seed) != len(mask_ids)):
         raise ValueError("positions outside the canvas")
+    tokens = [int(seed[at]) for at in pinned]
+    if any(not 0 <= token < vocabulary for token in tokens):
+        raise ValueError("tokens outside the vocabulary")  # on a GPU, such an index would end vLLM
     masks = []
     for number, text in enumerate(arguments.get(MASKS) or (), 1):
         mask = _decode_mask(text, vocabulary)
@@ -124,4 +127,4 @@ def read_constraints(arguments: Mapping[str, Any] | None, vocabulary: int, devic
         if not mask.any():
             raise ValueError("a mask without any token")
         masks.append((indices(positions), torch.from_numpy(~mask).to(device)))
-    return Constraints(len(mask_ids), indices(pinned), indices([int(seed[at]) for at in pinned]), tuple(masks))
+    return Constraints(len(mask_ids), indices(pinned), indices(tokens), tuple(masks))

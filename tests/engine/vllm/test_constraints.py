@@ -50,6 +50,7 @@ def test_a_cut_canvas_is_left_alone() -> None:
     [
         {"diffusion_pinned": [7]},
         {"diffusion_seed_canvas": [1]},
+        {"diffusion_seed_canvas": [VOCABULARY, 1]},
         {MASKS: ["not base64!"]},
         {MASKS: ["AAAA"]},
         {MASKS: [encode_mask(mask())]},
