@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from ..errors import EngineError, ModelBroken, ModelNotFound, ModelUnsupported
 ARCHITECTURE: Final = "DiffusionGemmaForBlockDiffusion"
 RANDOM: Final = "random"
 _SAMPLER: Final = ("max_denoising_steps", "t_min", "t_max", "stability_threshold", "confidence_threshold")
+_INDEX: Final = "model.safetensors.index.json"
+_SHARD: Final = re.compile(r"(.+)-\d{5}-of-(\d{5})\.safetensors")
 TEXT_FILES: Final = ["*.json", "*.jinja", "tokenizer.model", "README.md"]
 
 
@@ -92,6 +95,8 @@ def read_checkpoint(folder: Path, name: str = "", *, weights: bool = True) -> VL
     files = list(folder.glob("*.safetensors"))
     if weights and not files:
         raise ModelNotFound(f"{folder} has no *.safetensors. Fetch the checkpoint again.")
+    if weights and (missing := _missing_shards(folder, {file.name for file in files})):
+        raise ModelBroken(f"{folder} lacks {missing[0]} and {len(missing)} files in all. Fetch the checkpoint again.")
     ends = generation.get("eos_token_id", config.get("eos_token_id"))
     quantization = config.get("quantization_config") or (config.get("text_config") or {}).get("quantization_config")
     sizes = read_model_config(config, name)
@@ -108,6 +113,18 @@ def read_checkpoint(folder: Path, name: str = "", *, weights: bool = True) -> VL
         format=str(quantization.get("quant_method", "quantized")) if quantization else str(config.get("dtype", "bf16")),
         weight_bytes=sum(file.stat().st_size for file in files),
     )
+
+
+def _missing_shards(folder: Path, names: set[str]) -> list[str]:
+    """Return the weight files that are missing, as after an interrupted download."""
+    expected: set[str] = set()
+    if (folder / _INDEX).is_file():
+        expected |= set(_json(folder, _INDEX).get("weight_map", {}).values())
+    for name in names:  # the index may be missing too
+        if match := _SHARD.fullmatch(name):
+            stem, total = match.groups()
+            expected |= {f"{stem}-{number:05}-of-{total}.safetensors" for number in range(1, int(total) + 1)}
+    return sorted(expected - names)
 
 
 def fetch(reference: str, progress: Progress, memory: int | None) -> Path:

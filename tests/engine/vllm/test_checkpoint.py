@@ -68,6 +68,19 @@ def test_missing_files_are_named(random: Path, tmp_path: Path) -> None:
         read_checkpoint(folder)
 
 
+def test_an_interrupted_download_is_found(random: Path, tmp_path: Path) -> None:
+    folder = changed(random, tmp_path, "config.json")
+    for number in (1, 3):
+        (folder / f"model-0000{number}-of-00003.safetensors").touch()
+    with pytest.raises(ModelBroken, match=r"lacks model-00002-of-00003\.safetensors"):
+        read_checkpoint(folder)
+    (folder / "model-00002-of-00003.safetensors").touch()
+    read_checkpoint(folder)
+    (folder / "model.safetensors.index.json").write_text('{"weight_map": {"a": "other.safetensors"}}')
+    with pytest.raises(ModelBroken, match=r"lacks other\.safetensors"):
+        read_checkpoint(folder)
+
+
 class Hub:
     """A hub with one model of 17 GB, which is not in the cache."""
 
