@@ -14,10 +14,11 @@ import base64
 import hashlib
 import os
 import re
+import socket
 import struct
 from array import array
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import zmq
@@ -60,17 +61,23 @@ class ChannelSettings:
     """Where drafts are published.
 
     Attributes:
-        address: ``tcp://HOST:PORT``, on which the writer listens, or ``ipc://PATH``, on which the reader does.
+        address: ``tcp://HOST:PORT``, on which the writer listens, or ``ipc://PATH`` or ``connect+tcp://HOST:PORT``, on
+            which the reader does.
         key: the shared secret.
     """
 
     address: str
-    key: str
+    key: str = field(repr=False)
 
     @property
     def reader_listens(self) -> bool:
-        """True if the reader listens and writers connect: within one machine there may be several writers."""
-        return self.address.startswith("ipc://")
+        """True if the reader listens and writers connect: the reader does not know where they are."""
+        return not self.address.startswith("tcp://")
+
+    @property
+    def endpoint(self) -> str:
+        """The address for ZeroMQ."""
+        return self.address.removeprefix("connect+")
 
 
 def channel_settings(address: str, key: str) -> ChannelSettings:
@@ -87,7 +94,7 @@ def channel_settings(address: str, key: str) -> ChannelSettings:
         address = f"127.0.0.1:{address}"
     if "://" not in address:
         address = f"tcp://{address}"
-    if not re.fullmatch(r"ipc://.+|tcp://(\[[0-9a-fA-F:]+\]|[\w.-]+):\d{1,5}", address):
+    if not re.fullmatch(r"ipc://.+|(connect\+)?tcp://(\[[0-9a-fA-F:]+\]|[\w.-]+):\d{1,5}", address):
         raise BadOption(f"The address of drafts is {address!r}; give HOST:PORT, or a port of this machine.")
     if len(key) < MIN_KEY:
         raise BadOption(
@@ -126,7 +133,7 @@ class DraftWriter:
         self._socket.curve_server = True
         if settings.reader_listens:
             self.address = settings.address
-            self._socket.connect(settings.address)
+            self._socket.connect(settings.endpoint)
         else:
             self.address = _bind(self._socket, settings.address)
 
@@ -154,8 +161,15 @@ def make_reader(context: Any, settings: Sequence[ChannelSettings], prefix: str) 
     socket.setsockopt(zmq.RCVHWM, _MOST_QUEUED)
     socket.setsockopt_string(zmq.SUBSCRIBE, prefix)
     for each in settings:
-        _connect(socket, each)
+        connect_reader(socket, each)
     return socket
+
+
+def address_of_machine(host: str) -> str:
+    """Return an address with a free port, on which a reader can listen for writers on other machines."""
+    with socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        port = probe.getsockname()[1]
+    return f"connect+tcp://[{host}]:{port}" if ":" in host else f"connect+tcp://{host}:{port}"
 
 
 def can_read(settings: ChannelSettings, seconds: float) -> bool:
@@ -163,18 +177,19 @@ def can_read(settings: ChannelSettings, seconds: float) -> bool:
     with zmq.Context() as context, make_reader(context, [], "") as socket:
         monitor = socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED)
         try:
-            _connect(socket, settings)
+            connect_reader(socket, settings)
             return bool(monitor.poll(1000 * seconds))
         finally:
             socket.disable_monitor()
             monitor.close()
 
 
-def _connect(socket: Any, settings: ChannelSettings) -> None:
+def connect_reader(socket: Any, settings: ChannelSettings) -> None:
+    """Connect a reader to a writer, or let it listen for writers."""
     socket.setsockopt(zmq.IPV6, "[" in settings.address)
     socket.curve_publickey, socket.curve_secretkey = _keys(settings.key, "reader")
     socket.curve_serverkey = _keys(settings.key, "writer")[0]
-    (socket.bind if settings.reader_listens else socket.connect)(settings.address)
+    (socket.bind if settings.reader_listens else socket.connect)(settings.endpoint)
 
 
 class _OneClient:

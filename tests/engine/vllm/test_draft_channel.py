@@ -16,6 +16,7 @@ from unwritten_engine.vllm import draft_channel  # noqa: E402
 from unwritten_engine.vllm.draft_channel import (  # noqa: E402
     ChannelSettings,
     DraftWriter,
+    address_of_machine,
     can_read,
     channel_settings,
     make_reader,
@@ -69,9 +70,11 @@ def test_other_messages_are_ignored(message: bytes) -> None:
     assert unpack_draft(message) is None
 
 
-@pytest.mark.parametrize("scheme", ["ipc", "tcp"])
+@pytest.mark.parametrize("scheme", ["ipc", "tcp", "connect+tcp"])
 def test_readers_with_the_key_get_their_own_drafts(scheme: str, context: Any, tmp_path: Path) -> None:
-    settings = channel_settings(f"ipc://{tmp_path}/d" if scheme == "ipc" else "47800", KEY)
+    addresses = {"ipc": f"ipc://{tmp_path}/d", "tcp": "47800", "connect+tcp": address_of_machine("127.0.0.1")}
+    settings = channel_settings(addresses[scheme], KEY)
+    assert KEY not in repr(settings), "it may be logged"
     if settings.reader_listens:
         reader = make_reader(context, [settings], "mine-")
         writer = DraftWriter(settings)
