@@ -41,7 +41,14 @@ OPTIONS: Final = (
     Option("parallel", 4, "count", "requests that are sent at the same time", 1, 1024),
     Option("images", None, "flag", "whether the model accepts images; None asks the server"),
     Option("connect_timeout", 5.0, "number", "seconds until a connection attempt fails", 0.1, 3600),
-    Option("first_timeout", 60.0, "number", "seconds until the first text", 0.1, 36000),
+    Option(
+        "first_timeout",
+        60.0,
+        "number",
+        "seconds until the first text; with drafts, until a canvas is complete",
+        0.1,
+        36000,
+    ),
     Option("silence_timeout", 30.0, "number", "seconds between two pieces of text", 0.1, 36000),
     Option("retries", 2, "count", "retries of a request before its first text", 0, 20),
     Option("extra", None, "object", "additional fields of every request"),
@@ -122,6 +129,7 @@ def _open_with_drafts(server: ServerInfo, settings: Mapping[str, Any], key: str,
         context=settings["context"] or server.context,
         parallel=settings["parallel"],
         timeout=settings["connect_timeout"],
+        answer_timeout=settings["first_timeout"],
         reasons=(*reasons, *server.reasons),
     )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import secrets
 from collections.abc import Callable, Mapping, Sequence
@@ -42,6 +41,7 @@ def open_server(
     context: int,
     parallel: int,
     timeout: float,
+    answer_timeout: float,
     reasons: Sequence[str],
 ) -> VLLMEngine:
     """Return the engine of a server with drafts. Blocks; call it in a thread.
@@ -57,6 +57,7 @@ def open_server(
         context: maximum tokens of a request.
         parallel: requests that are sent at the same time.
         timeout: seconds until a connection attempt fails.
+        answer_timeout: seconds until a canvas must be complete.
         reasons: why this server was chosen.
 
     Raises:
@@ -68,7 +69,16 @@ def open_server(
     checkpoint = read_checkpoint(_text_files(tokenizer), model, weights=False)
     loaded = load_tokenizer(checkpoint)
     _check_tokenizer(http, address, model, headers, local, loaded, timeout)
-    backend = ServerVLLM(address, model, channel, http=http, headers=headers, local=local, timeout=timeout)
+    backend = ServerVLLM(
+        address,
+        model,
+        channel,
+        http=http,
+        headers=headers,
+        local=local,
+        timeout=timeout,
+        answer_timeout=answer_timeout,
+    )
     about = make_about(checkpoint, address, context or checkpoint.context, parallel, reasons, prefetch=local)
     return make_engine(backend, about, checkpoint, loaded)
 
@@ -86,8 +96,10 @@ class ServerVLLM:
         headers: Mapping[str, str],
         local: bool,
         timeout: float,
+        answer_timeout: float,
     ) -> None:
         self._address, self._model, self._channel, self._http = address, model, channel, http
+        self._answer_timeout = answer_timeout
         self._prefix = f"uw-{secrets.token_hex(4)}-"
         self._numbers = itertools.count(1)
         self._readers: dict[str, Callable[[StepDraft], None]] = {}
@@ -97,12 +109,12 @@ class ServerVLLM:
             headers=dict(headers),
             verify=address.startswith("https://"),
             trust_env=not local,
-            timeout=http.Timeout(None, connect=timeout, write=30),
+            timeout=http.Timeout(None, connect=timeout, write=30, read=answer_timeout),
             limits=http.Limits(max_connections=None),
         )
 
     async def write_canvas(self, request: CanvasRequest, on_draft: OnDraft) -> FinishedCanvas:
-        """See ``Backend.write_canvas``. The server's scheduler may not have priorities, so none are sent."""
+        """See ``Backend.write_canvas``. Priorities count on a server with ``--scheduling-policy priority``."""
         if self._closed:
             raise EngineClosed("The engine is closed. Open it again.")
         if self._listener is None or self._listener.done():
@@ -113,6 +125,7 @@ class ServerVLLM:
             "prompt": list(request.prompt),
             "add_special_tokens": False,
             "max_tokens": request.width,
+            "priority": request.priority,
             "temperature": 1.0,  # anything else is refused
             "ignore_eos": True,
             "return_token_ids": True,
@@ -123,6 +136,11 @@ class ServerVLLM:
             response = await self._client.post(
                 f"{self._address}/completions", json=body, headers={"X-Request-Id": request_id}
             )
+        except self._http.ReadTimeout as error:
+            raise GenerationFailed(
+                f"{self._address} wrote no canvas within {self._answer_timeout:g} seconds. Is it still running? If it "
+                f"is slow or busy, use a larger first_timeout=…"
+            ) from error
         except self._http.TransportError as error:
             raise GenerationFailed(f"{self._address} cannot be reached ({error}). Is it still running?") from error
         finally:
@@ -144,8 +162,7 @@ class ServerVLLM:
         self._closed = True
         if self._listener is not None:
             self._listener.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._listener
+            await asyncio.wait([self._listener])
         await self._client.aclose()
 
     async def _read_drafts(self) -> None:
@@ -189,7 +206,7 @@ def _check_channel(channel: ChannelSettings, timeout: float) -> None:
     raise BadOption(
         f"{channel.address} publishes no drafts, or has another key. Start the server with {ADDRESS_VARIABLE}="
         f"{channel.address.removeprefix('tcp://')} and the same {KEY_VARIABLE}, in an environment with Unwritten: "
-        f'pip install "unwritten[vllm]"'
+        f'pip install "unwritten[vllm]". If it has been, its log says why drafts are off.'
     )
 
 
@@ -206,18 +223,23 @@ def _check_tokenizer(
     try:
         verify = address.startswith("https://")
         with http.Client(headers=dict(headers), timeout=timeout, trust_env=not local, verify=verify) as client:
-            tokens = client.post(url, json=body).json()["tokens"]
+            tokens = list(client.post(url, json=body).json()["tokens"])
     except (http.HTTPError, ValueError, KeyError, TypeError) as error:
         raise BadOption(f"{url} gives no tokens ({error}). Drafts need a server of vLLM.") from error
-    if list(tokens) != tokenizer(_SAMPLE, add_special_tokens=False)["input_ids"]:
+    if tokens != tokenizer(_SAMPLE, add_special_tokens=False)["input_ids"]:
         raise BadOption("The server has another tokenizer. Name the folder or OWNER/REPO of its model: tokenizer=…")
 
 
 def _text_files(reference: str) -> Path:
     """Return a folder with the tokenizer and the config of a model, without its weights."""
     folder = Path(reference).expanduser()
-    if folder.is_dir() or reference.count("/") != 1:
+    if folder.is_dir():
         return folder
+    if reference.startswith(("/", ".", "~")) or reference.count("/") != 1:
+        raise ModelNotFound(
+            f"{reference!r} is no folder of this machine. Name a folder or OWNER/REPO with the tokenizer and the "
+            f"config of the server's model: tokenizer=…"
+        )
     try:
         return Path(hugging_face().snapshot_download(reference, allow_patterns=TEXT_FILES))
     except Exception as error:  # its error types differ between versions

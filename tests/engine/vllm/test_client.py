@@ -1,14 +1,18 @@
-"""A client of a vLLM server with drafts needs no torch."""
+"""The client of a vLLM server with drafts, without a server."""
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from unwritten_engine.errors import GenerationFailed
+
 pytest.importorskip("zmq")
+httpx2 = pytest.importorskip("httpx2")
 CODE = """
 import sys
 sys.modules["torch"] = None  # as if it were not installed
@@ -31,3 +35,31 @@ def test_a_client_needs_no_torch(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", CODE, str(tmp_path)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     assert int(done.stdout) > 5
+
+
+@pytest.mark.anyio
+async def test_a_server_that_stops_to_answer_fails_the_page() -> None:
+    from unwritten_engine.vllm.backend import CanvasRequest
+    from unwritten_engine.vllm.draft_channel import ChannelSettings, new_key
+    from unwritten_engine.vllm.server import ServerVLLM
+
+    async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()  # until the client hangs up
+        writer.close()
+
+    async with await asyncio.start_server(hang, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        backend = ServerVLLM(
+            f"http://127.0.0.1:{port}/v1",
+            "m",
+            [ChannelSettings("tcp://127.0.0.1:9", new_key())],
+            http=httpx2,
+            headers={},
+            local=True,
+            timeout=5,
+            answer_timeout=0.3,
+        )
+        with pytest.raises(GenerationFailed, match=r"no canvas within 0\.3 seconds\. .* first_timeout=…"):
+            await backend.write_canvas(CanvasRequest((1,), 32, True, {}, None, 0), lambda draft: None)
+        assert not backend._readers
+        await backend.close()

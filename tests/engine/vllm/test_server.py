@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from unwritten_engine import Draft, Engine, Frame, Prompt, Request, open_engine
-from unwritten_engine.errors import BadOption, GenerationFailed, RequestRefused
+from unwritten_engine import Draft, Engine, Frame, Priority, Prompt, Request, open_engine
+from unwritten_engine.errors import BadOption, GenerationFailed, ModelBroken, ModelNotFound, RequestRefused
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("needs_vllm")]
 KEY = "a shared secret of this test"
@@ -87,7 +87,14 @@ async def test_a_stock_server_gives_drafts_pins_and_schemas(remote: Engine) -> N
     assert remote.about.abilities.drafts and remote.about.abilities.edits and remote.about.canvas_length == 64
     free, edited, schema = await asyncio.gather(
         frames_of(remote, Request(Prompt("A lighthouse.", opening="The sea "), canvases=2)),
-        frames_of(remote, Request(Prompt("x"), draft=Draft("The Tower stands by the sea.", keep=((0, 10),)))),
+        frames_of(
+            remote,
+            Request(
+                Prompt("x"),
+                draft=Draft("The Tower stands by the sea.", keep=((0, 10),)),
+                priority=Priority.PREFETCH,  # without effect on a server with another policy
+            ),
+        ),
         frames_of(
             remote,
             Request(
@@ -115,7 +122,10 @@ async def test_without_a_draft_address_there_are_whole_canvases(
 
 
 async def test_a_wrong_address_key_or_tokenizer_is_an_error(
-    server: tuple[subprocess.Popen[bytes], str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    server: tuple[subprocess.Popen[bytes], str, str],
+    checkpoint: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     _, address, drafts = server
     monkeypatch.setenv("UNWRITTEN_DRAFTS_KEY", "another secret of this test")
@@ -124,6 +134,15 @@ async def test_a_wrong_address_key_or_tokenizer_is_an_error(
     monkeypatch.setenv("UNWRITTEN_DRAFTS_KEY", "")
     with pytest.raises(BadOption, match="openssl rand -hex 32"):
         await asyncio.to_thread(open_engine, address, drafts=drafts)
+    monkeypatch.setenv("UNWRITTEN_DRAFTS_KEY", KEY)
+    with pytest.raises(ModelNotFound, match=r"'/no/such/folder' is no folder of this machine\. .* tokenizer=…"):
+        await asyncio.to_thread(open_engine, address, drafts=drafts, tokenizer="/no/such/folder")
+    for file in checkpoint.iterdir():
+        (tmp_path / file.name).symlink_to(file)
+    (tmp_path / "tokenizer.json").unlink()
+    (tmp_path / "tokenizer.json").write_text("{")
+    with pytest.raises(ModelBroken, match=r"The tokenizer of random cannot be read .* Copy tokenizer\.json"):
+        await asyncio.to_thread(open_engine, address, drafts=drafts, tokenizer=str(tmp_path))
     with pytest.raises(BadOption, match="'drafts' and 'extra' exclude each other"):
         await asyncio.to_thread(open_engine, address, drafts=drafts, extra={"a": 1})
 
