@@ -141,7 +141,7 @@ def _auto_choice(cards: Sequence[Card]) -> tuple[str, str]:
     if choice is not None and version is not None and is_supported(version):
         return "vllm", f"DiffusionGemma fits on {card.name}, and vLLM is installed."
     if find_spec("torch") is not None and find_spec("transformers") is not None:
-        return "diffusion", f"DiffusionGemma fits on {card.name}. vLLM, which is faster, is not installed: {INSTALL}"
+        return "diffusion", f"DiffusionGemma fits on {card.name}. vLLM is faster; type: {INSTALL}"
     return "", f'{card.name} could run DiffusionGemma. Type: pip install "unwritten[vllm]"'
 
 

@@ -153,8 +153,8 @@ RTX_4090 = Card("RTX 4090", 24 * GIB, 23 * GIB, (8, 9))
     [
         (None, "0.32.0", True, "embedded", "there is no NVIDIA GPU"),
         (RTX_4090, "0.32.0", True, "vllm", "fits on RTX 4090, and vLLM is installed"),
-        (RTX_4090, "0.33.0", True, "diffusion", 'not installed: pip install "vllm>=0.32,<0.33"'),
-        (RTX_4090, None, True, "diffusion", "vLLM, which is faster, is not installed"),
+        (RTX_4090, "0.33.0", True, "diffusion", 'vLLM is faster; type: pip install "vllm>=0.32,<0.33"'),
+        (RTX_4090, None, True, "diffusion", "vLLM is faster; type: pip install"),
         (RTX_4090, None, False, "embedded", 'could run DiffusionGemma. Type: pip install "unwritten[vllm]"'),
         (
             Card("RTX 4090", 24 * GIB, 5 * GIB, (8, 9)),

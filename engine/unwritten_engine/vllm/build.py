@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 import secrets
 import tempfile
+import warnings
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -14,17 +16,22 @@ from ..diffusion.loading.memory_plan import gigabytes
 from ..diffusion.tokenization.detokenizer import Detokenizer
 from ..diffusion.tokenization.prompt_tokenizer import PromptTokenizer
 from ..engine import Abilities, About, Progress
-from ..errors import BadOption, MissingPackage, ModelUnsupported
-from .cards import Card, choose_checkpoint, find_cards
+from ..errors import BadOption, MissingPackage, ModelBroken, ModelUnsupported
+from .cards import OLDEST, Card, choose_checkpoint, find_cards
 from .checkpoint import RANDOM, VLLMCheckpoint, check_fit, fetch, read_checkpoint, write_random
 from .engine import VLLMEngine
-from .internals import installed_version
+from .internals import installed_version, is_cpu_build
 from .local import LocalVLLM
 from .options import OWNER, REFUSED
 
 _CONTEXTS: Final = ((70_000_000_000, 32_768), (30_000_000_000, 16_384), (0, 8_192))
 """Default context by the memory of a GPU."""
 _PLUGINS: Final = "vllm.general_plugins"
+_VLLM_FRACTION: Final = 0.92
+"""vLLM's own share of a GPU's memory."""
+_CUDA_BYTES: Final = 1_000_000_000
+"""What CUDA itself takes before vLLM compares its share with the free memory."""
+_NO_GPU: Final = "nvidia-smi lists no GPU that CUDA_VISIBLE_DEVICES allows."
 
 
 def build_vllm(
@@ -41,12 +48,16 @@ def build_vllm(
     _check_settings(settings)
     cards = find_cards()
     shares = settings["tensor_parallel"] * settings["pipeline_parallel"]
+    copies = settings["data_parallel"]
+    _check_gpus(cards, shares * copies, settings["backend"])
+    fullest = min(cards[: shares * copies], key=lambda card: card.free, default=None)
+    fraction = settings["memory_fraction"] if fullest is None else usable_fraction(fullest, settings["memory_fraction"])
     why = list(reasons)
     if model is None:
         model, reason = _choose_model(cards, shares)
         why.append(reason)
     memory = shares * cards[0].memory if cards else None
-    scratch = None
+    scratch, is_fetched = None, False
     if model == RANDOM:
         progress(0.0, "Making a small random model; its text is gibberish")
         scratch = tempfile.TemporaryDirectory(prefix="unwritten-")
@@ -55,22 +66,22 @@ def build_vllm(
     elif (local := Path(model).expanduser()).exists() or not _is_hub(model):
         folder = local
     else:
-        folder = fetch(model, progress, memory)
+        folder, is_fetched = fetch(model, progress, memory), True
     checkpoint = read_checkpoint(folder, model if _is_hub(model) or model == RANDOM else "")
     check_fit(checkpoint.name, checkpoint.weight_bytes, memory)
-    if cards and shares * cards[0].free <= checkpoint.weight_bytes:
-        raise ModelUnsupported(
-            f"Other programs use {cards[0].name}: {gigabytes(cards[0].free)} are free, and {checkpoint.name} needs "
-            f"{gigabytes(checkpoint.weight_bytes)} for its weights alone. Close them; nvidia-smi lists them."
-        )
     context = settings["context"] or min(checkpoint.context, _default_context(cards, shares))
+    if fullest is not None:
+        _check_memory(checkpoint, context, fullest, shares, fraction)
     needed, sentence = checkpoint.memory(context, settings["parallel"])
     why.append(sentence)
     progress(0.1, f"Starting vLLM {installed_version()} with {checkpoint.name}. {sentence}")
     tokenizer = load_tokenizer(checkpoint)
-    backend = LocalVLLM(engine_args(checkpoint, settings, context), scratch)
-    device = describe(cards, shares * settings["data_parallel"])
-    parallel = settings["parallel"] * settings["data_parallel"]
+    arguments = engine_args(checkpoint, {**settings, "memory_fraction": fraction}, context)
+    if settings["backend"] == "ray" and is_fetched:
+        arguments["model"] = model  # the other machines fetch it too
+    backend = LocalVLLM(arguments, scratch)
+    device = describe(cards, shares * copies)
+    parallel = settings["parallel"] * copies
     about = make_about(checkpoint, device, context, parallel, why, memory=needed)
     return make_engine(backend, about, checkpoint, tokenizer)
 
@@ -123,11 +134,19 @@ def load_tokenizer(checkpoint: VLLMCheckpoint) -> Any:
     """Return the tokenizer of a checkpoint.
 
     Raises:
+        ModelBroken: it cannot be read.
         ModelUnsupported: it has no chat template.
     """
     from transformers import AutoTokenizer
 
-    tokenizer: Any = AutoTokenizer.from_pretrained(checkpoint.folder, local_files_only=True)
+    try:
+        tokenizer: Any = AutoTokenizer.from_pretrained(checkpoint.folder, local_files_only=True)
+    except Exception as error:  # of many types
+        line = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        raise ModelBroken(
+            f"The tokenizer of {checkpoint.name} cannot be read ({line}). Copy tokenizer.json, "
+            f"tokenizer_config.json and chat_template.jinja of the original checkpoint to {checkpoint.folder}."
+        ) from error
     if not tokenizer.is_fast or not tokenizer.chat_template:
         raise ModelUnsupported(
             f"The tokenizer of {checkpoint.name} has no chat template. Add the chat_template.jinja of the original "
@@ -182,15 +201,92 @@ def _check_settings(settings: Mapping[str, Any]) -> None:
         )
 
 
+def _check_gpus(cards: Sequence[Card], count: int, backend: str | None) -> None:
+    """Check, before a download, that vLLM can use the GPUs.
+
+    Raises:
+        BadOption: there are fewer than the options ask for.
+        ModelUnsupported: CUDA does not work.
+    """
+    if cards and backend != "ray" and count > len(cards):
+        raise BadOption(
+            f"{OWNER}: tensor_parallel, pipeline_parallel and data_parallel ask for {count} GPUs, and this machine has "
+            f"{len(cards)}. Use smaller ones, or several machines with backend=ray."
+        )
+    import torch
+
+    if is_cpu_build() or torch.version.cuda is None:  # a build for CPUs, or for GPUs of other makers
+        return
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        if torch.cuda.is_available():
+            return
+    reason = str(caught[0].message).partition(" (Triggered")[0].rstrip(". ") if caught else "CUDA does not start"
+    if not cards:
+        raise ModelUnsupported(
+            f"{_NO_GPU} If there is one, type nvidia-smi, which says what is wrong with the driver. Without one, use "
+            f"the engine 'embedded'."
+        )
+    raise ModelUnsupported(
+        f"vLLM cannot use {cards[0].name}: {reason}. It needs a driver for CUDA {torch.version.cuda} or newer: update "
+        f"NVIDIA's driver, and check with nvidia-smi, which shows the version of CUDA."
+    )
+
+
+def usable_fraction(card: Card, wanted: float | None) -> float | None:
+    """Return the share of a GPU's memory for vLLM; None for vLLM's default. vLLM refuses more than is free.
+
+    Args:
+        card: the GPU.
+        wanted: the option ``memory_fraction``.
+
+    Raises:
+        BadOption: more than is free.
+    """
+    if wanted is not None:
+        if wanted * card.memory > card.free:
+            raise BadOption(
+                f"{OWNER}: memory_fraction={wanted:g} of {card.name} is {gigabytes(int(wanted * card.memory))}, and "
+                f"{gigabytes(card.free)} are free. Use a smaller one, or close other programs; nvidia-smi lists them."
+            )
+        return wanted
+    free = (card.free - _CUDA_BYTES) / card.memory
+    return None if free >= _VLLM_FRACTION else max(0.01, math.floor(100 * free) / 100)
+
+
+def _check_memory(checkpoint: VLLMCheckpoint, context: int, card: Card, shares: int, fraction: float | None) -> None:
+    """Check that a model fits into the memory that vLLM may use, with the caches of one request.
+
+    Raises:
+        ModelUnsupported: it does not.
+    """
+    needed, _ = checkpoint.memory(context, 1)
+    usable = int(shares * card.memory * (fraction or _VLLM_FRACTION))
+    if needed <= usable:
+        return
+    used = card.memory - card.free
+    others = f" Other programs use {gigabytes(used)} of it; nvidia-smi lists them." if used > 10**9 else ""
+    raise ModelUnsupported(
+        f"{checkpoint.name} needs {gigabytes(needed)} for its weights and the caches of a request of {context:,} "
+        f"tokens, and vLLM can use {gigabytes(usable)} of {describe([card], shares)}.{others} Use a smaller context=…, "
+        f"another checkpoint, or more GPUs with tensor_parallel=…"
+    )
+
+
 def _choose_model(cards: Sequence[Card], shares: int) -> tuple[str, str]:
     """Return the checkpoint for the first GPU, and why."""
     if not cards:
         raise ModelUnsupported(
-            "nvidia-smi lists no GPU, so no checkpoint can be chosen. Name one with model=…, or use another engine: "
-            "'embedded' runs on any machine."
+            f"{_NO_GPU} So no checkpoint can be chosen. Name one with model=…, or use another engine: 'embedded' runs "
+            f"on any machine."
         )
     card = cards[0]
     choice = choose_checkpoint(card, shares)
+    if choice is None and card.capability < OLDEST:
+        raise ModelUnsupported(
+            f"{card.name} has compute capability {card.capability[0]}.{card.capability[1]}, and DiffusionGemma in vLLM "
+            f"needs 8.0 (Ampere) or newer. Use the engine 'embedded'."
+        )
     if choice is None:
         raise ModelUnsupported(
             f"{card.name} has {gigabytes(card.memory)}, and the smallest checkpoint of DiffusionGemma needs about 22 "

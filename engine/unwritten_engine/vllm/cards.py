@@ -5,6 +5,7 @@ Sizes are those of the files on the hub. Speeds were measured by others, who are
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -85,30 +86,48 @@ AWQ: Final = CheckpointChoice(
 
 OWN_ENGINE_NEEDS: Final = 18_000_000_000
 """Bytes of a card on which DiffusionGemma fits in 4 bits in the engine ``diffusion``."""
+OLDEST: Final = (8, 0)
+"""The first compute capability with bf16: Ampere."""
 
 
 def find_cards() -> tuple[Card, ...]:
-    """Return the NVIDIA GPUs that ``nvidia-smi`` lists. Takes a fraction of a second, and starts no CUDA."""
+    """Return the NVIDIA GPUs that ``nvidia-smi`` lists and ``CUDA_VISIBLE_DEVICES`` allows.
+
+    Takes a fraction of a second, and starts no CUDA.
+    """
     command = shutil.which("nvidia-smi")
     if command is None:
         return ()
-    query = [command, "--query-gpu=name,memory.total,memory.free,compute_cap", "--format=csv,noheader,nounits"]
+    query = [command, f"--query-gpu={_FIELDS}", "--format=csv,noheader,nounits"]
     try:
         done = subprocess.run(query, capture_output=True, text=True, timeout=20, check=False)  # noqa: S603
     except (OSError, subprocess.SubprocessError):
         return ()
-    return parse_cards(done.stdout) if done.returncode == 0 else ()
+    return parse_cards(done.stdout, os.environ.get("CUDA_VISIBLE_DEVICES")) if done.returncode == 0 else ()
 
 
-def parse_cards(table: str) -> tuple[Card, ...]:
-    """Return the cards in the output of ``nvidia-smi``. Lines that it does not know all values of are left out."""
+_FIELDS: Final = "name,memory.total,memory.free,compute_cap,index,uuid"
+
+
+def parse_cards(table: str, visible: str | None = None) -> tuple[Card, ...]:
+    """Return the cards in the output of ``nvidia-smi``. Lines that it does not know all values of are left out.
+
+    Args:
+        table: the output, with ``_FIELDS``.
+        visible: ``CUDA_VISIBLE_DEVICES``: indices or UUIDs of the cards that may be used; None for all.
+    """
+    allowed = None if visible is None or "MIG-" in visible else [item.strip() for item in visible.split(",")]
     cards = []
     for line in table.splitlines():
         fields = [field.strip() for field in line.split(",")]
         try:
-            name, total, free, capability = fields
+            name, total, free, capability, index, uuid = fields
             major, minor = capability.split(".")
-            cards.append(Card(name, int(total) << 20, int(free) << 20, (int(major), int(minor))))
+            is_allowed = allowed is None or any(
+                item == index or (item.startswith("GPU-") and uuid.startswith(item)) for item in allowed
+            )
+            if is_allowed:
+                cards.append(Card(name, int(total) << 20, int(free) << 20, (int(major), int(minor))))
         except ValueError:
             continue
     return tuple(cards)
@@ -125,21 +144,27 @@ def choose_checkpoint(card: Card, count: int = 1) -> CheckpointChoice | None:
         order: Sequence[CheckpointChoice] = (NVFP4,)
     elif card.capability >= (9, 0):
         order = (FP8, AWQ)
-    elif card.capability >= (8, 0):
+    elif card.capability >= OLDEST:
         order = (BF16, AWQ)
     else:
-        order = ()  # bf16 needs Ampere
+        order = ()
     return next((choice for choice in order if choice.needs <= count * card.memory), None)
 
 
 def advise(card: Card, count: int = 1) -> str:
     """Return what to install for a card, and what others measured on such cards."""
-    choice = choose_checkpoint(card, count)
+    fitting = [number for number in (1, 2, 4, 8) if number <= count and choose_checkpoint(card, number)]
+    least = fitting[0] if fitting else 1
+    choice = choose_checkpoint(card, least)
     size = f"{card.memory / 1e9:.0f} GB"
+    if choice is None and card.capability < OLDEST:
+        return f"{card.name} is too old for DiffusionGemma in vLLM, which needs Ampere or newer"
     if choice is None:
         return f"{card.name} ({size}) is too small for DiffusionGemma: its smallest checkpoint needs 22 GB"
+    shared = f" --engine-options tensor_parallel={least}" if least > 1 else ""
     measured = f". {choice.measured}" if choice.measured else ""
     return (
-        f'for {card.name} ({size}): pip install "unwritten[vllm]", then --engine vllm, which downloads {choice.model} '
-        f"({choice.format}, {choice.size / 1e9:.1f} GB). {choice.reason.rstrip('.')}{measured}; we have not measured it"
+        f'for {card.name} ({size}): pip install "unwritten[vllm]", then --engine vllm{shared}, which downloads '
+        f"{choice.model} ({choice.format}, {choice.size / 1e9:.1f} GB). {choice.reason.rstrip('.')}{measured}; "
+        f"we have not measured it"
     )

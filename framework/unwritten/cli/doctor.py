@@ -20,7 +20,7 @@ import click
 from unwritten_engine import Engine, EngineError, Usage, open_engine
 from unwritten_engine.text_to_image import open_painter
 from unwritten_engine.vllm.cards import advise, choose_checkpoint, find_cards
-from unwritten_engine.vllm.internals import installed_version
+from unwritten_engine.vllm.internals import INSTALL, installed_version, is_supported
 
 from .. import __version__
 from ..app.application import App
@@ -135,7 +135,7 @@ def _versions() -> Iterator[str]:
     if any(_version(name) != "missing" for name in DIFFUSION_EXTRA):
         yield "ok    for diffusion: " + ", ".join(f"{name} {_version(name)}" for name in DIFFUSION_EXTRA)
     if (vllm := installed_version()) is not None:
-        yield f"ok    vllm {vllm}"
+        yield f"ok    vllm {vllm}" if is_supported(vllm) else f"note  vllm {vllm} is not supported. Type: {INSTALL}"
     missing = [name for name in PACKAGES if _version(name) == "missing"]
     if missing:
         yield f"FAULT missing: {', '.join(missing)}. Type: pip install --upgrade --force-reinstall unwritten"

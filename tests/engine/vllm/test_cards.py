@@ -1,19 +1,23 @@
 from __future__ import annotations
 
+import warnings
+from types import SimpleNamespace
+from typing import cast
+
 import pytest
 
-from unwritten_engine.errors import ModelUnsupported
+from unwritten_engine.errors import BadOption, ModelUnsupported
 from unwritten_engine.options import check_options
-from unwritten_engine.vllm.cards import Card, choose_checkpoint, parse_cards
-from unwritten_engine.vllm.checkpoint import check_fit
+from unwritten_engine.vllm.cards import Card, advise, choose_checkpoint, parse_cards
+from unwritten_engine.vllm.checkpoint import VLLMCheckpoint, check_fit
 from unwritten_engine.vllm.options import OPTIONS, OWNER
 
 pytest.importorskip("zmq")
 from unwritten_engine.vllm import build
 
-TABLE = """NVIDIA GeForce RTX 4090, 24564, 24111, 8.9
-NVIDIA H100 80GB HBM3, 81559, 80990, 9.0
-NVIDIA GB10, [N/A], [N/A], 12.1
+TABLE = """NVIDIA GeForce RTX 4090, 24564, 24111, 8.9, 0, GPU-aaaa-1
+NVIDIA H100 80GB HBM3, 81559, 80990, 9.0, 1, GPU-bbbb-2
+NVIDIA GB10, [N/A], [N/A], 12.1, 2, GPU-cccc-3
 """
 
 
@@ -29,6 +33,22 @@ def test_the_table_of_nvidia_smi_is_read() -> None:
     ], "a card whose memory is unknown is left out"
     assert cards[0].memory == 24564 << 20 and cards[0].free == 24111 << 20
     assert parse_cards("No devices were found") == ()
+
+
+@pytest.mark.parametrize(
+    ("visible", "expected"),
+    [
+        ("1", ["H100"]),
+        ("0,1", ["RTX", "H100"]),
+        ("GPU-aaaa", ["RTX"]),
+        ("", []),
+        ("-1", []),
+        ("MIG-1", ["RTX", "H100"]),
+    ],
+)
+def test_hidden_cards_are_left_out(visible: str, expected: list[str]) -> None:
+    cards = parse_cards(TABLE, visible)
+    assert [next(word for word in expected if word in card.name) for card in cards] == expected
 
 
 @pytest.mark.parametrize(
@@ -73,3 +93,67 @@ def test_a_model_that_is_too_large_is_refused_before_it_is_downloaded() -> None:
     check_fit("m", 51, None)
     with pytest.raises(ModelUnsupported, match=r"m needs 51\.6 GB for its weights alone, and the GPUs have 25.8 GB"):
         check_fit("m", 51_650_000_000, 24 << 30)
+
+
+def build_with(monkeypatch: pytest.MonkeyPatch, *cards: Card, model: str | None = None, **options: object) -> None:
+    monkeypatch.setattr(build, "find_cards", lambda: cards)
+    monkeypatch.setattr(build, "_check_settings", lambda settings: None)
+    build.build_vllm(model, lambda share, step: None, (), check_options(options, OPTIONS, OWNER))
+
+
+def test_an_old_card_and_too_few_cards_are_errors(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ModelUnsupported, match=r"compute capability 7\.5, and .* needs 8\.0 \(Ampere\) or newer"):
+        build_with(monkeypatch, card(24, (7, 5)))
+    with pytest.raises(BadOption, match=r"ask for 4 GPUs, and this machine has 1\. .*backend=ray"):
+        build_with(monkeypatch, card(24, (8, 9)), tensor_parallel=2, data_parallel=2)
+    assert "too old" in advise(card(24, (7, 5)))
+    assert "--engine vllm --engine-options tensor_parallel=2, which" in advise(card(16, (8, 9)), 3)
+    assert "--engine vllm, which downloads cyankiwi" in advise(card(40, (8, 0)), 2)
+
+
+@pytest.mark.parametrize(
+    ("gpus", "warning", "message"),
+    [
+        (0, "no driver", r"nvidia-smi lists no GPU .* type nvidia-smi"),
+        (
+            1,
+            "The NVIDIA driver is too old (Triggered at …)",
+            r"driver is too old\. It needs .*13\.0",
+        ),
+        (1, "", r"cannot use A card: CUDA does not start"),
+    ],
+)
+def test_a_missing_or_old_driver_is_an_error_before_the_download(
+    gpus: int, warning: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def is_available() -> bool:
+        if warning:
+            warnings.warn(warning, stacklevel=1)
+        return False
+
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(build, "is_cpu_build", lambda: False)
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(torch.cuda, "is_available", is_available)
+    with pytest.raises(ModelUnsupported, match=message):
+        build_with(monkeypatch, *[card(24, (8, 9))] * gpus, model="owner/model")
+
+
+def test_a_card_in_use_gets_a_smaller_share() -> None:
+    def used(gigabytes: int) -> Card:
+        return Card("A card", 24 << 30, (24 - gigabytes) << 30, (8, 9))
+
+    assert build.usable_fraction(used(0), None) is None, "vLLM's own"
+    share = build.usable_fraction(used(4), None)
+    assert share is not None and 0.75 < share < 20 / 24, "vLLM refuses to take more than is free"
+    assert build.usable_fraction(used(4), 0.5) == 0.5
+    with pytest.raises(BadOption, match=r"memory_fraction=0\.9 of A card is 23\.2 GB, and 21\.5 GB are free"):
+        build.usable_fraction(used(4), 0.9)
+
+
+def test_a_model_that_fits_only_on_an_idle_card_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoint = cast("VLLMCheckpoint", SimpleNamespace(name="m", memory=lambda context, parallel: (18 * 10**9, "")))
+    idle, used = card(24, (8, 9)), Card("A card", 24 << 30, 12 << 30, (8, 9))
+    build._check_memory(checkpoint, 8192, idle, 1, None)
+    with pytest.raises(ModelUnsupported, match=r"m needs 18\.0 GB .* Other programs use 12\.9 GB of it; nvidia-smi"):
+        build._check_memory(checkpoint, 8192, used, 1, build.usable_fraction(used, None))

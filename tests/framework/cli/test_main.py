@@ -232,8 +232,11 @@ def test_doctor_says_what_to_install_for_the_gpu(monkeypatch: pytest.MonkeyPatch
     assert 'for RTX 4090 (26 GB): pip install "unwritten[vllm]", then --engine vllm' in output
     assert "AWQ-INT4, 17.2 GB" in output
     assert "A user measured 525 to 575 tokens per second on an RTX 4090; we have not measured it" in output
-    monkeypatch.setattr("unwritten.cli.doctor.find_cards", lambda: (Card("GTX 1660", 6 << 30, 6 << 30, (7, 5)),))
-    assert "GTX 1660 (6 GB) is too small for DiffusionGemma" in unwritten("doctor", "--no-engine").output
+    monkeypatch.setattr("unwritten.cli.doctor.find_cards", lambda: (Card("RTX 3050", 6 << 30, 6 << 30, (8, 6)),))
+    monkeypatch.setattr("unwritten.cli.doctor.installed_version", lambda: "0.31.0")
+    output = unwritten("doctor", "--no-engine").output
+    assert "RTX 3050 (6 GB) is too small for DiffusionGemma" in output
+    assert 'note  vllm 0.31.0 is not supported. Type: pip install "vllm>=0.32,<0.33"' in output
 
 
 def test_doctor_continues_after_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
