@@ -36,9 +36,9 @@ ALL_DOCS = README + "".join(path.read_text(encoding="utf-8") for path in sorted(
 """The README and the documentation of the framework."""
 
 FOREIGN = """
-    --max-num-seqs --max-num-batched-tokens --attention-backend --generation-config --diffusion-config --quantization
-    --tensor-parallel-size --data-parallel-size --head --address --local-dir --include --build --config --target
-    --n-cpu-moe --no-install-recommends --no-proxy-headers --workers
+    --max-num-seqs --max-num-batched-tokens --scheduling-policy --attention-backend --generation-config
+    --diffusion-config --quantization --tensor-parallel-size --data-parallel-size --head --address --local-dir
+    --include --build --config --target --n-cpu-moe --no-install-recommends --no-proxy-headers --workers
 """
 """Options of vLLM, Ray, Hugging Face, CMake, llama.cpp, apt and uvicorn that the documentation names."""
 
