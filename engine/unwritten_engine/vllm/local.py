@@ -71,7 +71,7 @@ class LocalVLLM:
         self._thread.start()
         try:
             self._call(self._listen()).result()
-            self._client = self._start()
+            self._start()
             self._call(self._check_writer()).result()
         except BaseException:
             self._stop()
@@ -116,14 +116,18 @@ class LocalVLLM:
     def _call(self, work: Any) -> Future[Any]:
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
-    def _start(self) -> Any:
-        """Start vLLM and return its client. Takes seconds to minutes."""
+    def _start(self) -> None:
+        """Start vLLM. Takes seconds to minutes."""
         with _environment(self._channel):
-            client = self._start_client()
+            self._client = self._start_client()
         if self._closed:  # meanwhile
-            client.shutdown()
+            self._shut_down()
             raise EngineClosed("The engine is closed. Open it again.")
-        return client
+
+    def _shut_down(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            client.shutdown()
 
     def _start_client(self) -> Any:
         client_class = vllm_object("vllm.v1.engine.async_llm.AsyncLLM")
@@ -144,9 +148,7 @@ class LocalVLLM:
 
     def _stop(self) -> None:
         """Stop vLLM and the thread."""
-        client, self._client = self._client, None
-        if client is not None:
-            client.shutdown()
+        self._shut_down()
         self._call(self._cancel_all()).result(10)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
@@ -237,10 +239,8 @@ class LocalVLLM:
 
     async def _restart(self) -> None:
         log.warning("vLLM has died and is started again.")
-        old, self._client = self._client, None
-        if old is not None:
-            await asyncio.to_thread(old.shutdown)
-        self._client = await asyncio.to_thread(self._start)
+        await asyncio.to_thread(self._shut_down)
+        await asyncio.to_thread(self._start)
 
 
 @contextlib.contextmanager
