@@ -240,7 +240,7 @@ def test_loading_needs_little_more_memory_than_the_weights(tmp_path: Path) -> No
     weights, most = map(int, ran.stdout.split())
     stored = (folder / "model.safetensors").stat().st_size
     assert stored > 3 * weights
-    assert most < weights + 40_000_000 < stored  # 40 MB for the tokenizer, torch's own and one slice
+    assert most < weights + 60_000_000 < stored  # for the tokenizer, torch's own (40 to 45 MB seen) and one slice
 
 
 def test_a_tensor_without_a_place_is_named(tmp_path: Path) -> None:
