@@ -12,10 +12,10 @@ from typing import Literal, TypeAlias
 
 from starlette.types import Scope
 
-Audience: TypeAlias = Literal["visitor", "everyone", "nobody"]
+Audience: TypeAlias = Literal["visitor", "everyone", "none"]
 """Who sees the result of the running code.
 
-The visitor; everyone, as of a page function or a page's template; or nobody, if a page function is called to decide
+The visitor; everyone, as of a page function or a page's template; or none, if a page function is called only to decide
 whether the visitor may read the page."""
 
 current_connection: ContextVar[Scope | None] = ContextVar("unwritten_connection", default=None)

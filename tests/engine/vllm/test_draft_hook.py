@@ -96,7 +96,7 @@ def test_the_newest_step_replaces_those_that_were_not_sent(plugin: Any, sampler:
     for step in range(1, 50):
         sampler.diffusion_states.step[1] = step
         plugin.after_step(sampler.batch)
-    assert time.monotonic() - start < 0.3, "a step waits for nobody"
+    assert time.monotonic() - start < 0.3, "a step waits for no reader"
     steps: list[int] = []
     end = time.monotonic() + 5
     while (not steps or steps[-1] != 49) and time.monotonic() < end:

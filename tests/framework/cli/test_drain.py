@@ -105,5 +105,5 @@ def test_a_page_that_takes_too_long_is_continued_by_the_next_process() -> None:
     with running(*serve(0.1)) as server:
         address(server)
         store = PageStore(Path("slow.db"))
-        wait_for(lambda: store.exists(["/wiki/Slow"]))  # nobody has opened it
+        wait_for(lambda: store.exists(["/wiki/Slow"]))  # no visitor has opened it
         store.close()
