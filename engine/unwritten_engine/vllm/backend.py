@@ -56,7 +56,7 @@ class CanvasRequest:
 
 @dataclass(frozen=True, slots=True)
 class FinishedCanvas:
-    """A canvas.
+    """The tokens of a finished canvas.
 
     Attributes:
         ids: its tokens.
@@ -80,5 +80,5 @@ class Backend(Protocol):
         ...
 
     async def close(self) -> None:
-        """Stop it."""
+        """Stop vLLM, or disconnect from the server."""
         ...

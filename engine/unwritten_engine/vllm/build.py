@@ -37,11 +37,11 @@ _NO_GPU: Final = "nvidia-smi lists no GPU that CUDA_VISIBLE_DEVICES allows."
 def build_vllm(
     model: str | None, progress: Progress, reasons: Sequence[str], settings: Mapping[str, Any]
 ) -> VLLMEngine:
-    """Start vLLM. See ``open_vllm``.
+    """Start vLLM. Return the engine.
 
     Args:
-        model: see there.
-        progress: see there.
+        model: a folder, OWNER/REPO or "random"; None for the one that suits the GPU.
+        progress: called before the download and while the model loads.
         reasons: why this engine was chosen.
         settings: all of ``OPTIONS`` by name.
     """

@@ -188,8 +188,8 @@ def check_fit(name: str, size: int, memory: int | None) -> None:
 def write_random(folder: Path, *, canvas: int = 256) -> Path:
     """Write a small random model in sizes that vLLM runs on a CPU. Return the folder.
 
-    In vLLM the encoder and the decoder share the scale of each layer, so here they have the same. Beyond the sliding
-    window vLLM and transformers mask differently, so it is long.
+    vLLM has one scale per layer for encoder and decoder, so both get the same. The sliding window is longer than any
+    prompt of a test, because vLLM and transformers mask differently beyond it.
     """
     from safetensors.torch import load_file, save_file
 

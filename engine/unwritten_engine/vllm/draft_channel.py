@@ -1,8 +1,8 @@
 """The socket on which vLLM's processes publish drafts.
 
 The process with the sampler has a PUB socket, readers have SUB sockets. The topic of a message is vLLM's id of the
-request, so a reader that subscribes to the prefix of its own ids gets its own drafts only. A slow reader loses drafts,
-never the writer time.
+request, so a reader that subscribes to the prefix of its own ids gets its own drafts only. A slow reader loses
+drafts; the writer never waits for it.
 
 Both sides derive their keys for CURVE, ZeroMQ's encryption, from one shared secret. A reader without it gets nothing.
 For ``vllm serve``, ``ADDRESS_VARIABLE`` and ``KEY_VARIABLE`` in the server's environment turn the plugin on.
@@ -122,9 +122,11 @@ class DraftWriter:
 
     def __init__(self, settings: ChannelSettings) -> None:
         self._context = zmq.Context()
-        self._guard = ThreadAuthenticator(self._context)
-        self._guard.start()
-        self._guard.configure_curve_callback(credentials_provider=_OneClient(_keys(settings.key, "reader")[0]))
+        self._authenticator = ThreadAuthenticator(self._context)
+        self._authenticator.start()
+        self._authenticator.configure_curve_callback(
+            credentials_provider=_SingleKeyProvider(_keys(settings.key, "reader")[0])
+        )
         self._socket = self._context.socket(zmq.PUB)
         self._socket.setsockopt(zmq.LINGER, 0)
         self._socket.setsockopt(zmq.SNDHWM, _MOST_QUEUED)
@@ -144,7 +146,7 @@ class DraftWriter:
     def close(self) -> None:
         """Close the socket."""
         self._socket.close()
-        self._guard.stop()
+        self._authenticator.stop()
         self._context.term()
 
 
@@ -192,7 +194,7 @@ def connect_reader(socket: Any, settings: ChannelSettings) -> None:
     (socket.bind if settings.reader_listens else socket.connect)(settings.endpoint)
 
 
-class _OneClient:
+class _SingleKeyProvider:
     """Accepts the one public key that belongs to the shared secret."""
 
     def __init__(self, public_key: bytes) -> None:

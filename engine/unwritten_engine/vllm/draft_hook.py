@@ -86,7 +86,7 @@ class SamplerPlugin:
         self._constraints: dict[int, Constraints] = {}  # by slot
         self._publisher: DraftPublisher | None = None
         try:
-            if _sends_drafts():
+            if _is_tp_rank_0():
                 self._publisher = DraftPublisher(DraftWriter(settings), self._states.device)
         except Exception as error:
             log.error("Drafts are off: %s", error)
@@ -135,8 +135,8 @@ class SamplerPlugin:
             log.error("There are no drafts any more: %s", error)
 
 
-def _sends_drafts() -> bool:
-    """True in the first of the processes that share the layers of a model."""
+def _is_tp_rank_0() -> bool:
+    """True on tensor-parallel rank 0, which publishes. The other ranks compute the same drafts."""
     group = vllm_object("vllm.distributed.parallel_state.get_tp_group")()
     return bool(group.rank_in_group == 0)
 

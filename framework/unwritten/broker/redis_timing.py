@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 HEARTBEAT = 1.0
-"""Between two heartbeats of a process."""
+"""Interval between two heartbeats of a process."""
 
 LEASE_LIFETIME = 3.0
-"""From the last heartbeat of a lease's holder until another process may take over the page."""
+"""Time from the last heartbeat of a lease's holder until another process may take over the page."""
 
 SETTLE_TIME = 1.5
-"""How long no lease is given after the server was unavailable, so that holders can take theirs again."""
+"""Time after the server was unavailable in which no new lease is given, so that holders can take theirs again."""
 
 PUBLISH_INTERVAL = 0.04
-"""Between two frames of a page."""
+"""Interval between two frames of a page."""
 
 COMMAND_TIMEOUT = 2.0
-"""After which a server that does not respond counts as unavailable."""
+"""Time after which a server that does not respond counts as unavailable."""

@@ -224,7 +224,7 @@ class PageAccess:
         decisions = self._decisions_for(origin)
         decision = identity(origin), key
         if decision not in decisions:
-            with audience("none"):
+            with audience("access_check"):
                 decisions[decision] = await self.find(key, origin) is not None
         return decisions.get(decision, False)
 
@@ -250,7 +250,7 @@ class PageAccess:
         if not self.limits_lists:
             return set(keys)
         seen_by, connection = current_audience.get(), current_connection.get()
-        if seen_by == "none":
+        if seen_by == "access_check":
             return set()
         origin = connection if seen_by == "visitor" and connection is not None else anonymous(connection)
         decisions, visitor = self._decisions_for(origin), identity(origin)

@@ -12,11 +12,12 @@ from typing import Literal, TypeAlias
 
 from starlette.types import Scope
 
-Audience: TypeAlias = Literal["visitor", "everyone", "none"]
+Audience: TypeAlias = Literal["visitor", "everyone", "access_check"]
 """Who sees the result of the running code.
 
-The visitor; everyone, as of a page function or a page's template; or none, if a page function is called only to decide
-whether the visitor may read the page."""
+* "visitor": the visitor alone.
+* "everyone": all visitors, as of a page function or a page's template.
+* "access_check": no visitor. A page function is called only to decide whether a visitor may read the page."""
 
 current_connection: ContextVar[Scope | None] = ContextVar("unwritten_connection", default=None)
 """The connection that is being handled. None: the code runs for no visitor, as in a script, a command or a hook."""

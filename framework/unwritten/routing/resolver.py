@@ -154,7 +154,7 @@ class PageResolver:
         visit = await self._visits.read_checked(request, url.key) if function.wants_visit else None
         trace = current_trace.get()
         # Without the context manager ``audience``, because this runs for every stored page.
-        token = current_audience.set("none" if current_audience.get() == "none" else "everyone")
+        token = current_audience.set("access_check" if current_audience.get() == "access_check" else "everyone")
         try:
             with ReadTracker(route.name) as tracker, trace.step("page function") if trace else nullcontext():
                 page = await function.call(url.arguments, visit, request)

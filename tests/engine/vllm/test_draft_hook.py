@@ -58,7 +58,7 @@ def sampler() -> Sampler:
 
 @pytest.fixture
 def plugin(sampler: Sampler, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr(draft_hook, "_sends_drafts", lambda: True)
+    monkeypatch.setattr(draft_hook, "_is_tp_rank_0", lambda: True)
     monkeypatch.setattr(draft_hook, "DraftWriter", Writer)
     return draft_hook.SamplerPlugin(sampler, SETTINGS)
 
