@@ -13,6 +13,7 @@ import json
 import re
 import tempfile
 import time
+import zlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
@@ -246,8 +247,17 @@ def _forms(word: str) -> tuple[str, ...]:
     return (word, word[:-1]) if len(word) > 5 else (word,)
 
 
-async def write_page(engine: Engine, world: str, page: Page, title: str) -> tuple[dict[str, Written], float, float]:
+async def write_page(
+    engine: Engine, world: str, page: Page, title: str, seed: int | None = None
+) -> tuple[dict[str, Written], float, float]:
     """Generate all canvases of a page at the same time, as an app does.
+
+    Args:
+        engine: The engine.
+        world: Leads the prompts.
+        page: The page.
+        title: Its subject.
+        seed: The seed of each canvas is derived from it. None: random seeds.
 
     Returns:
         The result of each canvas, the seconds for all of them, and the seconds to the first words.
@@ -255,13 +265,14 @@ async def write_page(engine: Engine, world: str, page: Page, title: str) -> tupl
     began = time.monotonic()
     firsts: list[float] = []
 
-    async def write(canvas: Canvas) -> Written:
+    async def write(name: str, canvas: Canvas) -> Written:
         prompt = build_prompt(world=world, canvas=canvas, subject=title)
         request = Request(
             prompt=prompt,
             canvases=canvas.canvases,
             max_tokens=canvas.tokens,
             schema=json_schema_of(canvas.schema) if canvas.schema else None,
+            seed=None if seed is None else zlib.crc32(f"{seed} {title} {name}".encode()),
             stop=tuple(canvas.stop),
             options=canvas.options,
         )
@@ -276,7 +287,7 @@ async def write_page(engine: Engine, world: str, page: Page, title: str) -> tupl
         finished = get_format(canvas.format).finalize(text, reason)
         return Written(finished, reason, reason == "length" and finished != text)
 
-    results = await asyncio.gather(*(write(canvas) for canvas in page.canvases.values()))
+    results = await asyncio.gather(*(write(name, canvas) for name, canvas in page.canvases.items()))
     return dict(zip(page.canvases, results, strict=True)), time.monotonic() - began, min(firsts, default=0.0)
 
 
@@ -295,6 +306,7 @@ async def run(
     pages: Mapping[str, Page],
     out: Path | None = None,
     told: Callable[[str, Faults], None] | None = None,
+    seed: int | None = None,
 ) -> list[tuple[str, Faults]]:
     """Generate pages one after another, and judge each.
 
@@ -304,10 +316,11 @@ async def run(
         pages: What to generate, by title.
         out: A folder for the pages as Markdown files.
         told: Called with each title and its faults.
+        seed: The seeds of all texts are derived from it. None: random seeds.
     """
     results = []
     for title, page in pages.items():
-        written, seconds, first = await write_page(engine, world, page, title)
+        written, seconds, first = await write_page(engine, world, page, title, seed)
         prompts = [build_prompt(world=world, canvas=canvas, subject=title) for canvas in page.canvases.values()]
         faults = replace(judge_page(title, page, written, prompts), seconds=seconds, first_words=first)
         results.append((title, faults))
@@ -395,6 +408,9 @@ def summary(results: Sequence[tuple[str, Faults]]) -> dict[str, float]:
 @click.option("--limit", type=click.IntRange(1), default=None, help="The number of titles, spread over the list.")
 @click.option("--engine", "spec", default="auto", show_default=True, help="The engine to measure.")
 @click.option("--known", type=click.IntRange(0), default=5, show_default=True, help="Pages with facts to measure.")
+@click.option(
+    "--seed", type=click.IntRange(0), default=None, help="Repeat the pages without facts, to compare versions."
+)
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Write the pages to this folder.")
 def command(
     target: str | None,
@@ -403,6 +419,7 @@ def command(
     limit: int | None,
     spec: str,
     known: int,
+    seed: int | None,
     out: Path | None,
 ) -> None:
     """Measure how good the pages of a model are."""
@@ -415,7 +432,7 @@ def command(
     app = load_app(target or str(wiki)) if ask is None else _app_for(ask)
     with tempfile.TemporaryDirectory() as folder:
         app.configure({"database": f"{folder}/quality.db", "engine": spec, "prefetch": "off", "signed_links": "off"})
-        results, known_results, about = asyncio.run(_measure(app, names, min(known, len(names)), out))
+        results, known_results, about = asyncio.run(_measure(app, names, min(known, len(names)), seed, out))
     figures = summary(results)
     rows = [(name.replace("_", " "), f"{value:g}", _REACH.get(name, "")) for name, value in figures.items()]
     document: dict[str, Any] = {"pages": len(results), "model": about, **figures}
@@ -446,7 +463,7 @@ def _app_for(ask: str) -> App:
 
 
 async def _measure(
-    app: App, titles: Sequence[str], known: int, out: Path | None
+    app: App, titles: Sequence[str], known: int, seed: int | None, out: Path | None
 ) -> tuple[list[tuple[str, Faults]], list[tuple[str, Faults]], str]:
     async with running(app):
         pages = await articles(app, titles)
@@ -454,7 +471,7 @@ async def _measure(
         prompts = [build_prompt(world=app.world, canvas=c, subject=first[0]) for c in first[1].canvases.values()]
         await app.engine.warm(prompts)
         about = f"{app.engine.about.model}, {app.engine.about.device}"
-        results = await run(app.engine, app.world, pages, out, _tell)
+        results = await run(app.engine, app.world, pages, out, _tell, seed)
         return results, await run_known(app, spread(titles, known), out, _tell) if known else [], about
 
 
