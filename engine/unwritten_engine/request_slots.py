@@ -11,9 +11,11 @@ so that a click finds a free one.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import heapq
 import itertools
 from collections import Counter
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 from .errors import EngineClosed
@@ -105,6 +107,18 @@ class SlotScheduler:
         """Free a slot."""
         slot.priority = slot.request = None
         self._schedule()
+
+    @contextlib.asynccontextmanager
+    async def until_ended(self, slot: Slot, task: asyncio.Task[None]) -> AsyncIterator[None]:
+        """At the end of the block, cancel the task of a request, wait until it has ended, and free its slot."""
+        try:
+            yield
+        finally:
+            task.cancel()
+            try:
+                await asyncio.wait([task])
+            finally:
+                self.release(slot)
 
     def promote(self, request: object) -> None:
         """Raise a queued or running request to ``Priority.CLICK``."""

@@ -147,3 +147,31 @@ async def test_a_promoted_request_goes_first() -> None:
     slots.promote(first)
     await asyncio.gather(*waiting)
     assert at_work.priority is CLICK and order == [wanted, other]
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+async def test_the_slot_of_a_request_is_freed_when_its_task_has_ended(cancelled: bool) -> None:
+    slots, abort, started = SlotScheduler(1, 1), asyncio.Event(), asyncio.Event()
+
+    async def work() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await abort.wait()
+
+    async def request() -> None:
+        slot = await slots.acquire("", CLICK)
+        task = asyncio.create_task(work())
+        async with slots.until_ended(slot, task):
+            started.set()
+            await asyncio.sleep(0 if not cancelled else 1000)
+
+    reader = asyncio.create_task(request())
+    await started.wait()
+    if cancelled:
+        reader.cancel()
+    await turn()
+    assert slots.busy == 1 and not reader.done(), "the runtime still works on it"
+    abort.set()
+    await asyncio.wait_for(asyncio.wait([reader]), PATIENCE)
+    assert slots.busy == 0 and reader.cancelled() == cancelled

@@ -215,16 +215,10 @@ class OpenAIEngine:
         )
         task = asyncio.create_task(chat_request.run(), name="model server request")
         self._running[task] = chat_request
-        try:
+        task.add_done_callback(self._running.pop)
+        async with self._slots.until_ended(slot, task):  # until the connection is closed
             while not (frame := await chat_request.next_frame()).done:
                 yield frame
-        finally:
-            task.cancel()
-            self._running.pop(task, None)
-            try:
-                await asyncio.wait([task])  # until the connection is closed
-            finally:
-                self._slots.release(slot)
         yield frame
 
     def check(self, request: Request) -> None:

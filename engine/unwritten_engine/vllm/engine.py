@@ -90,7 +90,8 @@ class VLLMEngine:
         job.seq.mark_running()
         task = asyncio.create_task(self._run(job, lambda: slot.priority or Priority.CLICK), name="vLLM request")
         self._tasks[task] = job
-        try:
+        task.add_done_callback(self._tasks.pop)
+        async with self._slots.until_ended(slot, task):  # until vLLM has aborted it
             while True:
                 await job.updated.wait()
                 job.updated.clear()
@@ -102,13 +103,6 @@ class VLLMEngine:
                 if frame.done:
                     break
                 yield frame
-        finally:
-            task.cancel()
-            self._tasks.pop(task, None)
-            try:
-                await asyncio.wait([task])  # until vLLM has aborted it
-            finally:
-                self._slots.release(slot)
         yield frame
 
     def check(self, request: Request) -> None:
