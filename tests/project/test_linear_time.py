@@ -158,7 +158,7 @@ TRUSTED = {
     # Names, settings and files of authors and operators.
     *"asset_dir tracing text_direction ornament avatar parse_options mask_keys secure_headers".split(),
     *"environment_key is_local open_openai open_visual download supports unsupported template_error".split(),
-    *"renamed_arguments denoising_frames suggestion read_prompt".split(),
+    *"denoising_frames suggestion read_prompt".split(),
     *"open_broker open_remote parse_location shorten_identifier".split(),
     # What the framework has rendered or computed itself, is checked for its length first, or is only hashed or copied.
     *"text_hash check_not_nested insert_nonce page_response refresh_tag local_url is_signed urls_of".split(),

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 import unwritten
 from unwritten import Router, testing
 from unwritten.cli.main import main
-from unwritten.core.settings import REMOVED, SETTINGS
+from unwritten.core.settings import SETTINGS
 from unwritten.formats.page import TEMPLATE_NAMES
 from unwritten.rendering.regions import PageView, Region
 from unwritten.storage.pages import PageStore
@@ -61,13 +61,27 @@ def settings_table() -> str:
     return "\n".join(rows)
 
 
+LIMITS = (
+    ("PREFETCH_LIMIT", "generation/prefetcher.py"),
+    ("PREFETCH_PER_VISITOR", "generation/prefetcher.py"),
+    ("MAX_FIELD_SIZE", "web/form_data.py"),
+    ("MAX_FRAME_RATE", "web/live_socket.py"),
+    ("FUNCTION_TIME_LIMIT", "routing/page_function.py"),
+    ("GRACE_PERIOD", "generation/job_queue.py"),
+    ("PAINT_TIME_LIMIT", "pictures/painting.py"),
+    ("SEARCH_PAGES", "generation/budgets.py"),
+    ("MAX_PARAMETER_LENGTH", "routing/patterns.py"),
+    ("VISITOR_BURST", "generation/budgets.py"),
+    ("VISITOR_SOCKETS", "generation/budgets.py"),
+)
+"""Constants that operators may ask for, and their modules."""
+
+
 def limits_table() -> str:
-    """Return one row for each constant that was a setting in an earlier version."""
+    """Return one row for each of ``LIMITS``."""
     rows = ["| Constant | Value | What it is | Module |", "|---|---|---|---|"]
-    for place in REMOVED.values():
-        name, _, module = place.partition(" of ")
-        path = module.removeprefix("unwritten.").replace(".", "/") + ".py"
-        value = getattr(importlib.import_module(module), name)
+    for name, path in LIMITS:
+        value = getattr(importlib.import_module(f"unwritten.{path.removesuffix('.py').replace('/', '.')}"), name)
         shown = f"{value:,g}" if isinstance(value, float) else f"{value:,}"
         text = constants_of(FRAMEWORK / path)[name]
         rows.append(f"| `{name}` | {shown} | {text} | [{path}](../unwritten/{path}) |")

@@ -25,7 +25,6 @@ from ..core.assets import VersionedStaticFiles
 from ..core.errors import BadApp, BadSetting, BadURL
 from ..core.mount import IN_PROCESS, MountPoint
 from ..core.paths import FRAMEWORK_PREFIX, site_path
-from ..core.renames import renamed_arguments
 from ..core.settings import BY_NAME, load_settings
 from ..devtools import DevTools
 from ..editing import Editing
@@ -58,17 +57,6 @@ F = TypeVar("F", bound=Callable[..., Any])
 P = TypeVar("P", bound="str | HasKey")
 D = TypeVar("D")
 S = TypeVar("S")
-
-_RENAMED = {
-    "anywhere": "fallback",
-    "brought_engine": "provided_engine",
-    "can": "supports",
-    "key": "url_path_for",
-    "serving": "site",
-    "substitute": "override",
-    "written": "on_written",
-}
-"""Names of earlier versions, for error messages."""
 
 
 class App(Router, Starlette):
@@ -154,8 +142,6 @@ class App(Router, Starlette):
     if not TYPE_CHECKING:  # otherwise type checkers would accept any attribute
 
         def __getattr__(self, name: str) -> Any:
-            if name in _RENAMED:
-                raise AttributeError(f"App has no attribute {name!r}: it is called {_RENAMED[name]!r} now.")
             raise AttributeError(f"App has no attribute {name!r}.{suggestion(name, _public_names(type(self)))}")
 
     # -- declarations -------------------------------------------------------------------------------------
@@ -242,7 +228,6 @@ class App(Router, Starlette):
                 raise
             return default
 
-    @renamed_arguments(shape="schema")
     def value(self, key: str, name: str, schema: type[Any] | None = None) -> Any:
         """Return the value of a canvas with a schema on a written page: ``app.value("/wiki/Tea", "facts")``.
 
@@ -260,7 +245,6 @@ class App(Router, Starlette):
     def values(self, schema: type[S], limit: int = 100) -> list[tuple[Source, S]]: ...
     @overload
     def values(self, schema: str, limit: int = 100) -> list[tuple[Source, Any]]: ...
-    @renamed_arguments(shape="schema")
     def values(self, schema: type[Any] | str, limit: int = 100) -> list[tuple[Source, Any]]:
         """Return the values of a schema on all written pages, each with its source, the newest first.
 

@@ -10,7 +10,6 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from ..core.errors import BadApp
-from ..core.renames import renamed_arguments
 from ..generation.hooks import OnWritten
 from ..routing.access_rule import AccessRule
 from ..routing.page_function import PageFunction
@@ -56,7 +55,6 @@ class Router:
         for hook in router.written_hooks:
             self.written_hooks.append(OnWritten(hook.function.function, hook.pattern.with_prefix(prefix)))
 
-    @renamed_arguments(ahead="prefetch")
     def page(
         self,
         path: str,
@@ -167,7 +165,6 @@ class Router:
 
         return declare
 
-    @renamed_arguments(first="initial")
     def table(
         self, model: type[M], name: str | None = None, *, index: Sequence[str] = (), initial: Iterable[M] = ()
     ) -> Table[M]:

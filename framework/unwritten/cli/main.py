@@ -12,7 +12,6 @@ from unwritten_engine.errors import EngineError
 
 from .. import __version__
 from ..core.errors import UnwrittenError
-from ..core.settings import REMOVED, RENAMED, load_settings
 
 
 class LazyCommand(NamedTuple):
@@ -69,18 +68,9 @@ class LazyGroup(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command. Known errors become one message. Other exceptions are bugs and keep their traceback."""
         try:
-            return self._invoke(ctx)
+            return super().invoke(ctx)
         except (UnwrittenError, EngineError) as error:
             raise click.ClickException(str(error)) from error
-
-    def _invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except click.NoSuchOption as error:
-            name = error.option_name.lstrip("-").replace("-", "_")
-            if name in RENAMED or name in REMOVED:
-                load_settings(flags={name: ""}, environment={})  # raises an error that says what became of it
-            raise
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without importing them."""

@@ -198,26 +198,6 @@ SETTINGS: tuple[Setting, ...] = tuple(_setting(name, field) for name, field in S
 BY_NAME: Mapping[str, Setting] = MappingProxyType({setting.name: setting for setting in SETTINGS})
 """All settings by name."""
 
-RENAMED: Mapping[str, str] = MappingProxyType({"ahead": "prefetch", "gates": "signed_links", "generations": "jobs"})
-"""Settings of earlier versions with another name, for error messages."""
-
-REMOVED: Mapping[str, str] = MappingProxyType(
-    {
-        "ahead_limit": "PREFETCH_LIMIT of unwritten.generation.prefetcher",
-        "ahead_per_visitor": "PREFETCH_PER_VISITOR of unwritten.generation.prefetcher",
-        "form_size": "MAX_FIELD_SIZE of unwritten.web.form_data",
-        "frame_rate": "MAX_FRAME_RATE of unwritten.web.live_socket",
-        "function_time_limit": "FUNCTION_TIME_LIMIT of unwritten.routing.page_function",
-        "grace": "GRACE_PERIOD of unwritten.generation.job_queue",
-        "painter_seconds": "PAINT_TIME_LIMIT of unwritten.pictures.painting",
-        "search_pages": "SEARCH_PAGES of unwritten.generation.budgets",
-        "title_length": "MAX_PARAMETER_LENGTH of unwritten.routing.patterns",
-        "visitor_burst": "VISITOR_BURST of unwritten.generation.budgets",
-        "visitor_sockets": "VISITOR_SOCKETS of unwritten.generation.budgets",
-    }
-)
-"""Settings of earlier versions that are constants now, for error messages."""
-
 
 def load_settings(
     keywords: Mapping[str, object] | None = None,
@@ -246,10 +226,6 @@ def load_settings(
         if value is not None:
             given[name] = value, _flag
     for name, (value, source) in given.items():
-        if name in RENAMED:
-            raise BadSetting(f"The {source(name)} is now the {source(RENAMED[name])}.")
-        if name in REMOVED:
-            raise BadSetting(f"The {source(name)} does not exist any more. It is now the constant {REMOVED[name]}.")
         if name not in BY_NAME:
             raise BadSetting(f"The {source(name)} is not known to Unwritten.{suggestion(name, BY_NAME)}")
         if isinstance(value, bool) and not isinstance(BY_NAME[name].default, bool):

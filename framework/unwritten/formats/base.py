@@ -14,7 +14,6 @@ from markupsafe import Markup, escape
 from unwritten_engine import Example, Frame
 
 from ..core.errors import BadPage, PageFailed
-from ..core.renames import renamed_arguments
 from .html import render_wiki_links
 from .links import Linker
 from .sanitize_html import clean_html
@@ -61,16 +60,6 @@ class Formatter(Protocol):
 MakeFormatter: TypeAlias = Callable[[RegionContext], Formatter]
 
 
-@renamed_arguments(
-    draw="render",
-    drawer="formatter",
-    manner="instructions",
-    classes="css_classes",
-    lines="placeholder_lines",
-    sheet="examples_file",
-    sheets="topic_examples",
-    frames="uses_iframe",
-)
 @dataclass(frozen=True)
 class Format:
     """How the text of a canvas is requested and rendered: ``Canvas("…", format=Format("poem", render=verses))``.

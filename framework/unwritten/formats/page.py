@@ -13,7 +13,6 @@ from starlette.responses import Response
 from unwritten_engine import Example
 
 from ..core.errors import BadPage
-from ..core.renames import renamed_arguments
 from ..security.headers import Embeds
 from .base import Format
 from .registry import get_format
@@ -56,7 +55,6 @@ RESERVED_NAMES = frozenset({*TEMPLATE_NAMES, "self", "super", "loop", "caller"})
 """Names that a page cannot use for its values: the framework's, and Jinja's own."""
 
 
-@renamed_arguments(shape="schema")
 @dataclass(frozen=True)
 class Canvas:
     """One region of a page: a prompt, a format and a length.
@@ -161,9 +159,6 @@ class Page:
     def __init__(
         self, template: str = DEFAULT_TEMPLATE, /, *, title: str | None = None, embeds: bool = False, **parts: Any
     ) -> None:
-        # The old argument was a bool. Other values may have this name.
-        if isinstance(parts.get("frames"), bool):
-            raise BadPage("Page has no argument 'frames': it is called 'embeds' now.")
         self.template = template
         self.title = title
         self.canvases: dict[str, Canvas] = {}

@@ -13,7 +13,6 @@ from pydantic import BaseModel
 from unwritten_engine import Frame, Request, scripted
 from unwritten_engine.scripted import Script, ScriptedEngine
 
-from ..core.renames import renamed_arguments
 from ..formats.schema import resolve_reference
 
 ScriptedText: TypeAlias = str | BaseModel | Mapping[str, Any] | Sequence[Any] | BaseException | Callable[[Request], Any]
@@ -24,7 +23,6 @@ _MAX_DEPTH = 6
 """Below this depth the values of recursive schemas are empty."""
 
 
-@renamed_arguments(said="texts")
 def answers(
     texts: Mapping[str, ScriptedText] | None = None, *, otherwise: ScriptedText | None = None
 ) -> ScriptedEngine:

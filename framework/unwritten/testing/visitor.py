@@ -17,7 +17,7 @@ from starlette.types import ASGIApp
 
 from unwritten_engine import Engine
 
-from ..core.errors import BadSetting, BadURL
+from ..core.errors import BadURL
 from .app_runner import AppRunner
 from .asgi_client import HOST, request
 from .scripted_engine import ScriptedText
@@ -60,8 +60,6 @@ class Visitor:
         timeout: float = 30.0,
         **settings: Any,
     ) -> None:
-        if "patience" in settings:
-            raise BadSetting("Visitor(…, patience=…) is called timeout now.")
         self._runner = AppRunner(app, engine, database, timeout, settings)
         self._cookies: dict[str, str] = {}
         self._address = HOST

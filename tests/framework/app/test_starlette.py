@@ -8,7 +8,7 @@ import datetime
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from starlette.applications import Starlette
@@ -25,7 +25,6 @@ from tests.support.apps import BROWSER, browser, make_app, make_wiki, templates,
 
 from unwritten import App, Canvas, Page, Router
 from unwritten.core.errors import BadApp, BadSetting, BadURL
-from unwritten.testing import answers
 from unwritten_engine import scripted
 
 # -- url_for ----------------------------------------------------------------------------------------------
@@ -181,22 +180,11 @@ def test_unknown_arguments_are_errors(tmp_path: Path) -> None:
         App("x", middlewares=[])
     with pytest.raises(BadSetting, match="jobs"):  # and not the valid engine_seconds, which is similar to engine
         App("x", engine_seconds=5, jobs="many")
-    with pytest.raises(AttributeError, match="'fallback' now"):
-        _ = make_wiki(tmp_path, scripted("x")).anywhere  # type: ignore[attr-defined]
+    with pytest.raises(AttributeError, match="Did you mean 'fallback'"):
+        _ = make_wiki(tmp_path, scripted("x")).falback  # type: ignore[attr-defined]
 
 
-def test_old_names_of_arguments_are_errors_that_give_the_new_ones(tmp_path: Path) -> None:
-    app: Any = make_wiki(tmp_path, scripted("x"))
-    calls: dict[str, Callable[[], Any]] = {
-        "page has no argument 'ahead': it is called 'prefetch' now": lambda: app.page("/", ahead=False),
-        "table has no argument 'first': it is called 'initial' now": lambda: app.table(object, first=[]),
-        "value has no argument 'shape': it is called 'schema' now": lambda: app.value("/", "facts", shape=object),
-        "values has no argument 'shape': it is called 'schema' now": lambda: app.values(shape=object),
-        "answers has no argument 'said': it is called 'texts' now": lambda: cast(Any, answers)(said={}),
-    }
-    for message, call in calls.items():
-        with pytest.raises(BadApp, match=message):
-            call()
+def test_starlettes_deprecated_arguments_are_errors_that_name_the_new_ones() -> None:
     with pytest.raises(BadSetting, match=r"no argument 'on_startup'\. Pass lifespan="):
         App("x", on_startup=[])
 

@@ -93,13 +93,6 @@ def test_an_unknown_variable_is_an_error(monkeypatch: pytest.MonkeyPatch) -> Non
     assert "UNWRITTEN_PROT is not known to Unwritten. Did you mean 'port'?" in message("get", "/")
 
 
-def test_an_old_flag_is_an_error_that_gives_the_new_one() -> None:
-    write(APP)
-    assert message("get", "/", "--gates", "on") == "The flag --gates is now the flag --signed-links."
-    shown = message("get", "/", "--grace", "3")
-    assert "It is now the constant GRACE_PERIOD of unwritten.generation.job_queue." in shown
-
-
 # -- get and pages ------------------------------------------------------------------------------------------
 
 

@@ -1,20 +1,9 @@
 """Settings from flags, environment variables and keywords."""
 
-from pathlib import Path
-from typing import Any
-
 import pytest
 
-from unwritten import App
 from unwritten.core.errors import BadSetting
-from unwritten.core.settings import BY_NAME, REMOVED, RENAMED, SETTINGS, Setting, Settings, load_settings
-
-ROOT = Path(__file__).resolve().parents[3] / "framework"
-
-
-def former(name: str) -> dict[str, Any]:
-    """Return keywords that include a setting of an earlier version."""
-    return {name: 1}
+from unwritten.core.settings import BY_NAME, SETTINGS, Setting, Settings, load_settings
 
 
 def test_defaults_without_anything() -> None:
@@ -101,27 +90,6 @@ def test_unknown_names_get_a_suggestion_whatever_their_source() -> None:
 def test_an_unknown_keyword_is_reported_although_a_flag_sets_the_same_name() -> None:
     with pytest.raises(BadSetting, match="'prot' is not known"):
         load_settings({"prot": 1}, flags={"port": 1}, environment={})
-
-
-@pytest.mark.parametrize(("name", "new"), RENAMED.items())
-def test_the_error_for_an_earlier_name_gives_the_new_one(name: str, new: str) -> None:
-    assert name not in BY_NAME and new in BY_NAME
-    with pytest.raises(BadSetting, match=f"The setting '{name}' is now the setting '{new}'."):
-        App("Test", **former(name))
-    with pytest.raises(BadSetting, match=f"UNWRITTEN_{name.upper()} is now the .* UNWRITTEN_{new.upper()}."):
-        load_settings(environment={f"UNWRITTEN_{name.upper()}": "1"})
-    with pytest.raises(BadSetting, match=f"The flag --{name} is now the flag {BY_NAME[new].flag}."):
-        load_settings(flags={name: "1"}, environment={})
-
-
-@pytest.mark.parametrize(("name", "constant"), REMOVED.items())
-def test_the_error_for_a_former_setting_names_the_constant(name: str, constant: str) -> None:
-    assert name not in BY_NAME
-    with pytest.raises(BadSetting, match=f"The setting '{name}' does not exist any more. It is now the constant "):
-        App("Test", **former(name))
-    variable, _, module = constant.partition(" of ")
-    source = (ROOT / (module.replace(".", "/") + ".py")).read_text(encoding="utf-8")
-    assert f"\n{variable} = " in source
 
 
 def test_variables_of_other_programs_are_ignored() -> None:

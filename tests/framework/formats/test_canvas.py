@@ -37,7 +37,6 @@ def test_a_schema_selects_the_format() -> None:
         ({"format": "typed"}, "the format 'typed' needs a schema"),
         ({"format": "html", "schema": Facts}, "the other formats take none"),
         ({"fact": True}, "fact=True, which needs a schema"),
-        ({"shape": Facts}, "Canvas has no argument 'shape': it is called 'schema' now"),
         ({"canvases": 0}, "at least 1"),
         ({"tokens": 0}, "at least 1"),
         ({"stop": "###"}, r"Canvas\(stop=…\) takes a list"),

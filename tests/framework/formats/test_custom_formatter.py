@@ -126,9 +126,6 @@ def test_instructions_examples_and_opening_reach_the_prompt() -> None:
         ({"name": "poem", "render": str, "formatter": lambda context: None}, "exactly one of render=…"),
         ({"name": "poem", "render": str, "css_classes": "verse"}, r"Format\(css_classes=…\) takes a list"),
         ({"name": "poem", "render": str, "examples": "verse"}, r"Format\(examples=…\) takes a list"),
-        ({"name": "poem", "draw": str}, "Format has no argument 'draw': it is called 'render' now"),
-        ({"name": "poem", "render": str, "manner": "Short."}, "it is called 'instructions' now"),
-        ({"name": "poem", "drawer": lambda context: None}, "it is called 'formatter' now"),
     ],
 )
 def test_wrong_arguments_are_rejected_at_once(given: dict[str, Any], message: str) -> None:

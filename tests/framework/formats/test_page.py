@@ -39,13 +39,6 @@ def test_the_policy_depends_on_embedded_content() -> None:
     assert Page(embeds=True) != Page()
 
 
-def test_the_old_argument_for_frames_is_rejected_with_the_new_name() -> None:
-    for value in (True, False):
-        with pytest.raises(BadPage, match="Page has no argument 'frames': it is called 'embeds' now"):
-            Page("desk.html", frames=value)
-    assert Page("desk.html", frames=["oak", "gold"]).context == {"frames": ["oak", "gold"]}
-
-
 def test_a_prompt_and_a_canvas_are_a_page_of_one_region() -> None:
     for result in ("A prompt.", Canvas("A prompt.")):
         page = as_page(result, "article")

@@ -14,7 +14,7 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.types import ASGIApp
 
-from unwritten import App, BadApp, BadSetting
+from unwritten import App, BadApp
 from unwritten.testing import Visitor
 
 pytestmark = pytest.mark.usefixtures("home")
@@ -108,8 +108,3 @@ def test_exceptions_of_the_outer_app_are_raised_in_the_test() -> None:
     visitor = Visitor(Starlette(routes=[Route("/fail", fail), Mount("/", wiki())]))
     with pytest.raises(KeyError, match="the author's"):
         visitor.visit("/fail")
-
-
-def test_an_old_keyword_names_the_new_one() -> None:
-    with pytest.raises(BadSetting, match="is called timeout now"):
-        Visitor(wiki(), patience=3)
