@@ -20,7 +20,7 @@ from .downloads import download, hugging_face, models_folder
 from .engine import Engine, Progress
 from .errors import BadOption, EngineError, MissingPackage, ModelNotFound, UnknownEngine, suggestion
 from .options import Option, check_options
-from .vllm.cards import OWN_ENGINE_NEEDS, Card, choose_checkpoint, find_cards
+from .vllm.gpus import GPU, OWN_ENGINE_NEEDS, choose_checkpoint, find_gpus
 from .vllm.internals import INSTALL, installed_version, is_supported
 
 log = logging.getLogger("unwritten_engine")
@@ -115,7 +115,7 @@ def _open_auto(_: str, progress: Progress, **options: Any) -> Engine:
     """Open DiffusionGemma on a GPU that it fits on, else the embedded model. Options are those of the latter."""
     why = "No other engine was requested."
     if not options:
-        name, why = _auto_choice(find_cards())
+        name, why = _auto_choice(find_gpus())
         if name:
             try:
                 opener = _open_vllm if name == "vllm" else _open_diffusion
@@ -126,23 +126,23 @@ def _open_auto(_: str, progress: Progress, **options: Any) -> Engine:
     return _open_embedded("embedded", progress, _why=why, **options)
 
 
-def _auto_choice(cards: Sequence[Card]) -> tuple[str, str]:
+def _auto_choice(gpus: Sequence[GPU]) -> tuple[str, str]:
     """Return the engine of DiffusionGemma for the first GPU, and why; "" if there is none."""
-    if not cards:
+    if not gpus:
         return "", "No other engine was requested, and there is no NVIDIA GPU."
-    card = cards[0]
-    choice = choose_checkpoint(card)
+    gpu = gpus[0]
+    choice = choose_checkpoint(gpu)
     least = choice.needs if choice is not None else OWN_ENGINE_NEEDS
-    if card.memory < least or card.capability < (8, 0):
-        return "", f"{card.name} is too small or too old for DiffusionGemma."
-    if card.free < least:
-        return "", f"Other programs use {card.name}: {card.free / 1e9:.0f} of {card.memory / 1e9:.0f} GB are free."
+    if gpu.memory < least or gpu.capability < (8, 0):
+        return "", f"{gpu.name} is too small or too old for DiffusionGemma."
+    if gpu.free < least:
+        return "", f"Other programs use {gpu.name}: {gpu.free / 1e9:.0f} of {gpu.memory / 1e9:.0f} GB are free."
     version = installed_version()
     if choice is not None and version is not None and is_supported(version):
-        return "vllm", f"DiffusionGemma fits on {card.name}, and vLLM is installed."
+        return "vllm", f"DiffusionGemma fits on {gpu.name}, and vLLM is installed."
     if find_spec("torch") is not None and find_spec("transformers") is not None:
-        return "diffusion", f"DiffusionGemma fits on {card.name}. vLLM is faster; type: {INSTALL}"
-    return "", f'{card.name} could run DiffusionGemma. Type: pip install "unwritten[vllm]"'
+        return "diffusion", f"DiffusionGemma fits on {gpu.name}. vLLM is faster; type: {INSTALL}"
+    return "", f'{gpu.name} could run DiffusionGemma. Type: pip install "unwritten[vllm]"'
 
 
 def _open_embedded(_: str, progress: Progress, *, _why: str = "", **options: Any) -> Engine:

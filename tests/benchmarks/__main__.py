@@ -23,7 +23,7 @@ BENCHMARKS: Mapping[str, LazyCommand] = {
     "demos": LazyCommand("demos:command", "How long a visitor waits in each demo."),
     "morph": LazyCommand("morph:command", "How pages in use are updated, and how fast."),
     "engine": LazyCommand("run_engine:command", "The diffusion engine and generate() of transformers."),
-    "card": LazyCommand("run_card:command", "Check the diffusion engine on the GPUs of this machine."),
+    "gpu": LazyCommand("run_gpu:command", "Check the diffusion engine on the GPUs of this machine."),
     "small": LazyCommand("small:command", "A small diffusion model and the embedded model."),
     "shapes": LazyCommand("shapes:command", "How often an engine's values of schemas are valid."),
     "quality": LazyCommand("quality:command", "How good the pages of a model are."),

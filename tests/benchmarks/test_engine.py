@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 from tests.benchmarks.engine.bench_model import BenchModel, ModelSpec, open_bench_model
-from tests.benchmarks.engine.card import SMALL as SIZES
-from tests.benchmarks.engine.card import read_bandwidth, touched_bytes
+from tests.benchmarks.engine.gpu import SMALL as SIZES
+from tests.benchmarks.engine.gpu import read_bandwidth, touched_bytes
 from tests.benchmarks.engine.machine import busy_share
 from tests.benchmarks.engine.measure import Settings, parity
 from tests.benchmarks.engine.peak_memory import peak

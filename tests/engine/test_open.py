@@ -19,7 +19,7 @@ from unwritten_engine.errors import (
     UnknownOption,
 )
 from unwritten_engine.open import ENGINE_KINDS
-from unwritten_engine.vllm.cards import Card
+from unwritten_engine.vllm.gpus import GPU
 
 
 @pytest.mark.parametrize(
@@ -145,11 +145,11 @@ def test_every_kind_has_an_example() -> None:
 
 
 GIB = 1 << 30
-RTX_4090 = Card("RTX 4090", 24 * GIB, 23 * GIB, (8, 9))
+RTX_4090 = GPU("RTX 4090", 24 * GIB, 23 * GIB, (8, 9))
 
 
 @pytest.mark.parametrize(
-    ("card", "version", "torch", "expected", "why"),
+    ("gpu", "version", "torch", "expected", "why"),
     [
         (None, "0.32.0", True, "embedded", "there is no NVIDIA GPU"),
         (RTX_4090, "0.32.0", True, "vllm", "fits on RTX 4090, and vLLM is installed"),
@@ -157,19 +157,19 @@ RTX_4090 = Card("RTX 4090", 24 * GIB, 23 * GIB, (8, 9))
         (RTX_4090, None, True, "diffusion", "vLLM is faster; type: pip install"),
         (RTX_4090, None, False, "embedded", 'could run DiffusionGemma. Type: pip install "unwritten[vllm]"'),
         (
-            Card("RTX 4090", 24 * GIB, 5 * GIB, (8, 9)),
+            GPU("RTX 4090", 24 * GIB, 5 * GIB, (8, 9)),
             "0.32.0",
             True,
             "embedded",
             "Other programs use RTX 4090: 5 of 26",
         ),
-        (Card("RTX 3060", 12 * GIB, 12 * GIB, (8, 6)), "0.32.0", True, "embedded", "RTX 3060 is too small"),
-        (Card("T4", 16 * GIB, 16 * GIB, (7, 5)), "0.32.0", True, "embedded", "too small or too old"),
-        (Card("A10", 20 * GIB, 20 * GIB, (8, 6)), "0.32.0", True, "diffusion", "fits on A10"),
+        (GPU("RTX 3060", 12 * GIB, 12 * GIB, (8, 6)), "0.32.0", True, "embedded", "RTX 3060 is too small"),
+        (GPU("T4", 16 * GIB, 16 * GIB, (7, 5)), "0.32.0", True, "embedded", "too small or too old"),
+        (GPU("A10", 20 * GIB, 20 * GIB, (8, 6)), "0.32.0", True, "diffusion", "fits on A10"),
     ],
 )
-def test_auto_takes_diffusiongemma_on_a_card_that_it_fits_on(
-    card: Card | None, version: str | None, torch: bool, expected: str, why: str, monkeypatch: pytest.MonkeyPatch
+def test_auto_takes_diffusiongemma_on_a_gpu_that_it_fits_on(
+    gpu: GPU | None, version: str | None, torch: bool, expected: str, why: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened: list[tuple[str, str]] = []
 
@@ -180,7 +180,7 @@ def test_auto_takes_diffusiongemma_on_a_card_that_it_fits_on(
 
         return open_it
 
-    monkeypatch.setattr(open_module, "find_cards", lambda: (card,) if card else ())
+    monkeypatch.setattr(open_module, "find_gpus", lambda: (gpu,) if gpu else ())
     monkeypatch.setattr(open_module, "installed_version", lambda: version)
     monkeypatch.setattr(open_module, "find_spec", lambda name: object() if torch else None)
     for name in ("vllm", "diffusion", "embedded"):
@@ -200,7 +200,7 @@ def test_auto_falls_back_to_the_embedded_model_and_says_why(monkeypatch: pytest.
         reasons.append(_why)
         return scripted("A text.")
 
-    monkeypatch.setattr(open_module, "find_cards", lambda: (RTX_4090,))
+    monkeypatch.setattr(open_module, "find_gpus", lambda: (RTX_4090,))
     monkeypatch.setattr(open_module, "installed_version", lambda: "0.32.0")
     monkeypatch.setattr(open_module, "_open_vllm", fail)
     monkeypatch.setattr(open_module, "_open_embedded", embedded)

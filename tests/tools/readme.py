@@ -36,7 +36,7 @@ from unwritten_engine.errors import ModelUnsupported
 from unwritten_engine.options import Option
 from unwritten_engine.text_to_image import OPTIONS as PAINTER
 from unwritten_engine.visual.engine import OPTIONS as VISUAL
-from unwritten_engine.vllm.cards import Card, choose_checkpoint
+from unwritten_engine.vllm.gpus import GPU, choose_checkpoint
 from unwritten_engine.vllm.options import OPTIONS as VLLM_OPTIONS
 from unwritten_engine.vllm.options import SAMPLING as VLLM_SAMPLING
 
@@ -262,9 +262,9 @@ def memory_table() -> str:
     return "\n".join(rows)
 
 
-def cards_table() -> str:
-    """Return what the engine chooses on cards of these sizes, if nothing else uses them."""
-    rows = ["| A card with | Weights in | Canvases together | Tokens of each |", "|---|---|---|---|"]
+def gpus_table() -> str:
+    """Return what the engine chooses on GPUs of these sizes, if nothing else uses them."""
+    rows = ["| A GPU with | Weights in | Canvases together | Tokens of each |", "|---|---|---|---|"]
     for size in (16, 20, 24, 32, 48, 80, 141):
         try:
             found = plan_memory(_real(), memory=size * 10**9, device="", reserve=RESERVE)
@@ -276,8 +276,8 @@ def cards_table() -> str:
 
 
 def vllm_table() -> str:
-    """Return the checkpoint that the vLLM engine chooses for each kind of card."""
-    rows = ["| Card | Checkpoint | Download | Why | What others measured |", "|---|---|---|---|---|"]
+    """Return the checkpoint that the vLLM engine chooses for each kind of GPU."""
+    rows = ["| GPU | Checkpoint | Download | Why | What others measured |", "|---|---|---|---|---|"]
     for name, size, capability in (
         ("24 GB, Ampere or Ada (RTX 3090, RTX 4090)", 24, (8, 9)),
         ("24 or 32 GB, Blackwell (RTX 5090)", 24, (12, 0)),
@@ -285,7 +285,7 @@ def vllm_table() -> str:
         ("80 or 141 GB, Hopper (H100, H200)", 80, (9, 0)),
         ("180 GB, Blackwell (B200)", 180, (10, 0)),
     ):
-        choice = choose_checkpoint(Card("", size << 30, size << 30, capability))
+        choice = choose_checkpoint(GPU("", size << 30, size << 30, capability))
         assert choice is not None
         rows.append(f"| {name} | `{choice.model}` | {gigabytes(choice.size)} | {choice.reason} | {choice.measured} |")
     return "\n".join(rows)
@@ -302,7 +302,7 @@ GENERATED: dict[Path, dict[str, Callable[[], str]]] = {
         "memory": memory_table,
         "painter": lambda: options_table(PAINTER),
         "visual": lambda: options_table(VISUAL),
-        "cards": cards_table,
+        "gpus": gpus_table,
         "vllm": vllm_table,
         "vllm options": lambda: options_table(VLLM_OPTIONS),
         "vllm sampling": lambda: options_table(VLLM_SAMPLING),

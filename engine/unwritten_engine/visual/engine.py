@@ -1,7 +1,7 @@
 """DiffusionGemma in llama.cpp's resident program, with a frame for every denoising step.
 
 The program loads the model once and runs one request at a time; see ``program``. It suits one person with one consumer
-card. It has no sampling options, schemas, edits or images, and it cannot be interrupted: after a cancelled request, the
+GPU. It has no sampling options, schemas, edits or images, and it cannot be interrupted: after a cancelled request, the
 engine waits for its end for as long as loading would take, and then starts the program again.
 """
 

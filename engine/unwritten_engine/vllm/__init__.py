@@ -6,7 +6,7 @@ request, asks a backend for one canvas after the other, and makes frames from th
 ``local`` starts vLLM on this machine, and ``server`` uses a running ``vllm serve`` that has the plugin.
 
 ``constraints`` fixes tokens for openings, edits and schemas. ``internals`` lists all parts of vLLM that are used beyond
-its public interface, and the versions that have them. ``cards`` chooses a checkpoint for the GPU.
+its public interface, and the versions that have them. ``gpus`` chooses a checkpoint for the GPU.
 """
 
 from __future__ import annotations

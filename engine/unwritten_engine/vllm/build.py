@@ -17,9 +17,9 @@ from ..diffusion.tokenization.detokenizer import Detokenizer
 from ..diffusion.tokenization.prompt_tokenizer import PromptTokenizer
 from ..engine import Abilities, About, Progress
 from ..errors import BadOption, MissingPackage, ModelBroken, ModelUnsupported
-from .cards import OLDEST, Card, choose_checkpoint, find_cards
 from .checkpoint import RANDOM, VLLMCheckpoint, check_fit, fetch, read_checkpoint, write_random
 from .engine import VLLMEngine
+from .gpus import GPU, OLDEST, choose_checkpoint, find_gpus
 from .internals import installed_version, is_cpu_build
 from .local import LocalVLLM
 from .options import OWNER, REFUSED
@@ -46,17 +46,17 @@ def build_vllm(
         settings: all of ``OPTIONS`` by name.
     """
     _check_settings(settings)
-    cards = find_cards()
-    shares = settings["tensor_parallel"] * settings["pipeline_parallel"]
-    copies = settings["data_parallel"]
-    _check_gpus(cards, shares * copies, settings["backend"])
-    fullest = min(cards[: shares * copies], key=lambda card: card.free, default=None)
+    gpus = find_gpus()
+    gpus_per_replica = settings["tensor_parallel"] * settings["pipeline_parallel"]
+    num_replicas = settings["data_parallel"]
+    _check_gpus(gpus, gpus_per_replica * num_replicas, settings["backend"])
+    fullest = min(gpus[: gpus_per_replica * num_replicas], key=lambda gpu: gpu.free, default=None)
     fraction = settings["memory_fraction"] if fullest is None else usable_fraction(fullest, settings["memory_fraction"])
     why = list(reasons)
     if model is None:
-        model, reason = _choose_model(cards, shares)
+        model, reason = _choose_model(gpus, gpus_per_replica)
         why.append(reason)
-    memory = shares * cards[0].memory if cards else None
+    memory = gpus_per_replica * gpus[0].memory if gpus else None
     scratch, is_fetched = None, False
     if model == RANDOM:
         progress(0.0, "Making a small random model; its text is gibberish")
@@ -69,9 +69,9 @@ def build_vllm(
         folder, is_fetched = fetch(model, progress, memory), True
     checkpoint = read_checkpoint(folder, model if _is_hub(model) or model == RANDOM else "")
     check_fit(checkpoint.name, checkpoint.weight_bytes, memory)
-    context = settings["context"] or min(checkpoint.context, _default_context(cards, shares))
+    context = settings["context"] or min(checkpoint.context, _default_context(gpus, gpus_per_replica))
     if fullest is not None:
-        _check_memory(checkpoint, context, fullest, shares, fraction)
+        _check_memory(checkpoint, context, fullest, gpus_per_replica, fraction)
     needed, sentence = checkpoint.memory(context, settings["parallel"])
     why.append(sentence)
     progress(0.1, f"Starting vLLM {installed_version()} with {checkpoint.name}. {sentence}")
@@ -80,8 +80,8 @@ def build_vllm(
     if settings["backend"] == "ray" and is_fetched:
         arguments["model"] = model  # the other machines fetch it too
     backend = LocalVLLM(arguments, scratch)
-    device = describe(cards, shares * copies)
-    parallel = settings["parallel"] * copies
+    device = describe(gpus, gpus_per_replica * num_replicas)
+    parallel = settings["parallel"] * num_replicas
     about = make_about(checkpoint, device, context, parallel, why, memory=needed)
     return make_engine(backend, about, checkpoint, tokenizer)
 
@@ -181,11 +181,11 @@ def engine_args(checkpoint: VLLMCheckpoint, settings: Mapping[str, Any], context
     return {name: value for name, value in arguments.items() if value is not None}
 
 
-def describe(cards: Sequence[Card], count: int) -> str:
+def describe(gpus: Sequence[GPU], count: int) -> str:
     """Return a description of the GPUs in use."""
-    if not cards:
+    if not gpus:
         return "vLLM"
-    return f"{count} × {cards[0].name}" if count > 1 else cards[0].name
+    return f"{count} × {gpus[0].name}" if count > 1 else gpus[0].name
 
 
 def _check_settings(settings: Mapping[str, Any]) -> None:
@@ -201,17 +201,17 @@ def _check_settings(settings: Mapping[str, Any]) -> None:
         )
 
 
-def _check_gpus(cards: Sequence[Card], count: int, backend: str | None) -> None:
+def _check_gpus(gpus: Sequence[GPU], count: int, backend: str | None) -> None:
     """Check, before a download, that vLLM can use the GPUs.
 
     Raises:
         BadOption: there are fewer than the options ask for.
         ModelUnsupported: CUDA does not work.
     """
-    if cards and backend != "ray" and count > len(cards):
+    if gpus and backend != "ray" and count > len(gpus):
         raise BadOption(
             f"{OWNER}: tensor_parallel, pipeline_parallel and data_parallel ask for {count} GPUs, and this machine has "
-            f"{len(cards)}. Use smaller ones, or several machines with backend=ray."
+            f"{len(gpus)}. Use smaller ones, or several machines with backend=ray."
         )
     import torch
 
@@ -222,81 +222,83 @@ def _check_gpus(cards: Sequence[Card], count: int, backend: str | None) -> None:
         if torch.cuda.is_available():
             return
     reason = str(caught[0].message).partition(" (Triggered")[0].rstrip(". ") if caught else "CUDA does not start"
-    if not cards:
+    if not gpus:
         raise ModelUnsupported(
             f"{_NO_GPU} If there is one, type nvidia-smi, which says what is wrong with the driver. Without one, use "
             f"the engine 'embedded'."
         )
     raise ModelUnsupported(
-        f"vLLM cannot use {cards[0].name}: {reason}. It needs a driver for CUDA {torch.version.cuda} or newer: update "
+        f"vLLM cannot use {gpus[0].name}: {reason}. It needs a driver for CUDA {torch.version.cuda} or newer: update "
         f"NVIDIA's driver, and check with nvidia-smi, which shows the version of CUDA."
     )
 
 
-def usable_fraction(card: Card, wanted: float | None) -> float | None:
+def usable_fraction(gpu: GPU, wanted: float | None) -> float | None:
     """Return the share of a GPU's memory for vLLM; None for vLLM's default. vLLM refuses more than is free.
 
     Args:
-        card: the GPU.
+        gpu: the GPU.
         wanted: the option ``memory_fraction``.
 
     Raises:
         BadOption: more than is free.
     """
     if wanted is not None:
-        if wanted * card.memory > card.free:
+        if wanted * gpu.memory > gpu.free:
             raise BadOption(
-                f"{OWNER}: memory_fraction={wanted:g} of {card.name} is {gigabytes(int(wanted * card.memory))}, and "
-                f"{gigabytes(card.free)} are free. Use a smaller one, or close other programs; nvidia-smi lists them."
+                f"{OWNER}: memory_fraction={wanted:g} of {gpu.name} is {gigabytes(int(wanted * gpu.memory))}, and "
+                f"{gigabytes(gpu.free)} are free. Use a smaller one, or close other programs; nvidia-smi lists them."
             )
         return wanted
-    free = (card.free - _CUDA_BYTES) / card.memory
+    free = (gpu.free - _CUDA_BYTES) / gpu.memory
     return None if free >= _VLLM_FRACTION else max(0.01, math.floor(100 * free) / 100)
 
 
-def _check_memory(checkpoint: VLLMCheckpoint, context: int, card: Card, shares: int, fraction: float | None) -> None:
+def _check_memory(
+    checkpoint: VLLMCheckpoint, context: int, gpu: GPU, gpus_per_replica: int, fraction: float | None
+) -> None:
     """Check that a model fits into the memory that vLLM may use, with the caches of one request.
 
     Raises:
         ModelUnsupported: it does not.
     """
     needed, _ = checkpoint.memory(context, 1)
-    usable = int(shares * card.memory * (fraction or _VLLM_FRACTION))
+    usable = int(gpus_per_replica * gpu.memory * (fraction or _VLLM_FRACTION))
     if needed <= usable:
         return
-    used = card.memory - card.free
+    used = gpu.memory - gpu.free
     others = f" Other programs use {gigabytes(used)} of it; nvidia-smi lists them." if used > 10**9 else ""
     raise ModelUnsupported(
         f"{checkpoint.name} needs {gigabytes(needed)} for its weights and the caches of a request of {context:,} "
-        f"tokens, and vLLM can use {gigabytes(usable)} of {describe([card], shares)}.{others} Use a smaller context=…, "
-        f"another checkpoint, or more GPUs with tensor_parallel=…"
+        f"tokens, and vLLM can use {gigabytes(usable)} of {describe([gpu], gpus_per_replica)}.{others} "
+        f"Use a smaller context=…, another checkpoint, or more GPUs with tensor_parallel=…"
     )
 
 
-def _choose_model(cards: Sequence[Card], shares: int) -> tuple[str, str]:
+def _choose_model(gpus: Sequence[GPU], gpus_per_replica: int) -> tuple[str, str]:
     """Return the checkpoint for the first GPU, and why."""
-    if not cards:
+    if not gpus:
         raise ModelUnsupported(
             f"{_NO_GPU} So no checkpoint can be chosen. Name one with model=…, or use another engine: 'embedded' runs "
             f"on any machine."
         )
-    card = cards[0]
-    choice = choose_checkpoint(card, shares)
-    if choice is None and card.capability < OLDEST:
+    gpu = gpus[0]
+    choice = choose_checkpoint(gpu, gpus_per_replica)
+    if choice is None and gpu.capability < OLDEST:
         raise ModelUnsupported(
-            f"{card.name} has compute capability {card.capability[0]}.{card.capability[1]}, and DiffusionGemma in vLLM "
+            f"{gpu.name} has compute capability {gpu.capability[0]}.{gpu.capability[1]}, and DiffusionGemma in vLLM "
             f"needs 8.0 (Ampere) or newer. Use the engine 'embedded'."
         )
     if choice is None:
         raise ModelUnsupported(
-            f"{card.name} has {gigabytes(card.memory)}, and the smallest checkpoint of DiffusionGemma needs about 22 "
+            f"{gpu.name} has {gigabytes(gpu.memory)}, and the smallest checkpoint of DiffusionGemma needs about 22 "
             f"GB. Share it among several GPUs with tensor_parallel=…, or use the engine 'embedded'."
         )
-    return choice.model, f"{choice.model} ({choice.format}) was chosen for {card.name}. {choice.reason}"
+    return choice.model, f"{choice.model} ({choice.format}) was chosen for {gpu.name}. {choice.reason}"
 
 
-def _default_context(cards: Sequence[Card], shares: int) -> int:
-    memory = shares * cards[0].memory if cards else 0
+def _default_context(gpus: Sequence[GPU], gpus_per_replica: int) -> int:
+    memory = gpus_per_replica * gpus[0].memory if gpus else 0
     return next(context for least, context in _CONTEXTS if memory >= least)
 
 

@@ -132,7 +132,7 @@ class SamplerPlugin:
             self._publisher.publish(requests, _draft_rows(self._states, batch.idx_mapping[: batch.num_reqs]))
         except Exception as error:
             self._publisher = None
-            log.error("There are no drafts any more: %s", error)
+            log.error("Drafts are off from now on, because publishing them failed: %s", error)
 
 
 def _is_tp_rank_0() -> bool:

@@ -62,7 +62,7 @@ class LocalVLLM:
         self._channel = ChannelSettings(address, new_key())
         self._prefix = f"uw-{secrets.token_hex(4)}-"
         self._numbers = itertools.count(1)
-        self._readers: dict[str, Callable[[StepDraft], None]] = {}
+        self._callbacks: dict[str, Callable[[StepDraft], None]] = {}
         self._closed = False
         self._client: Any = None
         self._loop = asyncio.new_event_loop()
@@ -187,10 +187,10 @@ class LocalVLLM:
             while True:
                 topic, message = await socket.recv_multipart()
                 # vLLM appends a random part to the id.
-                reader = self._readers.get(topic.decode("utf-8", "replace").rpartition("-")[0])
-                draft = unpack_draft(message) if reader is not None else None
-                if draft is not None and reader is not None:  # else a draft of a finished request
-                    reader(draft)
+                on_draft = self._callbacks.get(topic.decode("utf-8", "replace").rpartition("-")[0])
+                draft = unpack_draft(message) if on_draft is not None else None
+                if draft is not None and on_draft is not None:  # else a draft of a finished request
+                    on_draft(draft)
         finally:
             socket.disable_monitor()
             self._monitor.close()
@@ -211,7 +211,7 @@ class LocalVLLM:
             extra_args={**request.arguments(), **({"diffusion_read_only": True} if request.last else {})},
         )
         finished = FinishedCanvas([], 0)
-        self._readers[request_id] = on_draft
+        self._callbacks[request_id] = on_draft
         try:
             prompt = {"prompt_token_ids": list(request.prompt)}
             async with contextlib.aclosing(
@@ -226,11 +226,11 @@ class LocalVLLM:
                 f"vLLM failed ({_last_line(error)}). Its own messages say why. The next request starts it again."
             ) from error
         finally:
-            self._readers.pop(request_id, None)
+            self._callbacks.pop(request_id, None)
         return finished
 
     async def _running_client(self) -> Any:
-        """Return the client. If vLLM has died, start it again."""
+        """Return the client. If vLLM has stopped unexpectedly, restart it."""
         if self._client is None or self._client.errored:
             if self._restarting is None or self._restarting.done():
                 self._restarting = asyncio.create_task(self._restart(), name="vLLM restart")
@@ -238,7 +238,7 @@ class LocalVLLM:
         return self._client
 
     async def _restart(self) -> None:
-        log.warning("vLLM has died and is started again.")
+        log.warning("vLLM has stopped unexpectedly. Restarting it.")
         await asyncio.to_thread(self._shut_down)
         await asyncio.to_thread(self._start)
 

@@ -49,7 +49,7 @@ def open_server(
     Args:
         address: base address for ``/completions``.
         model: the server's name for the model.
-        channel: where its copies of the model publish drafts.
+        channel: where its replicas of the model publish drafts.
         http: the module httpx2.
         headers: of every request.
         local: whether the server runs on this machine.
@@ -102,7 +102,7 @@ class ServerVLLM:
         self._answer_timeout = answer_timeout
         self._prefix = f"uw-{secrets.token_hex(4)}-"
         self._numbers = itertools.count(1)
-        self._readers: dict[str, Callable[[StepDraft], None]] = {}
+        self._callbacks: dict[str, Callable[[StepDraft], None]] = {}
         self._listener: asyncio.Task[None] | None = None
         self._closed = False
         self._client = http.AsyncClient(
@@ -131,7 +131,7 @@ class ServerVLLM:
             "return_token_ids": True,
             "vllm_xargs": {**request.arguments(), **({"diffusion_read_only": 1} if request.last else {})},
         }
-        self._readers[request_id] = on_draft
+        self._callbacks[request_id] = on_draft
         try:
             response = await self._client.post(
                 f"{self._address}/completions", json=body, headers={"X-Request-Id": request_id}
@@ -144,7 +144,7 @@ class ServerVLLM:
         except self._http.TransportError as error:
             raise GenerationFailed(f"{self._address} cannot be reached ({error}). Is it still running?") from error
         finally:
-            self._readers.pop(request_id, None)
+            self._callbacks.pop(request_id, None)
         if response.status_code != 200:
             raise self._to_error(response)
         try:
@@ -173,10 +173,10 @@ class ServerVLLM:
                 topic, message = await socket.recv_multipart()
                 # The server adds a prefix, the number of the prompt, and a random part.
                 request_id = topic.decode("utf-8", "replace").removeprefix("cmpl-").rsplit("-", 2)[0]
-                reader = self._readers.get(request_id)
-                draft = unpack_draft(message) if reader is not None else None
-                if draft is not None and reader is not None:  # else a draft of a finished request
-                    reader(draft)
+                on_draft = self._callbacks.get(request_id)
+                draft = unpack_draft(message) if on_draft is not None else None
+                if draft is not None and on_draft is not None:  # else a draft of a finished request
+                    on_draft(draft)
         finally:
             socket.close()
             context.term()

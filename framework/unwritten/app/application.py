@@ -476,14 +476,14 @@ class App(Router, Starlette):
         elif "router" in scope:  # the app is mounted
             scope = self._outer.enter(scope)
         else:
-            self._outer.may_exist = False
+            self._outer.is_unknown = False
         await super().__call__(scope, receive, send)
 
     def _has_access_middleware(self) -> bool:
         """True if a request passes middleware that may refuse it, of this app or of those around it."""
         own = {Editing, Pictures, DevTools}
         return (
-            self._outer.may_refuse
+            self._outer.may_be_mounted
             or may_refuse(self.user_middleware)
             or any(type(ext) not in own and ext.middleware(self.ready) for ext in self.extensions)
         )

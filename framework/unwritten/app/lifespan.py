@@ -100,7 +100,7 @@ class Lifespan:
     async def __call__(self, app: Starlette) -> AsyncIterator[Any]:
         """Run as Starlette's lifespan."""
         tasks = BackgroundTasks()
-        self._outer.start(may_exist=not self.is_own)
+        self._outer.reset(is_unknown=not self.is_own)
         try:
             if self.is_server:
                 await asyncio.to_thread(self.prepare, is_server=True)

@@ -22,7 +22,7 @@ class OuterApp:
 
     Attributes:
         lifespan_state: The state of the inner app's own lifespan. None: it has none.
-        may_exist: True if the lifespan of another app has started the inner one, and no request has shown where it is.
+        is_unknown: True if the lifespan of another app has started the inner one, and no request has come through it.
     """
 
     def __init__(self, inner: Starlette) -> None:
@@ -30,30 +30,30 @@ class OuterApp:
         self._app: ASGIApp = inner
         self._root_path: str | None = None
         self.lifespan_state: Mapping[str, Any] | None = None
-        self.may_exist = False
+        self.is_unknown = False
         # What the state of all connections has had in common, so no middleware has added it for one of them.
         self._shared_state: Mapping[str, Any] | None = None
 
-    def start(self, *, may_exist: bool) -> None:
+    def reset(self, *, is_unknown: bool) -> None:
         """Forget the app around the inner one, and the state of its lifespan: the inner app starts again.
 
         Args:
-            may_exist: True if the lifespan of another app starts the inner one.
+            is_unknown: True if the lifespan of another app starts the inner one.
         """
         self._app, self._root_path, self._shared_state = self._inner, None, None
-        self.may_exist = may_exist
+        self.is_unknown = is_unknown
 
     @property
-    def may_refuse(self) -> bool:
+    def may_be_mounted(self) -> bool:
         """True if the inner app is mounted in another one, or may be."""
-        return self._root_path is not None or self.may_exist
+        return self._root_path is not None or self.is_unknown
 
     def enter(self, scope: Scope) -> Scope:
         """Return the scope of a connection that comes through a mount: ``request.url_for`` knows both apps' names."""
         if self._root_path is None:
             self._app = _outermost_app(scope)
             self._root_path = scope.get("app_root_path", scope.get("root_path", ""))
-            self.may_exist = False
+            self.is_unknown = False
         if ACCESS_CHECK not in scope:
             given, shared = scope.get("state") or {}, self._shared_state
             self._shared_state = dict(given) if shared is None else _same_values(given, shared)
@@ -62,7 +62,7 @@ class OuterApp:
 
     async def dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a request of the framework itself as one from outside, through the middleware of all apps."""
-        if self.may_exist:
+        if self.is_unknown:
             await Response(status_code=503)(
                 scope, receive, send
             )  # the middleware around the inner app is not known yet

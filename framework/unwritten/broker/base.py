@@ -45,8 +45,8 @@ class JobSource(Protocol):
         """Return the job's status, and the regions that have changed since the last call. Both are JSON values."""
         ...
 
-    def repeat(self) -> None:
-        """Return all regions at the next call of ``changes``."""
+    def republish(self) -> None:
+        """Return all regions at the next call of ``changes``, because the broker may have lost them."""
         ...
 
     def num_subscribers(self) -> int:
@@ -161,7 +161,7 @@ class Broker(Protocol):
 
     @property
     def windows(self) -> Windows:
-        """The limits."""
+        """The sliding windows in which pages, requests and seconds are counted, over all processes."""
         ...
 
     @property

@@ -141,7 +141,7 @@ class RedisBroker:
         """Use the server, which has just become available."""
         self._connection.state = "ok"
         self._sockets.report_again()
-        self._leases.publish_again()
+        self._leases.republish()
         self._messages.start()
 
     async def _heartbeat(self) -> None:

@@ -59,10 +59,10 @@ class RedisLease:
         if self._publisher is not None:
             self._publisher.cancel()
 
-    def publish_again(self) -> None:
+    def republish(self) -> None:
         """Publish the latest frames of all regions again, because the server may have lost them."""
         if self.source is not None:
-            self.source.repeat()
+            self.source.republish()
             self.source.changed.set()
 
 
@@ -157,7 +157,7 @@ class RedisLeases:
         connection, key, is_released = self._connection, lease.key, outcome["state"] == "released"
         regions: Mapping[str, Any] = {}
         if lease.source is not None and outcome["state"] != "written":
-            lease.source.repeat()
+            lease.source.republish()
             _, regions = lease.source.changes()
         kinds = ("lease", "frames", "ended", "subscribers", "commands")
         arguments = [
@@ -190,7 +190,7 @@ class RedisLeases:
 
     def wait_for_others(self) -> None:
         """Claim nothing for a while, so that other processes can take their leases again."""
-        self._ready_at = time.monotonic() + timing.SETTLE_TIME
+        self._ready_at = time.monotonic() + timing.LEASE_REACQUISITION_TIME
 
     async def renew_all(self) -> None:
         """Renew all leases.
@@ -235,7 +235,7 @@ class RedisLeases:
             notify(lambda listener: listener.on_lease_lost(key))
             return
         if state == 2:
-            lease.publish_again()
+            lease.republish()
         notify(lambda listener: listener.on_other_subscribers(key, others))
         for command in commands:
             notify(lambda listener, command=command: listener.on_command(key, command))  # type: ignore[misc]
@@ -245,10 +245,10 @@ class RedisLeases:
 
     # -- publishing ---------------------------------------------------------------------------------------
 
-    def publish_again(self) -> None:
+    def republish(self) -> None:
         """Publish the latest frames of all leases again."""
         for lease in self._held.values():
-            lease.publish_again()
+            lease.republish()
 
     def publish(self, lease: RedisLease, source: JobSource) -> asyncio.Task[None]:
         """Publish the frames of a job until its lease ends."""
@@ -267,7 +267,7 @@ class RedisLeases:
             with connection.recording_errors():
                 is_sent = await connection.run(redis_scripts.PUBLISH, keys, arguments)
             if not is_sent:  # the next heartbeat says whether the lease is lost, and publishes everything again
-                source.repeat()
+                source.republish()
             await asyncio.sleep(timing.PUBLISH_INTERVAL)
 
 

@@ -8,7 +8,7 @@ HEARTBEAT = 1.0
 LEASE_LIFETIME = 3.0
 """Time from the last heartbeat of a lease's holder until another process may take over the page."""
 
-SETTLE_TIME = 1.5
+LEASE_REACQUISITION_TIME = 1.5
 """Time after the server was unavailable in which no new lease is given, so that holders can take theirs again."""
 
 PUBLISH_INTERVAL = 0.04

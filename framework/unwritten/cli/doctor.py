@@ -19,7 +19,7 @@ import click
 
 from unwritten_engine import Engine, EngineError, Usage, open_engine
 from unwritten_engine.text_to_image import open_painter
-from unwritten_engine.vllm.cards import advise, choose_checkpoint, find_cards
+from unwritten_engine.vllm.gpus import advise, choose_checkpoint, find_gpus
 from unwritten_engine.vllm.internals import INSTALL, installed_version, is_supported
 
 from .. import __version__
@@ -155,9 +155,9 @@ def _machine() -> Iterator[str]:
         yield f"ok    {total / 2**30:.1f} GiB of memory, {free / 2**30:.1f} GiB of it free"
         if free < 2**30:
             yield "note  less than 1 GiB is free; the embedded model needs about half of that."
-    cards = find_cards()
-    if cards:
-        yield f"{'ok  ' if choose_checkpoint(cards[0], len(cards)) else 'note'}  {advise(cards[0], len(cards))}"
+    gpus = find_gpus()
+    if gpus:
+        yield f"{'ok  ' if choose_checkpoint(gpus[0], len(gpus)) else 'note'}  {advise(gpus[0], len(gpus))}"
 
 
 def _memory() -> tuple[int, int]:

@@ -58,7 +58,7 @@ class PublishedJob(Subscriber):
         }
         return status, changed
 
-    def repeat(self) -> None:
+    def republish(self) -> None:
         """Return all regions at the next call of ``changes``."""
         self._published.clear()
 

@@ -180,7 +180,7 @@ WRONG: list[tuple[str, Callable[[Path], object], type[EngineError], tuple[str, .
     ),
     ("no name", _config(architectures=None, model_type=None), ModelUnsupported, ("of no known type",)),
     ("untied", _config(tie_word_embeddings=False), ModelUnsupported, ("separate weights for", OFFICIAL)),
-    ("eight-bit floats", _bytes_for_numbers, ModelUnsupported, ("F8_E4M3", "Ampere card, take an AWQ-INT4", "nf4")),
+    ("eight-bit floats", _bytes_for_numbers, ModelUnsupported, ("F8_E4M3", "Ampere GPU, take an AWQ-INT4", "nf4")),
     ("NVFP4 of the model optimiser", _modelopt, ModelUnsupported, ("NVFP4", "random numbers", "--engine vllm --model")),
     (
         "MLX",

@@ -77,7 +77,7 @@ def test_the_requested_precision_is_chosen() -> None:
     assert "as requested" in found.reason
 
 
-def test_a_small_card_is_refused_with_figures_and_a_fix() -> None:
+def test_a_small_gpu_is_refused_with_figures_and_a_fix() -> None:
     with pytest.raises(ModelUnsupported) as caught:
         on(16)
     text = str(caught.value)

@@ -61,5 +61,5 @@ async def test_a_server_that_stops_to_answer_fails_the_page() -> None:
         )
         with pytest.raises(GenerationFailed, match=r"no canvas within 0\.3 seconds\. .* first_timeout=…"):
             await backend.write_canvas(CanvasRequest((1,), 32, True, {}, None, 0), lambda draft: None)
-        assert not backend._readers
+        assert not backend._callbacks
         await backend.close()

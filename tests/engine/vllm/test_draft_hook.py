@@ -126,7 +126,7 @@ def test_faults_of_the_plugin_never_reach_vllm(
     assert "The constraints of a request are ignored" in caplog.text
     del sampler.diffusion_states.argmax_canvas
     plugin.after_step(sampler.batch)
-    assert "There are no drafts any more" in caplog.text
+    assert "Drafts are off from now on" in caplog.text
     plugin.after_step(sampler.batch)
 
     def fail(settings: ChannelSettings) -> Any:

@@ -102,7 +102,7 @@ async def test_closing_the_iterator_aborts_the_request(engine: Engine) -> None:
                 break
     backend: Any = engine.engine._backend  # type: ignore[attr-defined]
     assert backend._client.get_num_unfinished_requests() == 0
-    assert not backend._readers, "drafts that still arrive are ignored"
+    assert not backend._callbacks, "drafts that still arrive are ignored"
     assert (await frames_of(engine, Request(Prompt("Next."), options={"steps": 2})))[-1].done
 
 

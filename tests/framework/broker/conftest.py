@@ -29,7 +29,7 @@ def redis() -> Iterator[RedisServer]:
 @pytest.fixture
 def fast_leases(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let leases end after half a second."""
-    for name, seconds in (("HEARTBEAT", 0.1), ("LEASE_LIFETIME", 0.5), ("SETTLE_TIME", 0.3)):
+    for name, seconds in (("HEARTBEAT", 0.1), ("LEASE_LIFETIME", 0.5), ("LEASE_REACQUISITION_TIME", 0.3)):
         monkeypatch.setattr(f"unwritten.broker.redis_timing.{name}", seconds)
 
 

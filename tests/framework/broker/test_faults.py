@@ -286,7 +286,7 @@ def test_no_page_is_started_again_after_the_broker_has_lost_its_data(
 ) -> None:
     import redis as library
 
-    monkeypatch.setattr("unwritten.broker.redis_timing.SETTLE_TIME", 1.0)
+    monkeypatch.setattr("unwritten.broker.redis_timing.LEASE_REACQUISITION_TIME", 1.0)
     other = scripted("From B.")
     with (
         browser(make_wiki(tmp_path, scripted(["From A", 2.0, "From A."]), broker=redis.url)) as a,

@@ -12,7 +12,7 @@ from unwritten.cli.main import COMMANDS
 from unwritten.cli.server import LoadingProgress
 from unwritten.core import assets
 from unwritten.core.assets import Script, htmx_cache, integrity_of
-from unwritten_engine.vllm.cards import Card
+from unwritten_engine.vllm.gpus import GPU
 
 pytestmark = pytest.mark.usefixtures("home")
 
@@ -220,12 +220,12 @@ def test_doctor_can_skip_the_engine() -> None:
 
 
 def test_doctor_says_what_to_install_for_the_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("unwritten.cli.doctor.find_cards", lambda: (Card("RTX 4090", 24 << 30, 24 << 30, (8, 9)),))
+    monkeypatch.setattr("unwritten.cli.doctor.find_gpus", lambda: (GPU("RTX 4090", 24 << 30, 24 << 30, (8, 9)),))
     output = unwritten("doctor", "--no-engine").output
     assert 'for RTX 4090 (26 GB): pip install "unwritten[vllm]", then --engine vllm' in output
     assert "AWQ-INT4, 17.2 GB" in output
     assert "A user measured 525 to 575 tokens per second on an RTX 4090; we have not measured it" in output
-    monkeypatch.setattr("unwritten.cli.doctor.find_cards", lambda: (Card("RTX 3050", 6 << 30, 6 << 30, (8, 6)),))
+    monkeypatch.setattr("unwritten.cli.doctor.find_gpus", lambda: (GPU("RTX 3050", 6 << 30, 6 << 30, (8, 6)),))
     monkeypatch.setattr("unwritten.cli.doctor.installed_version", lambda: "0.31.0")
     output = unwritten("doctor", "--no-engine").output
     assert "RTX 3050 (6 GB) is too small for DiffusionGemma" in output

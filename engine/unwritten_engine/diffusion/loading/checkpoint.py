@@ -177,7 +177,7 @@ def _quantisation(quantization: Any) -> str:
 
 def _refusal(name: str, how: str) -> str:
     # vLLM computes FP8 only where the hardware does.
-    fp8 = " FP8 needs a card of the Ada generation or newer; on an Ampere card, take an AWQ-INT4 checkpoint."
+    fp8 = " FP8 needs a GPU of the Ada generation or newer; on an Ampere GPU, take an AWQ-INT4 checkpoint."
     return (
         f"{name} is quantized ({how}). transformers cannot load experts in this format and would use random numbers. "
         f"Run it with vLLM: --engine vllm --model {name}.{fp8 if _FP8.search(how) else ''} Or load the bf16 checkpoint "

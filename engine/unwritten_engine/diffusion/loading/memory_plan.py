@@ -312,7 +312,7 @@ def _refusal(
         ways.append("context=4096")
     if not ways:
         ways.append(
-            "a card with more memory, a 4-bit GGUF file with llama.cpp, which can keep a part in main memory, or a "
+            "a GPU with more memory, a 4-bit GGUF file with llama.cpp, which can keep a part in main memory, or a "
             "vLLM server"
         )
     reserved = f", of which the driver needs {gigabytes(reserve)}" if reserve else ""

@@ -14,7 +14,7 @@ from typing import Final
 
 
 @dataclass(frozen=True, slots=True)
-class Card:
+class GPU:
     """A GPU.
 
     Attributes:
@@ -32,15 +32,15 @@ class Card:
 
 @dataclass(frozen=True, slots=True)
 class CheckpointChoice:
-    """A checkpoint for a card.
+    """A checkpoint for a GPU.
 
     Attributes:
         model: its name on the hub.
         format: of its weights.
         size: bytes of the weights.
-        needs: bytes of a card on which the weights, the caches and a step of one request fit.
+        needs: bytes of a GPU on which the weights, the caches and a step of one request fit.
         reason: why this format, in one sentence.
-        measured: what others have measured with it on such cards; "" if we know of nothing.
+        measured: what others have measured with it on such GPUs; "" if we know of nothing.
     """
 
     model: str
@@ -56,7 +56,7 @@ BF16: Final = CheckpointChoice(
     "bf16",
     51_650_000_000,
     70_000_000_000,
-    "The original bf16 weights fit on this card, and FP8 fails on Ampere.",
+    "The original bf16 weights fit on this GPU, and FP8 fails on Ampere.",
 )
 FP8: Final = CheckpointChoice(
     "RedHatAI/diffusiongemma-26B-A4B-it-FP8-dynamic",
@@ -79,18 +79,18 @@ AWQ: Final = CheckpointChoice(
     "AWQ-INT4",
     17_200_000_000,
     22_000_000_000,
-    "4 bits fit on a card of 24 GB, and FP8 fails on Ampere.",
+    "4 bits fit on a GPU of 24 GB, and FP8 fails on Ampere.",
     "A user measured 525 to 575 tokens per second on an RTX 4090",
 )
 
 
 OWN_ENGINE_NEEDS: Final = 18_000_000_000
-"""Bytes of a card on which DiffusionGemma fits in 4 bits in the engine ``diffusion``."""
+"""Bytes of a GPU on which DiffusionGemma fits in 4 bits in the engine ``diffusion``."""
 OLDEST: Final = (8, 0)
 """The first compute capability with bf16: Ampere."""
 
 
-def find_cards() -> tuple[Card, ...]:
+def find_gpus() -> tuple[GPU, ...]:
     """Return the NVIDIA GPUs that ``nvidia-smi`` lists and ``CUDA_VISIBLE_DEVICES`` allows.
 
     Takes a fraction of a second, and starts no CUDA.
@@ -103,21 +103,21 @@ def find_cards() -> tuple[Card, ...]:
         done = subprocess.run(query, capture_output=True, text=True, timeout=20, check=False)  # noqa: S603
     except (OSError, subprocess.SubprocessError):
         return ()
-    return parse_cards(done.stdout, os.environ.get("CUDA_VISIBLE_DEVICES")) if done.returncode == 0 else ()
+    return parse_gpus(done.stdout, os.environ.get("CUDA_VISIBLE_DEVICES")) if done.returncode == 0 else ()
 
 
 _FIELDS: Final = "name,memory.total,memory.free,compute_cap,index,uuid"
 
 
-def parse_cards(table: str, visible: str | None = None) -> tuple[Card, ...]:
-    """Return the cards in the output of ``nvidia-smi``. Lines that it does not know all values of are left out.
+def parse_gpus(table: str, visible: str | None = None) -> tuple[GPU, ...]:
+    """Return the GPUs in the output of ``nvidia-smi``. Lines that it does not know all values of are left out.
 
     Args:
         table: the output, with ``_FIELDS``.
-        visible: ``CUDA_VISIBLE_DEVICES``: indices or UUIDs of the cards that may be used; None for all.
+        visible: ``CUDA_VISIBLE_DEVICES``: indices or UUIDs of the GPUs that may be used; None for all.
     """
     allowed = None if visible is None or "MIG-" in visible else [item.strip() for item in visible.split(",")]
-    cards = []
+    gpus = []
     for line in table.splitlines():
         fields = [field.strip() for field in line.split(",")]
         try:
@@ -127,44 +127,44 @@ def parse_cards(table: str, visible: str | None = None) -> tuple[Card, ...]:
                 item == index or (item.startswith("GPU-") and uuid.startswith(item)) for item in allowed
             )
             if is_allowed:
-                cards.append(Card(name, int(total) << 20, int(free) << 20, (int(major), int(minor))))
+                gpus.append(GPU(name, int(total) << 20, int(free) << 20, (int(major), int(minor))))
         except ValueError:
             continue
-    return tuple(cards)
+    return tuple(gpus)
 
 
-def choose_checkpoint(card: Card, count: int = 1) -> CheckpointChoice | None:
-    """Return the checkpoint for a card, or None if none fits.
+def choose_checkpoint(gpu: GPU, count: int = 1) -> CheckpointChoice | None:
+    """Return the checkpoint for a GPU, or None if none fits.
 
     Args:
-        card: the GPU.
+        gpu: the GPU.
         count: GPUs of this kind that share the model.
     """
-    if card.capability >= (10, 0):
+    if gpu.capability >= (10, 0):
         order: Sequence[CheckpointChoice] = (NVFP4,)
-    elif card.capability >= (9, 0):
+    elif gpu.capability >= (9, 0):
         order = (FP8, AWQ)
-    elif card.capability >= OLDEST:
+    elif gpu.capability >= OLDEST:
         order = (BF16, AWQ)
     else:
         order = ()
-    return next((choice for choice in order if choice.needs <= count * card.memory), None)
+    return next((choice for choice in order if choice.needs <= count * gpu.memory), None)
 
 
-def advise(card: Card, count: int = 1) -> str:
-    """Return what to install for a card, and what others measured on such cards."""
-    fitting = [number for number in (1, 2, 4, 8) if number <= count and choose_checkpoint(card, number)]
+def advise(gpu: GPU, count: int = 1) -> str:
+    """Return what to install for a GPU, and what others measured on such GPUs."""
+    fitting = [number for number in (1, 2, 4, 8) if number <= count and choose_checkpoint(gpu, number)]
     least = fitting[0] if fitting else 1
-    choice = choose_checkpoint(card, least)
-    size = f"{card.memory / 1e9:.0f} GB"
-    if choice is None and card.capability < OLDEST:
-        return f"{card.name} is too old for DiffusionGemma in vLLM, which needs Ampere or newer"
+    choice = choose_checkpoint(gpu, least)
+    size = f"{gpu.memory / 1e9:.0f} GB"
+    if choice is None and gpu.capability < OLDEST:
+        return f"{gpu.name} is too old for DiffusionGemma in vLLM, which needs Ampere or newer"
     if choice is None:
-        return f"{card.name} ({size}) is too small for DiffusionGemma: its smallest checkpoint needs 22 GB"
+        return f"{gpu.name} ({size}) is too small for DiffusionGemma: its smallest checkpoint needs 22 GB"
     shared = f" --engine-options tensor_parallel={least}" if least > 1 else ""
     measured = f". {choice.measured}" if choice.measured else ""
     return (
-        f'for {card.name} ({size}): pip install "unwritten[vllm]", then --engine vllm{shared}, which downloads '
+        f'for {gpu.name} ({size}): pip install "unwritten[vllm]", then --engine vllm{shared}, which downloads '
         f"{choice.model} ({choice.format}, {choice.size / 1e9:.1f} GB). {choice.reason.rstrip('.')}{measured}; "
         f"we have not measured it"
     )

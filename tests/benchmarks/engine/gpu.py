@@ -66,7 +66,7 @@ class BucketedGraphs(CUDAGraphs):
         """Do nothing."""
 
 
-def check_cards(
+def check_gpus(
     *,
     minutes: float = 8.0,
     device: str | None = None,

@@ -8,8 +8,8 @@ import pytest
 
 from unwritten_engine.errors import BadOption, ModelUnsupported
 from unwritten_engine.options import check_options
-from unwritten_engine.vllm.cards import Card, advise, choose_checkpoint, parse_cards
 from unwritten_engine.vllm.checkpoint import VLLMCheckpoint, check_fit
+from unwritten_engine.vllm.gpus import GPU, advise, choose_checkpoint, parse_gpus
 from unwritten_engine.vllm.options import OPTIONS, OWNER
 
 pytest.importorskip("zmq")
@@ -21,18 +21,18 @@ NVIDIA GB10, [N/A], [N/A], 12.1, 2, GPU-cccc-3
 """
 
 
-def card(gigabytes: int, capability: tuple[int, int]) -> Card:
-    return Card("A card", gigabytes << 30, gigabytes << 30, capability)
+def gpu(gigabytes: int, capability: tuple[int, int]) -> GPU:
+    return GPU("A GPU", gigabytes << 30, gigabytes << 30, capability)
 
 
 def test_the_table_of_nvidia_smi_is_read() -> None:
-    cards = parse_cards(TABLE)
-    assert [(card.name, card.capability) for card in cards] == [
+    gpus = parse_gpus(TABLE)
+    assert [(gpu.name, gpu.capability) for gpu in gpus] == [
         ("NVIDIA GeForce RTX 4090", (8, 9)),
         ("NVIDIA H100 80GB HBM3", (9, 0)),
-    ], "a card whose memory is unknown is left out"
-    assert cards[0].memory == 24564 << 20 and cards[0].free == 24111 << 20
-    assert parse_cards("No devices were found") == ()
+    ], "a GPU whose memory is unknown is left out"
+    assert gpus[0].memory == 24564 << 20 and gpus[0].free == 24111 << 20
+    assert parse_gpus("No devices were found") == ()
 
 
 @pytest.mark.parametrize(
@@ -46,9 +46,9 @@ def test_the_table_of_nvidia_smi_is_read() -> None:
         ("MIG-1", ["RTX", "H100"]),
     ],
 )
-def test_hidden_cards_are_left_out(visible: str, expected: list[str]) -> None:
-    cards = parse_cards(TABLE, visible)
-    assert [next(word for word in expected if word in card.name) for card in cards] == expected
+def test_hidden_gpus_are_left_out(visible: str, expected: list[str]) -> None:
+    gpus = parse_gpus(TABLE, visible)
+    assert [next(word for word in expected if word in gpu.name) for gpu in gpus] == expected
 
 
 @pytest.mark.parametrize(
@@ -70,20 +70,20 @@ def test_hidden_cards_are_left_out(visible: str, expected: list[str]) -> None:
         (24, (7, 5), 1, None),  # Turing has no bf16
     ],
 )
-def test_each_card_gets_the_format_that_it_computes_in(
+def test_each_gpu_gets_the_format_that_it_computes_in(
     gigabytes: int, capability: tuple[int, int], count: int, expected: str | None
 ) -> None:
-    choice = choose_checkpoint(card(gigabytes, capability), count)
+    choice = choose_checkpoint(gpu(gigabytes, capability), count)
     assert (choice and choice.format) == expected
 
 
-def test_a_small_card_is_an_error_with_the_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(build, "find_cards", lambda: (card(16, (8, 9)),))
+def test_a_small_gpu_is_an_error_with_the_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(build, "find_gpus", lambda: (gpu(16, (8, 9)),))
     monkeypatch.setattr(build, "_check_settings", lambda settings: None)
     settings = check_options({}, OPTIONS, OWNER)
-    with pytest.raises(ModelUnsupported, match=r"A card has 17\.2 GB, and the smallest checkpoint .* about 22 GB"):
+    with pytest.raises(ModelUnsupported, match=r"A GPU has 17\.2 GB, and the smallest checkpoint .* about 22 GB"):
         build.build_vllm(None, lambda share, step: None, (), settings)
-    monkeypatch.setattr(build, "find_cards", tuple)
+    monkeypatch.setattr(build, "find_gpus", tuple)
     with pytest.raises(ModelUnsupported, match=r"nvidia-smi lists no GPU"):
         build.build_vllm(None, lambda share, step: None, (), settings)
 
@@ -95,20 +95,20 @@ def test_a_model_that_is_too_large_is_refused_before_it_is_downloaded() -> None:
         check_fit("m", 51_650_000_000, 24 << 30)
 
 
-def build_with(monkeypatch: pytest.MonkeyPatch, *cards: Card, model: str | None = None, **options: object) -> None:
-    monkeypatch.setattr(build, "find_cards", lambda: cards)
+def build_with(monkeypatch: pytest.MonkeyPatch, *gpus: GPU, model: str | None = None, **options: object) -> None:
+    monkeypatch.setattr(build, "find_gpus", lambda: gpus)
     monkeypatch.setattr(build, "_check_settings", lambda settings: None)
     build.build_vllm(model, lambda share, step: None, (), check_options(options, OPTIONS, OWNER))
 
 
-def test_an_old_card_and_too_few_cards_are_errors(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_old_gpu_and_too_few_gpus_are_errors(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ModelUnsupported, match=r"compute capability 7\.5, and .* needs 8\.0 \(Ampere\) or newer"):
-        build_with(monkeypatch, card(24, (7, 5)))
+        build_with(monkeypatch, gpu(24, (7, 5)))
     with pytest.raises(BadOption, match=r"ask for 4 GPUs, and this machine has 1\. .*backend=ray"):
-        build_with(monkeypatch, card(24, (8, 9)), tensor_parallel=2, data_parallel=2)
-    assert "too old" in advise(card(24, (7, 5)))
-    assert "--engine vllm --engine-options tensor_parallel=2, which" in advise(card(16, (8, 9)), 3)
-    assert "--engine vllm, which downloads cyankiwi" in advise(card(40, (8, 0)), 2)
+        build_with(monkeypatch, gpu(24, (8, 9)), tensor_parallel=2, data_parallel=2)
+    assert "too old" in advise(gpu(24, (7, 5)))
+    assert "--engine vllm --engine-options tensor_parallel=2, which" in advise(gpu(16, (8, 9)), 3)
+    assert "--engine vllm, which downloads cyankiwi" in advise(gpu(40, (8, 0)), 2)
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_an_old_card_and_too_few_cards_are_errors(monkeypatch: pytest.MonkeyPatc
             "The NVIDIA driver is too old (Triggered at …)",
             r"driver is too old\. It needs .*13\.0",
         ),
-        (1, "", r"cannot use A card: CUDA does not start"),
+        (1, "", r"cannot use A GPU: CUDA does not start"),
     ],
 )
 def test_a_missing_or_old_driver_is_an_error_before_the_download(
@@ -136,24 +136,24 @@ def test_a_missing_or_old_driver_is_an_error_before_the_download(
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     monkeypatch.setattr(torch.cuda, "is_available", is_available)
     with pytest.raises(ModelUnsupported, match=message):
-        build_with(monkeypatch, *[card(24, (8, 9))] * gpus, model="owner/model")
+        build_with(monkeypatch, *[gpu(24, (8, 9))] * gpus, model="owner/model")
 
 
-def test_a_card_in_use_gets_a_smaller_share() -> None:
-    def used(gigabytes: int) -> Card:
-        return Card("A card", 24 << 30, (24 - gigabytes) << 30, (8, 9))
+def test_a_gpu_in_use_gets_a_smaller_share() -> None:
+    def used(gigabytes: int) -> GPU:
+        return GPU("A GPU", 24 << 30, (24 - gigabytes) << 30, (8, 9))
 
     assert build.usable_fraction(used(0), None) is None, "vLLM's own"
     share = build.usable_fraction(used(4), None)
     assert share is not None and 0.75 < share < 20 / 24, "vLLM refuses to take more than is free"
     assert build.usable_fraction(used(4), 0.5) == 0.5
-    with pytest.raises(BadOption, match=r"memory_fraction=0\.9 of A card is 23\.2 GB, and 21\.5 GB are free"):
+    with pytest.raises(BadOption, match=r"memory_fraction=0\.9 of A GPU is 23\.2 GB, and 21\.5 GB are free"):
         build.usable_fraction(used(4), 0.9)
 
 
-def test_a_model_that_fits_only_on_an_idle_card_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_that_fits_only_on_an_idle_gpu_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     checkpoint = cast("VLLMCheckpoint", SimpleNamespace(name="m", memory=lambda context, parallel: (18 * 10**9, "")))
-    idle, used = card(24, (8, 9)), Card("A card", 24 << 30, 12 << 30, (8, 9))
+    idle, used = gpu(24, (8, 9)), GPU("A GPU", 24 << 30, 12 << 30, (8, 9))
     build._check_memory(checkpoint, 8192, idle, 1, None)
     with pytest.raises(ModelUnsupported, match=r"m needs 18\.0 GB .* Other programs use 12\.9 GB of it; nvidia-smi"):
         build._check_memory(checkpoint, 8192, used, 1, build.usable_fraction(used, None))

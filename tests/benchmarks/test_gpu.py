@@ -9,17 +9,17 @@ from typing import Any
 import pytest
 import torch
 from click.testing import CliRunner
-from tests.benchmarks.engine import card
+from tests.benchmarks.engine import gpu
 from tests.benchmarks.engine.bench_model import FULL, ModelSpec, open_bench_model
 from tests.benchmarks.engine.runners import EngineRunner, random_prompt
-from tests.benchmarks.run_card import LOG, add_to_log, command, describe
+from tests.benchmarks.run_gpu import LOG, add_to_log, command, describe
 
 CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
 def results() -> dict[str, dict[str, Any]]:
-    return {kind: card.check_kind(CPU, kind, small=True, seconds=500) for kind in card.KINDS}
+    return {kind: gpu.check_kind(CPU, kind, small=True, seconds=500) for kind in gpu.KINDS}
 
 
 def test_all_formats_are_checked(results: dict[str, dict[str, Any]]) -> None:
@@ -63,16 +63,16 @@ def test_figures_of_a_gpu_are_shown(results: dict[str, dict[str, Any]]) -> None:
 
 
 def test_an_error_costs_one_figure(monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = card._check_rows
+    plain = gpu._check_rows
 
     def check(subject: Any, config: Any, rows: int, small: bool) -> dict[str, Any]:
         if rows == 4:
             raise torch.OutOfMemoryError("CUDA out of memory.\nDetails")
         return plain(subject, config, rows, small)
 
-    monkeypatch.setattr(card, "_check_rows", check)
-    monkeypatch.setattr(card, "read_bandwidth", lambda device: 0)
-    result = card.check_kind(CPU, "float32", small=True, seconds=500)
+    monkeypatch.setattr(gpu, "_check_rows", check)
+    monkeypatch.setattr(gpu, "read_bandwidth", lambda device: 0)
+    result = gpu.check_kind(CPU, "float32", small=True, seconds=500)
     assert result["errors"] == ["floor_ms: division by zero", "4 canvases: CUDA out of memory."]
     assert list(result["rows"]) == [1, 16] and result["generate_ms"] > 0
     text = describe(found({"float32": result}))
@@ -81,8 +81,8 @@ def test_an_error_costs_one_figure(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_canvases_begin_together(monkeypatch: pytest.MonkeyPatch) -> None:
     """Else the time of all steps would be divided by the number of those that all canvases share."""
-    subject = open_bench_model(ModelSpec(FULL, device="cpu", kind="float32", sizes=dict(card.SMALL)))
-    engine = EngineRunner(subject, rows=4, context=64, graphs=card.BucketedGraphs())
+    subject = open_bench_model(ModelSpec(FULL, device="cpu", kind="float32", sizes=dict(gpu.SMALL)))
+    engine = EngineRunner(subject, rows=4, context=64, graphs=gpu.BucketedGraphs())
     engine.loop.prefill_tokens = 8
     sizes_of_steps: list[int] = []
     plain = engine.runner.step
@@ -92,19 +92,19 @@ def test_canvases_begin_together(monkeypatch: pytest.MonkeyPatch) -> None:
         plain(count, *given, **named)
 
     monkeypatch.setattr(engine.runner, "step", step)
-    card._timed(engine, [random_prompt(subject, 32, seed) for seed in range(4)], 3)
+    gpu._timed(engine, [random_prompt(subject, 32, seed) for seed in range(4)], 3)
     assert sizes_of_steps == [4, 4, 4]
 
 
 def test_a_crash_costs_one_column(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(card, "KINDS", ("nf4",))
-    result = card.check_cards(device="cpu", minutes=4)[0]
+    monkeypatch.setattr(gpu, "KINDS", ("nf4",))
+    result = gpu.check_gpus(device="cpu", minutes=4)[0]
     assert result["kinds"]["nf4"]["problem"] == "" and result["small"] and result["vllm"] == "needs a GPU"
-    assert "failed: " in card._in_process("no such device", "nf4", True, time.monotonic() + 200)["problem"]
+    assert "failed: " in gpu._in_process("no such device", "nf4", True, time.monotonic() + 200)["problem"]
 
 
 def test_without_time_nothing_starts() -> None:
-    assert card._in_process("cuda:0", "bf16", False, 0.0) == {"problem": "left out: no time"}
+    assert gpu._in_process("cuda:0", "bf16", False, 0.0) == {"problem": "left out: no time"}
 
 
 def test_results_are_added_to_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,7 +113,7 @@ def test_results_are_added_to_the_log(tmp_path: Path, monkeypatch: pytest.Monkey
     add_to_log(log, "## Newer\n\nTable.")
     assert log.read_text(encoding="utf-8") == "# Log\n\nNewest first.\n\n## Newer\n\nTable.\n\n## Older\n\nText.\n"
     before = LOG.read_bytes()
-    monkeypatch.setattr(card, "check_cards", lambda **given: [found({"bf16": {"problem": "does not fit"}})])
+    monkeypatch.setattr(gpu, "check_gpus", lambda **given: [found({"bf16": {"problem": "does not fit"}})])
     done = CliRunner().invoke(command, ["--device", "cpu"])
     assert done.exit_code == 0 and "does not fit" in done.output
     assert LOG.read_bytes() == before  # small sizes are not logged

@@ -1,4 +1,4 @@
-"""``python tests/benchmarks card``: check the diffusion engine on the GPUs of this machine, and log the results."""
+"""``python tests/benchmarks gpu``: check the diffusion engine on the GPUs of this machine, and log the results."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def command(minutes: float, device: str | None, small: bool, log: Path | None) -
 
     The results are added to the log, except those of small sizes.
     """
-    card: Any = importlib.import_module("tests.benchmarks.engine.card")  # imports torch
-    results = card.check_cards(
+    gpu: Any = importlib.import_module("tests.benchmarks.engine.gpu")  # imports torch
+    results = gpu.check_gpus(
         minutes=minutes, device=device, small=small, progress=lambda doing: click.echo(f"{doing} …", err=True)
     )
     for found in results:
@@ -37,18 +37,18 @@ def command(minutes: float, device: str | None, small: bool, log: Path | None) -
 
 def describe(found: dict[str, Any]) -> str:
     """Return a section of the log about a device."""
-    card: Any = importlib.import_module("tests.benchmarks.engine.card")
+    gpu: Any = importlib.import_module("tests.benchmarks.engine.gpu")
     machine, today = found["machine"], datetime.date.today().isoformat()
     size = "a small model" if found["small"] else "the full size"
-    remarks = [remark for remark in (card.not_checked(found), machine["warning"]) if remark]
+    remarks = [remark for remark in (gpu.not_checked(found), machine["warning"]) if remark]
     return "\n".join(
         [
             f"## {today}: the diffusion engine on {machine['device']}, {size}: measured",
             "",
-            f"`python tests/benchmarks card`, random weights, torch {machine['torch']}, "
+            f"`python tests/benchmarks gpu`, random weights, torch {machine['torch']}, "
             f"transformers {machine['transformers']}.",
             "",
-            *card.table(found),
+            *gpu.table(found),
             *(line for remark in remarks for line in ("", remark)),
         ]
     )
