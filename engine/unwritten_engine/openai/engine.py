@@ -70,6 +70,10 @@ SAMPLING: Final = (
 """Sampling options of a request. Options that are not given are left to the server."""
 
 _OWNER: Final = "The engine for OpenAI-compatible servers"
+_WITHOUT_DRAFTS: Final = ("extra", "images", "silence_timeout", "retries")
+"""Options that mean nothing with drafts: a canvas arrives as a whole within ``first_timeout``, and is not retried."""
+_WITH_DRAFTS: Final = ("tokenizer",)
+"""Options that mean nothing without drafts."""
 _KINDS: Final = {b"\x89PNG": "png", b"\xff\xd8\xff": "jpeg", b"RIFF": "webp"}
 
 
@@ -95,21 +99,23 @@ def open_openai(
         MissingPackage: httpx2 is not installed.
     """
     settings = check_options(options, OPTIONS, _OWNER)
+    with_drafts = settings["drafts"] is not None
+    for name in _WITHOUT_DRAFTS if with_drafts else _WITH_DRAFTS:
+        if settings[name] not in (None, False) and name in options:
+            problem = "exclude each other. Leave one of them out" if with_drafts else "go together. Leave it out"
+            raise BadOption(f"{_OWNER}: the options 'drafts' and {name!r} {problem}.")
     report = progress or (lambda share, step: None)
     report(0.0, f"Asking {address} for its models")
     key = settings["key"] or environment_key(address)
     server = discover(_http(), address, settings["model"], key, settings["connect_timeout"])
     report(1.0, f"{server.model} is ready")
-    if settings["drafts"] is not None:
+    if with_drafts:
         return _open_with_drafts(server, settings, key, reasons)
     return OpenAIEngine(server, settings, key, reasons)
 
 
 def _open_with_drafts(server: ServerInfo, settings: Mapping[str, Any], key: str, reasons: Sequence[str]) -> Engine:
     """Return the engine of a vLLM server with drafts."""
-    for name in ("extra", "images"):
-        if settings[name]:
-            raise BadOption(f"{_OWNER}: the options 'drafts' and {name!r} exclude each other. Leave one of them out.")
     try:
         from ..vllm.draft_channel import KEY_VARIABLE, channel_settings
         from ..vllm.server import open_server

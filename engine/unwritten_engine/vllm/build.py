@@ -114,7 +114,7 @@ def make_about(
             prefetch=prefetch,
             markup=checkpoint.name != RANDOM,
         ),
-        reasons=(*reasons, REFUSED),
+        reasons=(*reasons, *REFUSED),
     )
 
 

@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import logging
 import random
-import secrets
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -22,7 +21,7 @@ from ..diffusion.tokenization.canvas_plan import CanvasInit, CanvasPlan, plan_ca
 from ..diffusion.tokenization.detokenizer import Detokenizer
 from ..diffusion.tokenization.prompt_tokenizer import PromptTokenizer
 from ..engine import About
-from ..errors import EngineClosed, EngineError, GenerationFailed, PromptTooLong
+from ..errors import EngineClosed, EngineError, GenerationFailed, PromptTooLong, RequestRefused
 from ..frames import Frame, Priority, Prompt, Request
 from ..options import check_options
 from ..request_slots import SlotScheduler
@@ -40,7 +39,7 @@ class _Job:
     """A request while it runs.
 
     Attributes:
-        seq: its text so far.
+        seq: its text so far. Its seed is 0, because no seed repeats the text.
         masks: its encoded token masks.
         updated: set with every draft and at the end.
     """
@@ -150,6 +149,15 @@ class VLLMEngine:
             RequestRefused, UnknownOption, BadOption: the request is not supported.
         """
         options = check_options(request.options, SAMPLING, OWNER)
+        if request.seed is not None:
+            raise RequestRefused(
+                "vLLM draws its own random numbers, so no seed repeats a text. Leave the seed out, or use the engine "
+                "'diffusion'."
+            )
+        if request.prompt.images:
+            raise RequestRefused(
+                "The engine vllm accepts no images. Leave them out of the prompt, or use the engine 'diffusion'."
+            )
         size = self._about.canvas_length
         masks: list[str] = []
         plan = plan_canvases(request, self._detokenizer, size, lambda mask: self._register_mask(masks, mask))
@@ -161,9 +169,8 @@ class VLLMEngine:
                 f"fit into the context of {self._about.context:,}. Shorten the prompt, ask for fewer canvases, or open "
                 f"the engine with a larger context."
             )
-        seed = secrets.randbelow(2**32) if request.seed is None else request.seed
         params = SamplingParams(steps=max_steps(options["quality"], options["steps"], self._steps))
-        return _Job(TextSequence(prompt, plan, params, seed, request.priority), masks, asyncio.Event())
+        return _Job(TextSequence(prompt, plan, params, 0, request.priority), masks, asyncio.Event())
 
     def _register_mask(self, masks: list[str], mask: bytes) -> int:
         """Append an encoded mask, and return its number, from 1."""
@@ -242,11 +249,12 @@ class VLLMEngine:
             )
             job.updated.set()
 
+        seed_canvas = self._seed_canvas(canvas, width)
         request = CanvasRequest(
             prompt=seq.token_ids,
             width=width,
             last=canvas.number + 1 == seq.plan.canvases,
-            extra_args=extra_args(self._seed_canvas(canvas, width, seq.seed), pins, canvas.mask_ids[:width], job.masks),
+            extra_args=extra_args(seed_canvas, pins, canvas.mask_ids[:width], job.masks),
             steps=steps,
             priority=priority,
         )
@@ -257,16 +265,15 @@ class VLLMEngine:
             seq.num_reused_tokens = min(finished.num_cached_tokens, len(seq.prompt.ids))
         return [*_with_pins(finished.ids, pins), *[self._detokenizer.pad_id] * padding]
 
-    def _seed_canvas(self, canvas: CanvasInit, width: int, seed: int) -> list[int]:
+    def _seed_canvas(self, canvas: CanvasInit, width: int) -> list[int]:
         """Return the initial tokens of a canvas; empty if all are random."""
         if not canvas.initial and not canvas.pins:
             return []
-        draw = random.Random(f"{seed} {canvas.number}")  # noqa: S311 - not a secret
         pins = canvas.pins or [-1] * width
         initial = canvas.initial or [-1] * width
         tokens = []
         for pin, start in zip(pins[:width], initial[:width], strict=True):
-            keeps, other = draw.random() >= canvas.strength, draw.randrange(self._detokenizer.vocab_size)
+            keeps, other = random.random() >= canvas.strength, random.randrange(self._detokenizer.vocab_size)  # noqa: S311
             tokens.append(pin if pin >= 0 else start if start >= 0 and keeps else other)
         return tokens
 

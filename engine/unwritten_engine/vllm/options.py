@@ -26,10 +26,13 @@ SAMPLING: Final = (
 )
 """Options of a request."""
 REFUSED: Final = (
-    "vLLM draws its own random numbers and has one temperature for all requests: seeds do not repeat a text, and "
-    "temperature, min_p, logit_bias and penalties are not available."
+    "vLLM draws its own random numbers, so a request with a seed is refused.",
+    "vLLM has one temperature for all requests: temperature, top_p, min_p, logit_bias and penalties are refused.",
+    "Schemas are pinned in the canvas, because vLLM refuses structured output for this model: a schema with pattern or "
+    "multipleOf, or together with an opening or a draft, is refused.",
+    "A prompt with images is refused; the engine 'diffusion' accepts images.",
 )
-"""What vLLM refuses, for ``About.reasons``."""
+"""What this engine refuses, for ``About.reasons``."""
 
 
 def max_steps(quality: float, steps: int | None, default: int) -> int:

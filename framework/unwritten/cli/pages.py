@@ -143,7 +143,8 @@ def show_history(key: str, **world: Any) -> None:
             when = version.written_at.astimezone().strftime("%Y-%m-%d %H:%M")
             where = f" in {', '.join(change.regions)}" if change.regions else ""
             note = f": {change.note}" if change.note else ""
-            model = "" if change.kind == "by hand" else f"  {version.model}, seed {version.provenance.seed}"
+            seed = f", seed {version.provenance.seed}" if version.provenance.seed else ""  # 0: the engine has none
+            model = "" if change.kind == "by hand" else f"  {version.model}{seed}"
             click.echo(f"{version.number:>4}  {when}  {change.kind}{where}{note}{model}")
 
 

@@ -352,7 +352,7 @@ def _unfinished_prompts(region_jobs: Mapping[str, RegionJob]) -> dict[str, Promp
 
 
 class SchemaChecker:
-    """Checks once per schema that the engine supports it, and registers it for stored values."""
+    """Checks once per kind of canvas that the engine supports it, and registers schemas for stored values."""
 
     def __init__(self, engine: Engine, values: ValueStore) -> None:
         self._engine = engine
@@ -360,31 +360,36 @@ class SchemaChecker:
         self._checked: set[tuple[Any, ...]] = set()
 
     def check(self, path: str, page: Page) -> None:
-        """Check that the engine supports every schema of a page.
+        """Check that the engine supports the schemas, seeds and options of a page.
 
         Args:
             path: The page's pattern, for the message.
             page: The page.
 
         Raises:
-            BadSchema: If it does not. The message names the page, the canvas, the place in the schema, and the fix.
+            BadSchema: If it does not support a schema. The message names the place in it, and the fix.
+            BadPage: If it does not support a seed or an option.
         """
         for name, canvas in page.canvases.items():
             schema = canvas.schema
-            checked = (schema, canvas.canvases, canvas.tokens, canvas.opening, repr(canvas.options))
-            if schema is None or checked in self._checked:
+            has_seed = canvas.seed is not None
+            checked = (schema, canvas.canvases, canvas.tokens, canvas.opening, has_seed, repr(canvas.options))
+            if (schema is None and not has_seed and not canvas.options) or checked in self._checked:
                 continue
             try:
                 self._engine.check(_request(canvas))
             except EngineError as error:
                 about = self._engine.about
-                reason = str(error).replace("The schema ", f"The schema {schema.__name__} ", 1)
-                raise BadSchema(
+                reason, problem = str(error), BadPage
+                if schema is not None:
+                    reason, problem = reason.replace("The schema ", f"The schema {schema.__name__} ", 1), BadSchema
+                raise problem(
                     f"The canvas {name!r} of the page {path!r} cannot be written by {about.model} ({about.engine}). "
                     f"{reason}"
                 ) from None
             self._checked.add(checked)
-            self._values.register(schema)
+            if schema is not None:
+                self._values.register(schema)
 
 
 def _request(canvas: Canvas) -> Request:
@@ -394,5 +399,6 @@ def _request(canvas: Canvas) -> Request:
         canvases=canvas.canvases,
         max_tokens=canvas.tokens,
         schema=json_schema_of(canvas.schema) if canvas.schema else None,
+        seed=canvas.seed,
         options=canvas.options,
     )

@@ -442,3 +442,20 @@ async def test_a_model_that_only_thinks_is_reported(server: ModelServer) -> None
     server.answers = [raw(chunks)]
     with pytest.raises(GenerationFailed, match="tiny wrote only reasoning and no text"):
         await text_of(server)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"drafts": "5557", "silence_timeout": 3.0}, "'drafts' and 'silence_timeout' exclude each other"),
+        ({"drafts": "5557", "retries": 2}, "'drafts' and 'retries' exclude each other"),
+        ({"drafts": "5557", "extra": {"a": 1}}, "'drafts' and 'extra' exclude each other"),
+        ({"drafts": "5557", "images": True}, "'drafts' and 'images' exclude each other"),
+        ({"tokenizer": "owner/model"}, "'drafts' and 'tokenizer' go together"),
+    ],
+)
+def test_options_that_would_be_ignored_are_errors_before_the_server_is_asked(
+    options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(BadOption, match=message):
+        open_engine("http://127.0.0.1:9/v1", **options)

@@ -15,7 +15,14 @@ from typing import Any
 import pytest
 
 from unwritten_engine import Draft, Engine, Frame, Priority, Prompt, Request, Usage, open_engine
-from unwritten_engine.errors import BadOption, GenerationFailed, ModelUnsupported, PromptTooLong, UnknownOption
+from unwritten_engine.errors import (
+    BadOption,
+    GenerationFailed,
+    ModelUnsupported,
+    PromptTooLong,
+    RequestRefused,
+    UnknownOption,
+)
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("needs_vllm")]
 
@@ -121,7 +128,11 @@ async def test_a_click_waits_for_no_prefetch(engine: Engine) -> None:
 
 
 async def test_what_vllm_refuses_is_reported_and_rejected(engine: Engine, checkpoint: Path) -> None:
-    assert any("seeds do not repeat a text" in reason for reason in engine.about.reasons)
+    reasons = " ".join(engine.about.reasons)
+    for refused in ("a seed", "temperature", "structured output", "pattern", "images"):
+        assert refused in reasons
+    with pytest.raises(RequestRefused, match="no seed repeats a text"):
+        engine.check(Request(Prompt("x"), seed=1))
     with pytest.raises(UnknownOption, match="no option 'temperature'"):
         engine.check(Request(Prompt("x"), options={"temperature": 1}))
     with pytest.raises(PromptTooLong, match="does not fit into the context of 1,024"):

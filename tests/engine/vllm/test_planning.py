@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,7 +16,7 @@ from unwritten_engine.diffusion.loading.random_tokenizer import make_tokenizer
 from unwritten_engine.diffusion.tokenization.detokenizer import Detokenizer
 from unwritten_engine.diffusion.tokenization.prompt_tokenizer import PromptTokenizer
 from unwritten_engine.engine import Abilities
-from unwritten_engine.errors import EngineClosed, GenerationFailed
+from unwritten_engine.errors import EngineClosed, GenerationFailed, RequestRefused, UnknownOption
 from unwritten_engine.vllm.backend import CanvasRequest, FinishedCanvas, OnDraft, StepDraft
 from unwritten_engine.vllm.constraints import read_constraints
 from unwritten_engine.vllm.engine import VLLMEngine
@@ -134,19 +135,45 @@ async def test_an_opening_is_pinned_in_the_first_canvas_only(backend: Recorder) 
     assert second == {}
 
 
-async def test_the_strength_of_an_edit_sets_the_seed_and_the_steps(backend: Recorder) -> None:
+async def test_the_strength_of_an_edit_sets_the_seed_canvas_and_the_steps(backend: Recorder) -> None:
     engine, text = engine_of(backend), "Night Tower Window Story Harbor Bread Night Tower Window"
     tokens = DETOKENIZER.encode(text)
 
     async def kept(strength: float) -> int:
-        await frames_of(engine, Request(Prompt("x"), draft=Draft(text, strength=strength), seed=1))
+        random.seed(1)
+        await frames_of(engine, Request(Prompt("x"), draft=Draft(text, strength=strength)))
         seed = backend.requests[-1].extra_args["diffusion_seed_canvas"]
         return sum(one == two for one, two in zip(seed, tokens, strict=False))
 
     counts = [await kept(strength) for strength in (0, 0.5, 1)]
     assert counts[0] == len(tokens) > counts[1] > counts[2]
     assert [request.steps for request in backend.requests] == [1, 24, 48]
-    assert await kept(0.5) == counts[1], "the same seed starts from the same canvas"
+
+
+@pytest.mark.parametrize(
+    ("request_", "error", "message"),
+    [
+        (Request(Prompt("x"), seed=1), RequestRefused, "no seed repeats a text"),
+        (Request(Prompt("x", images=(b"\x89PNG",))), RequestRefused, "accepts no images"),
+        (Request(Prompt("x"), options={"temperature": 0.5}), UnknownOption, "no option 'temperature'"),
+        (Request(Prompt("x", opening="A"), schema={"type": "object"}), RequestRefused, "cannot have an opening"),
+        (Request(Prompt("x"), schema={"type": "string", "pattern": "a+"}), RequestRefused, "pattern"),
+    ],
+)
+async def test_what_vllm_cannot_do_is_refused_before_any_work(
+    request_: Request, error: type[Exception], message: str, backend: Recorder
+) -> None:
+    engine = engine_of(backend)
+    with pytest.raises(error, match=message):
+        engine.check(request_)
+    with pytest.raises(error, match=message):
+        await frames_of(engine, request_)
+    assert not backend.requests
+
+
+async def test_the_usage_has_no_seed_because_none_repeats_the_text(backend: Recorder) -> None:
+    frames = await frames_of(engine_of(backend), Request(Prompt("x")))
+    assert frames[-1].usage is not None and frames[-1].usage.seed == 0
 
 
 async def test_a_failure_reaches_the_reader_and_frees_the_place(backend: Recorder) -> None:

@@ -16,13 +16,15 @@ from tests.support.apps import a_linker, browser, follow, in_turn, make_app, tem
 from tests.support.html_checks import inner
 
 from unwritten import App, Canvas, Page
-from unwritten.core.errors import BadSchema
+from unwritten.core.errors import BadPage, BadSchema
 from unwritten.formats.base import RegionContext
 from unwritten.formats.registry import get_format
 from unwritten.formats.schema import json_schema_of
 from unwritten.formats.schema_repair import repair
 from unwritten_engine import Engine, Frame, Prompt, Request, open_engine, scripted
+from unwritten_engine.errors import RequestRefused
 from unwritten_engine.json_grammar import grammar_from_schema
+from unwritten_engine.options import check_options
 from unwritten_engine.scripted import ABOUT, ScriptedEngine
 
 GOOD = '{"kind":"tower","founded":1720}'
@@ -342,3 +344,40 @@ async def test_nested_values_of_the_embedded_model_are_rendered_incrementally(em
     assert last is not None
     done = repair(Ship, last.text)
     assert done.value.yard.name in named and None in named, "from the empty to the complete name"
+
+
+# -- seeds and options that an engine does not support --------------------------------------------------------
+
+
+class Seedless(ScriptedEngine):
+    """A scripted engine that refuses seeds and has no options."""
+
+    def check(self, request: Request) -> None:
+        check_options(request.options, (), "The engine")
+        if request.seed is not None:
+            raise RequestRefused("No seed repeats a text.")
+
+
+def test_a_seed_that_the_engine_refuses_is_an_error_at_start_up(tmp_path: Path) -> None:
+    app = make_app(tmp_path, Seedless("x", {}, 0.0, ABOUT))
+
+    @app.page("/tea")
+    def tea() -> Canvas:
+        return Canvas("Tea.", seed=7)
+
+    with (
+        pytest.raises(BadPage, match=r"'body' of the page '/tea' cannot be written by .* No seed repeats a text\."),
+        browser(app),
+    ):
+        pass
+
+
+def test_an_option_that_the_engine_does_not_have_is_an_error_at_start_up(tmp_path: Path) -> None:
+    app = make_app(tmp_path, Seedless("x", {}, 0.0, ABOUT))
+
+    @app.page("/tea")
+    def tea() -> Canvas:
+        return Canvas("Tea.", options={"temperature": 0.5})
+
+    with pytest.raises(BadPage, match="has no option 'temperature'"), browser(app):
+        pass
