@@ -10,6 +10,7 @@ import logging
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
@@ -20,8 +21,8 @@ from .downloads import download, hugging_face, models_folder
 from .engine import Engine, Progress
 from .errors import BadOption, EngineError, MissingPackage, ModelNotFound, UnknownEngine, suggestion
 from .options import Option, check_options
-from .vllm.gpus import GPU, OWN_ENGINE_NEEDS, choose_checkpoint, find_gpus
-from .vllm.internals import INSTALL, installed_version, is_supported
+from .vllm.gpus import GPU, OLDEST, OWN_ENGINE_NEEDS, choose_checkpoint, find_gpus, use_only
+from .vllm.internals import INSTALL, installed_version, is_cpu_build, is_supported
 
 log = logging.getLogger("unwritten_engine")
 
@@ -55,8 +56,8 @@ def open_engine(spec: str | Path = "auto", *, progress: Progress | None = None, 
     Args:
         spec: which engine:
 
-            * ``auto``: DiffusionGemma on an NVIDIA GPU that it fits on, in vLLM if installed, or else in the engine
-              ``diffusion`` if that is installed; else the embedded model;
+            * ``auto``: DiffusionGemma on the NVIDIA GPU with the most free memory, if it fits there, in vLLM if
+              installed, or else in the engine ``diffusion`` if that is installed; else the embedded model;
             * ``embedded``: the model that is part of the installation, Gemma 3 270M;
             * a path to a ``.gguf`` file;
             * ``hf:OWNER/REPO/FILE.gguf``: a file on Hugging Face, downloaded to the cache folder;
@@ -112,11 +113,14 @@ def _examples() -> str:
 
 
 def _open_auto(_: str, progress: Progress, **options: Any) -> Engine:
-    """Open DiffusionGemma on a GPU that it fits on, else the embedded model. Options are those of the latter."""
+    """Open DiffusionGemma on a GPU that it fits on now, else the embedded model. Options are those of the latter."""
     why = "No other engine was requested."
     if not options:
-        name, why = _auto_choice(find_gpus())
-        if name:
+        gpus = find_gpus()
+        name, why, gpu = _auto_choice(gpus)
+        if gpu is not None:
+            if len(gpus) > 1:
+                use_only(gpu)
             try:
                 opener = _open_vllm if name == "vllm" else _open_diffusion
                 return opener(name, progress, _why=why)
@@ -126,23 +130,37 @@ def _open_auto(_: str, progress: Progress, **options: Any) -> Engine:
     return _open_embedded("embedded", progress, _why=why, **options)
 
 
-def _auto_choice(gpus: Sequence[GPU]) -> tuple[str, str]:
-    """Return the engine of DiffusionGemma for the first GPU, and why; "" if there is none."""
-    if not gpus:
-        return "", "No other engine was requested, and there is no NVIDIA GPU."
-    gpu = gpus[0]
-    choice = choose_checkpoint(gpu)
-    least = choice.needs if choice is not None else OWN_ENGINE_NEEDS
-    if gpu.memory < least or gpu.capability < (8, 0):
-        return "", f"{gpu.name} is too small or too old for DiffusionGemma."
-    if gpu.free < least:
-        return "", f"Other programs use {gpu.name}: {gpu.free / 1e9:.0f} of {gpu.memory / 1e9:.0f} GB are free."
+def _auto_choice(gpus: Sequence[GPU]) -> tuple[str, str, GPU | None]:
+    """Return the engine for DiffusionGemma, why, and the GPU for it; "" and None if there is none.
+
+    The GPU with the most free memory is preferred.
+    """
+    gpus = sorted(gpus, key=lambda gpu: gpu.free, reverse=True)
+    for_vllm = [gpu for gpu in gpus if (choice := choose_checkpoint(gpu)) and gpu.free >= choice.needs]
+    for_diffusion = [gpu for gpu in gpus if gpu.capability >= OLDEST and gpu.free >= OWN_ENGINE_NEEDS]
     version = installed_version()
-    if choice is not None and version is not None and is_supported(version):
-        return "vllm", f"DiffusionGemma fits on {gpu.name}, and vLLM is installed."
-    if find_spec("torch") is not None and find_spec("transformers") is not None:
-        return "diffusion", f"DiffusionGemma fits on {gpu.name}. vLLM is faster; type: {INSTALL}"
-    return "", f'{gpu.name} could run DiffusionGemma. Type: pip install "unwritten[vllm]"'
+    if for_vllm and version is not None and is_supported(version) and not is_cpu_build():
+        return "vllm", f"DiffusionGemma fits on {for_vllm[0].name}, and vLLM is installed.", for_vllm[0]
+    if for_diffusion and _has_torch_for_gpus():
+        faster = f" vLLM is faster; type: {INSTALL}" if for_vllm else ""
+        return "diffusion", f"DiffusionGemma fits on {for_diffusion[0].name}.{faster}", for_diffusion[0]
+    if for_diffusion:
+        extra = "vllm" if for_vllm else "diffusion"
+        return "", f'{for_diffusion[0].name} could run DiffusionGemma. Type: pip install "unwritten[{extra}]"', None
+    reasons = [
+        f"{gpu.name} is too small or too old for DiffusionGemma."
+        if gpu.memory < OWN_ENGINE_NEEDS or gpu.capability < OLDEST
+        else f"Other programs use {gpu.name}: {gpu.free / 1e9:.0f} of {gpu.memory / 1e9:.0f} GB are free."
+        for gpu in gpus
+    ]
+    return "", " ".join(dict.fromkeys(reasons)) or "No other engine was requested, and there is no NVIDIA GPU.", None
+
+
+def _has_torch_for_gpus() -> bool:
+    """True if transformers and a build of torch that is not for CPUs are installed. Imports neither."""
+    if find_spec("torch") is None or find_spec("transformers") is None:
+        return False
+    return "cpu" not in metadata.version("torch")
 
 
 def _open_embedded(_: str, progress: Progress, *, _why: str = "", **options: Any) -> Engine:

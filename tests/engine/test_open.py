@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -145,31 +146,33 @@ def test_every_kind_has_an_example() -> None:
 
 
 GIB = 1 << 30
-RTX_4090 = GPU("RTX 4090", 24 * GIB, 23 * GIB, (8, 9))
+RTX_4090 = GPU("RTX 4090", 24 * GIB, 23 * GIB, (8, 9), "GPU-1")
+BUSY = GPU("RTX 4090", 24 * GIB, 5 * GIB, (8, 9), "GPU-2")
+RTX_3060 = GPU("RTX 3060", 12 * GIB, 12 * GIB, (8, 6), "GPU-3")
+A10 = GPU("A10", 20 * GIB, 20 * GIB, (8, 6))
 
 
 @pytest.mark.parametrize(
-    ("gpu", "version", "torch", "expected", "why"),
+    ("gpus", "version", "torch", "expected", "why"),
     [
-        (None, "0.32.0", True, "embedded", "there is no NVIDIA GPU"),
-        (RTX_4090, "0.32.0", True, "vllm", "fits on RTX 4090, and vLLM is installed"),
-        (RTX_4090, "0.33.0", True, "diffusion", 'vLLM is faster; type: pip install "vllm>=0.32,<0.33"'),
-        (RTX_4090, None, True, "diffusion", "vLLM is faster; type: pip install"),
-        (RTX_4090, None, False, "embedded", 'could run DiffusionGemma. Type: pip install "unwritten[vllm]"'),
-        (
-            GPU("RTX 4090", 24 * GIB, 5 * GIB, (8, 9)),
-            "0.32.0",
-            True,
-            "embedded",
-            "Other programs use RTX 4090: 5 of 26",
-        ),
-        (GPU("RTX 3060", 12 * GIB, 12 * GIB, (8, 6)), "0.32.0", True, "embedded", "RTX 3060 is too small"),
-        (GPU("T4", 16 * GIB, 16 * GIB, (7, 5)), "0.32.0", True, "embedded", "too small or too old"),
-        (GPU("A10", 20 * GIB, 20 * GIB, (8, 6)), "0.32.0", True, "diffusion", "fits on A10"),
+        ([], "0.32.0", True, "embedded", "there is no NVIDIA GPU"),
+        ([RTX_4090], "0.32.0", True, "vllm", "fits on RTX 4090, and vLLM is installed"),
+        ([RTX_4090], "0.33.0", True, "diffusion", 'vLLM is faster; type: pip install "vllm>=0.32,<0.33"'),
+        ([RTX_4090], None, True, "diffusion", "vLLM is faster; type: pip install"),
+        ([RTX_4090], None, False, "embedded", 'could run DiffusionGemma. Type: pip install "unwritten[vllm]"'),
+        ([RTX_4090], "0.32.0+cpu", True, "diffusion", "fits on RTX 4090"),
+        ([RTX_4090], "0.32.0+cpu", False, "embedded", 'Type: pip install "unwritten[vllm]"'),
+        ([BUSY], "0.32.0", True, "embedded", "Other programs use RTX 4090: 5 of 26"),
+        ([RTX_3060], "0.32.0", True, "embedded", "RTX 3060 is too small"),
+        ([GPU("T4", 16 * GIB, 16 * GIB, (7, 5))], "0.32.0", True, "embedded", "too small or too old"),
+        ([A10], "0.32.0", True, "diffusion", "fits on A10."),
+        ([RTX_3060, BUSY, RTX_4090], "0.32.0", True, "vllm", "fits on RTX 4090, and"),
+        ([RTX_3060, A10], "0.32.0", True, "diffusion", "fits on A10."),
+        ([RTX_3060, BUSY], "0.32.0", True, "embedded", "for DiffusionGemma. Other programs use RTX 4090"),
     ],
 )
 def test_auto_takes_diffusiongemma_on_a_gpu_that_it_fits_on(
-    gpu: GPU | None, version: str | None, torch: bool, expected: str, why: str, monkeypatch: pytest.MonkeyPatch
+    gpus: list[GPU], version: str | None, torch: bool, expected: str, why: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened: list[tuple[str, str]] = []
 
@@ -180,14 +183,28 @@ def test_auto_takes_diffusiongemma_on_a_gpu_that_it_fits_on(
 
         return open_it
 
-    monkeypatch.setattr(open_module, "find_gpus", lambda: (gpu,) if gpu else ())
+    if len(gpus) > 1:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2")
+    monkeypatch.setattr(open_module, "find_gpus", lambda: gpus)
     monkeypatch.setattr(open_module, "installed_version", lambda: version)
-    monkeypatch.setattr(open_module, "find_spec", lambda name: object() if torch else None)
+    monkeypatch.setattr(open_module, "is_cpu_build", lambda: "cpu" in (version or ""))
+    monkeypatch.setattr(open_module, "_has_torch_for_gpus", lambda: torch)
     for name in ("vllm", "diffusion", "embedded"):
         monkeypatch.setattr(open_module, f"_open_{name}", opener(name))
     open_engine("auto")
     [(engine, reason)] = opened
     assert engine == expected and why in reason
+    if len(gpus) > 1 and engine == "vllm":
+        assert os.environ["CUDA_VISIBLE_DEVICES"] == RTX_4090.uuid, "and not the first one, or the busy one"
+
+
+@pytest.mark.parametrize(("version", "expected"), [("2.13.0", True), ("2.13.0+cu130", True), ("2.13.0+cpu", False)])
+def test_a_build_of_torch_for_cpus_runs_nothing_on_a_gpu(
+    version: str, expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(open_module, "find_spec", lambda name: object())
+    monkeypatch.setattr(open_module.metadata, "version", lambda name: version)
+    assert open_module._has_torch_for_gpus() == expected
 
 
 def test_auto_falls_back_to_the_embedded_model_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -202,6 +219,7 @@ def test_auto_falls_back_to_the_embedded_model_and_says_why(monkeypatch: pytest.
 
     monkeypatch.setattr(open_module, "find_gpus", lambda: (RTX_4090,))
     monkeypatch.setattr(open_module, "installed_version", lambda: "0.32.0")
+    monkeypatch.setattr(open_module, "is_cpu_build", lambda: False)
     monkeypatch.setattr(open_module, "_open_vllm", fail)
     monkeypatch.setattr(open_module, "_open_embedded", embedded)
     open_engine("auto")

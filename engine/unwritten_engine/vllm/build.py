@@ -17,7 +17,7 @@ from ..diffusion.tokenization.detokenizer import Detokenizer
 from ..diffusion.tokenization.prompt_tokenizer import PromptTokenizer
 from ..engine import Abilities, About, Progress
 from ..errors import BadOption, MissingPackage, ModelBroken, ModelUnsupported
-from .checkpoint import RANDOM, VLLMCheckpoint, check_fit, fetch, read_checkpoint, write_random
+from .checkpoint import RANDOM, VLLMCheckpoint, fetch, read_checkpoint, write_random
 from .engine import VLLMEngine
 from .gpus import GPU, OLDEST, choose_checkpoint, find_gpus
 from .internals import installed_version, is_cpu_build
@@ -46,17 +46,25 @@ def build_vllm(
         settings: all of ``OPTIONS`` by name.
     """
     _check_settings(settings)
-    gpus = find_gpus()
+    gpus = () if is_cpu_build() else find_gpus()
     gpus_per_replica = settings["tensor_parallel"] * settings["pipeline_parallel"]
     num_replicas = settings["data_parallel"]
     _check_gpus(gpus, gpus_per_replica * num_replicas, settings["backend"])
     fullest = min(gpus[: gpus_per_replica * num_replicas], key=lambda gpu: gpu.free, default=None)
     fraction = settings["memory_fraction"] if fullest is None else usable_fraction(fullest, settings["memory_fraction"])
+
+    def context_of(checkpoint: VLLMCheckpoint) -> int:
+        return settings["context"] or min(checkpoint.context, _default_context(gpus, gpus_per_replica))
+
+    def check(checkpoint: VLLMCheckpoint) -> str:
+        if fullest is None:
+            return ""
+        return _check_memory(checkpoint, context_of(checkpoint), fullest, gpus_per_replica, fraction)
+
     why = list(reasons)
     if model is None:
         model, reason = _choose_model(gpus, gpus_per_replica)
         why.append(reason)
-    memory = gpus_per_replica * gpus[0].memory if gpus else None
     scratch, is_fetched = None, False
     if model == RANDOM:
         progress(0.0, "Making a small random model; its text is gibberish")
@@ -66,12 +74,10 @@ def build_vllm(
     elif (local := Path(model).expanduser()).exists() or not _is_hub(model):
         folder = local
     else:
-        folder, is_fetched = fetch(model, progress, memory), True
+        folder, is_fetched = fetch(model, progress, check), True
     checkpoint = read_checkpoint(folder, model if _is_hub(model) or model == RANDOM else "")
-    check_fit(checkpoint.name, checkpoint.weight_bytes, memory)
-    context = settings["context"] or min(checkpoint.context, _default_context(gpus, gpus_per_replica))
-    if fullest is not None:
-        _check_memory(checkpoint, context, fullest, gpus_per_replica, fraction)
+    check(checkpoint)
+    context = context_of(checkpoint)
     needed, sentence = checkpoint.memory(context, settings["parallel"])
     why.append(sentence)
     progress(0.1, f"Starting vLLM {installed_version()} with {checkpoint.name}. {sentence}")
@@ -256,30 +262,36 @@ def usable_fraction(gpu: GPU, wanted: float | None) -> float | None:
 
 def _check_memory(
     checkpoint: VLLMCheckpoint, context: int, gpu: GPU, gpus_per_replica: int, fraction: float | None
-) -> None:
+) -> str:
     """Check that a model fits into the memory that vLLM may use, with the caches of one request.
 
+    Returns:
+        A sentence about both sizes.
+
     Raises:
-        ModelUnsupported: it does not.
+        ModelUnsupported: it does not fit.
     """
     needed, _ = checkpoint.memory(context, 1)
     usable = int(gpus_per_replica * gpu.memory * (fraction or _VLLM_FRACTION))
+    sizes = (
+        f"{checkpoint.name} needs {gigabytes(needed)} for its weights and the caches of a request of {context:,} "
+        f"tokens, and vLLM can use {gigabytes(usable)} of {describe([gpu], gpus_per_replica)}."
+    )
     if needed <= usable:
-        return
+        return sizes
     used = gpu.memory - gpu.free
     others = f" Other programs use {gigabytes(used)} of it; nvidia-smi lists them." if used > 10**9 else ""
     raise ModelUnsupported(
-        f"{checkpoint.name} needs {gigabytes(needed)} for its weights and the caches of a request of {context:,} "
-        f"tokens, and vLLM can use {gigabytes(usable)} of {describe([gpu], gpus_per_replica)}.{others} "
-        f"Use a smaller context=…, another checkpoint, or more GPUs with tensor_parallel=…"
+        f"{sizes}{others} Use a smaller context=…, another checkpoint, or more GPUs with tensor_parallel=…"
     )
 
 
 def _choose_model(gpus: Sequence[GPU], gpus_per_replica: int) -> tuple[str, str]:
     """Return the checkpoint for the first GPU, and why."""
     if not gpus:
+        problem = "The installed vLLM is a build for CPUs." if is_cpu_build() else _NO_GPU
         raise ModelUnsupported(
-            f"{_NO_GPU} So no checkpoint can be chosen. Name one with model=…, or use another engine: 'embedded' runs "
+            f"{problem} So no checkpoint can be chosen. Name one with model=…, or use another engine: 'embedded' runs "
             f"on any machine."
         )
     gpu = gpus[0]

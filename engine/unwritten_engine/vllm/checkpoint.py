@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,6 +21,7 @@ RANDOM: Final = "random"
 _SAMPLER: Final = ("max_denoising_steps", "t_min", "t_max", "stability_threshold", "confidence_threshold")
 _INDEX: Final = "model.safetensors.index.json"
 _SHARD: Final = re.compile(r"(.+)-\d{5}-of-(\d{5})\.safetensors")
+_CONFIG_FILES: Final = ["config.json", "generation_config.json"]
 TEXT_FILES: Final = ["*.json", "*.jinja", "tokenizer.model", "README.md"]
 
 
@@ -127,17 +128,17 @@ def _missing_shards(folder: Path, names: set[str]) -> list[str]:
     return sorted(expected - names)
 
 
-def fetch(reference: str, progress: Progress, memory: int | None) -> Path:
+def fetch(reference: str, progress: Progress, check: Callable[[VLLMCheckpoint], str]) -> Path:
     """Return the folder of a model on the hub, downloading it if it is not in the cache.
 
     Args:
         reference: OWNER/REPO.
         progress: gets sizes and folder before the download.
-        memory: bytes of all GPUs together; None if unknown.
+        check: raises if the model does not fit; returns a sentence about its memory. Called before the download.
 
     Raises:
         ModelNotFound: the model does not exist, or the hub cannot be reached.
-        ModelUnsupported: it is larger than the memory.
+        ModelBroken, ModelUnsupported: vLLM cannot run it, or it does not fit.
         EngineError: the disk is too full.
     """
     hub = hugging_face()
@@ -151,15 +152,15 @@ def fetch(reference: str, progress: Progress, memory: int | None) -> Path:
         about = hub.HfApi().model_info(reference, files_metadata=True)
         size = sum(item.size or 0 for item in about.siblings or () if item.rfilename.endswith(".safetensors"))
         place = Path(hub.constants.HF_HUB_CACHE)
-        check_fit(reference, size, memory)
+        configs = Path(hub.snapshot_download(reference, allow_patterns=_CONFIG_FILES))
+        fit = check(replace(read_checkpoint(configs, reference, weights=False), weight_bytes=size))
         free = shutil.disk_usage(next(folder for folder in (place, *place.parents) if folder.is_dir())).free
         if free < size:
             raise EngineError(
                 f"The disk is too full: {reference} needs {gigabytes(size)}, and {place} has {gigabytes(free)} free. "
                 f"Free some space, or set HF_HOME to a folder on another disk."
             )
-        fit = "" if memory is None else f" The GPUs have {gigabytes(memory)}."
-        progress(0.0, f"Downloading {reference}, {gigabytes(size)}, to {place}.{fit}")
+        progress(0.0, f"Downloading {reference}, {gigabytes(size)}, to {place}. {fit}".rstrip())
         return Path(hub.snapshot_download(reference, allow_patterns=[*TEXT_FILES, "*.safetensors"]))
     except EngineError:
         raise
@@ -170,19 +171,6 @@ def fetch(reference: str, progress: Progress, memory: int | None) -> Path:
             f"cache. Check the name and the connection; a gated model needs: hf auth login. A local folder needs no "
             f"network."
         ) from error
-
-
-def check_fit(name: str, size: int, memory: int | None) -> None:
-    """Check the size of a model against the memory.
-
-    Raises:
-        ModelUnsupported: it is larger.
-    """
-    if memory is not None and size >= memory:
-        raise ModelUnsupported(
-            f"{name} needs {gigabytes(size)} for its weights alone, and the GPUs have {gigabytes(memory)}. Leave the "
-            f"model out, and the engine chooses one that fits, or use more GPUs with tensor_parallel=…"
-        )
 
 
 def write_random(folder: Path, *, canvas: int = 256) -> Path:

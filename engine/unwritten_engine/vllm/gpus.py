@@ -22,12 +22,14 @@ class GPU:
         memory: bytes in total.
         free: bytes that no program uses.
         capability: compute capability, such as (8, 9).
+        uuid: as ``CUDA_VISIBLE_DEVICES`` accepts it.
     """
 
     name: str
     memory: int
     free: int
     capability: tuple[int, int]
+    uuid: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,27 +112,38 @@ _FIELDS: Final = "name,memory.total,memory.free,compute_cap,index,uuid"
 
 
 def parse_gpus(table: str, visible: str | None = None) -> tuple[GPU, ...]:
-    """Return the GPUs in the output of ``nvidia-smi``. Lines that it does not know all values of are left out.
+    """Return the GPUs in the output of ``nvidia-smi``, in the order in which CUDA numbers them.
+
+    GPUs of which it does not know all values are left out.
 
     Args:
         table: the output, with ``_FIELDS``.
         visible: ``CUDA_VISIBLE_DEVICES``: indices or UUIDs of the GPUs that may be used; None for all.
     """
-    allowed = None if visible is None or "MIG-" in visible else [item.strip() for item in visible.split(",")]
-    gpus = []
+    gpus: dict[str, GPU] = {}
     for line in table.splitlines():
         fields = [field.strip() for field in line.split(",")]
         try:
             name, total, free, capability, index, uuid = fields
             major, minor = capability.split(".")
-            is_allowed = allowed is None or any(
-                item == index or (item.startswith("GPU-") and uuid.startswith(item)) for item in allowed
-            )
-            if is_allowed:
-                gpus.append(GPU(name, int(total) << 20, int(free) << 20, (int(major), int(minor))))
+            gpus[index] = GPU(name, int(total) << 20, int(free) << 20, (int(major), int(minor)), uuid)
         except ValueError:
             continue
-    return tuple(gpus)
+    if visible is None or "MIG-" in visible:
+        return tuple(gpus.values())
+    listed = [item.strip() for item in visible.split(",")]
+    return tuple(
+        gpu
+        for item in listed
+        for index, gpu in gpus.items()
+        if item == index or (item.startswith("GPU-") and gpu.uuid.startswith(item))
+    )
+
+
+def use_only(gpu: GPU) -> None:
+    """Hide the other GPUs from CUDA, in this process and those that it starts. Call it before CUDA is used."""
+    if gpu.uuid and "MIG-" not in os.environ.get("CUDA_VISIBLE_DEVICES", ""):
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu.uuid
 
 
 def choose_checkpoint(gpu: GPU, count: int = 1) -> CheckpointChoice | None:

@@ -9,7 +9,7 @@ import pytest
 
 from unwritten_engine.errors import EngineError, ModelBroken, ModelNotFound, ModelUnsupported
 from unwritten_engine.vllm import checkpoint as module
-from unwritten_engine.vllm.checkpoint import fetch, read_checkpoint, write_random
+from unwritten_engine.vllm.checkpoint import VLLMCheckpoint, fetch, read_checkpoint, write_random
 
 NAME = "owner/model"
 
@@ -82,11 +82,12 @@ def test_an_interrupted_download_is_found(random: Path, tmp_path: Path) -> None:
 
 
 class Hub:
-    """A hub with one model of 17 GB, which is not in the cache."""
+    """A hub with one model, whose weights of 17 GB are not in the cache."""
 
-    def __init__(self, place: Path) -> None:
-        self.constants = SimpleNamespace(HF_HUB_CACHE=str(place))
-        self.downloaded: list[str] = []
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.constants = SimpleNamespace(HF_HUB_CACHE=str(folder))
+        self.has_weights = False
 
     def HfApi(self) -> Any:
         files = [SimpleNamespace(rfilename="a.safetensors", size=17 * 10**9), SimpleNamespace(rfilename="b", size=1)]
@@ -95,37 +96,44 @@ class Hub:
     def snapshot_download(self, reference: str, *, local_files_only: bool = False, allow_patterns: Any = None) -> str:
         if local_files_only:
             raise FileNotFoundError(reference)
-        self.downloaded.append(reference)
-        return str(self.constants.HF_HUB_CACHE)
+        self.has_weights = self.has_weights or "*.safetensors" in allow_patterns
+        return str(self.folder)
 
 
 @pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
-    hub = Hub(tmp_path)
+def hub(random: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
+    hub = Hub(random)
     monkeypatch.setattr(module, "hugging_face", lambda: hub)
     monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=10**12))
     return hub
 
 
-def test_size_place_and_memory_are_stated_before_a_download(hub: Hub, tmp_path: Path) -> None:
+def test_size_place_and_memory_are_stated_before_a_download(hub: Hub) -> None:
     told: list[str] = []
 
     def progress(share: float, step: str) -> None:
-        assert not hub.downloaded
+        assert not hub.has_weights
         told.append(step)
 
-    assert fetch(NAME, progress, 24 * 10**9) == tmp_path
-    assert told == [f"Downloading owner/model, 17.0 GB, to {tmp_path}. The GPUs have 24.0 GB."]
-    assert hub.downloaded == [NAME]
+    def check(checkpoint: VLLMCheckpoint) -> str:
+        assert (checkpoint.name, checkpoint.weight_bytes) == (NAME, 17 * 10**9) and not hub.has_weights
+        return "It fits."
+
+    assert fetch(NAME, progress, check) == hub.folder
+    assert told == [f"Downloading owner/model, 17.0 GB, to {hub.folder}. It fits."]
+    assert hub.has_weights
 
 
 def test_nothing_is_downloaded_that_does_not_fit(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ModelUnsupported, match=r"needs 17\.0 GB for its weights alone, and the GPUs have 16\.0 GB"):
-        fetch(NAME, lambda share, step: None, 16 * 10**9)
+    def check(checkpoint: VLLMCheckpoint) -> str:
+        raise ModelUnsupported("Too large.")
+
+    with pytest.raises(ModelUnsupported, match=r"Too large\."):
+        fetch(NAME, lambda share, step: None, check)
     monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=10**9))
     with pytest.raises(EngineError, match=r"The disk is too full: owner/model needs 17\.0 GB"):
-        fetch(NAME, lambda share, step: None, None)
-    assert not hub.downloaded
+        fetch(NAME, lambda share, step: None, lambda checkpoint: "")
+    assert not hub.has_weights
 
 
 def test_a_hub_that_cannot_be_reached_is_an_error(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,4 +142,4 @@ def test_a_hub_that_cannot_be_reached_is_an_error(hub: Hub, monkeypatch: pytest.
 
     monkeypatch.setattr(hub, "HfApi", fail)
     with pytest.raises(ModelNotFound, match=r"cannot be fetched from Hugging Face \(ConnectionError: no route\)"):
-        fetch(NAME, lambda share, step: None, None)
+        fetch(NAME, lambda share, step: None, lambda checkpoint: "")

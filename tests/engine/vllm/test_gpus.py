@@ -1,15 +1,19 @@
 from __future__ import annotations
 
+import os
 import warnings
+from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
+from unwritten_engine.engine import Progress
 from unwritten_engine.errors import BadOption, ModelUnsupported
 from unwritten_engine.options import check_options
-from unwritten_engine.vllm.checkpoint import VLLMCheckpoint, check_fit
-from unwritten_engine.vllm.gpus import GPU, advise, choose_checkpoint, parse_gpus
+from unwritten_engine.vllm.checkpoint import VLLMCheckpoint
+from unwritten_engine.vllm.gpus import GPU, advise, choose_checkpoint, parse_gpus, use_only
 from unwritten_engine.vllm.options import OPTIONS, OWNER
 
 pytest.importorskip("zmq")
@@ -40,6 +44,7 @@ def test_the_table_of_nvidia_smi_is_read() -> None:
     [
         ("1", ["H100"]),
         ("0,1", ["RTX", "H100"]),
+        ("1,0", ["H100", "RTX"]),  # CUDA numbers them in this order
         ("GPU-aaaa", ["RTX"]),
         ("", []),
         ("-1", []),
@@ -49,6 +54,15 @@ def test_the_table_of_nvidia_smi_is_read() -> None:
 def test_hidden_gpus_are_left_out(visible: str, expected: list[str]) -> None:
     gpus = parse_gpus(TABLE, visible)
     assert [next(word for word in expected if word in gpu.name) for gpu in gpus] == expected
+
+
+def test_a_process_can_be_limited_to_one_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    use_only(parse_gpus(TABLE)[1])
+    assert [gpu.uuid for gpu in parse_gpus(TABLE, os.environ["CUDA_VISIBLE_DEVICES"])] == ["GPU-bbbb-2"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-1")
+    use_only(parse_gpus(TABLE)[0])
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "MIG-1", "a part of a GPU stays"
 
 
 @pytest.mark.parametrize(
@@ -78,25 +92,36 @@ def test_each_gpu_gets_the_format_that_it_computes_in(
 
 
 def test_a_small_gpu_is_an_error_with_the_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(build, "find_gpus", lambda: (gpu(16, (8, 9)),))
-    monkeypatch.setattr(build, "_check_settings", lambda settings: None)
-    settings = check_options({}, OPTIONS, OWNER)
+    monkeypatch.setattr(build, "_check_gpus", lambda *_: None)
     with pytest.raises(ModelUnsupported, match=r"A GPU has 17\.2 GB, and the smallest checkpoint .* about 22 GB"):
-        build.build_vllm(None, lambda share, step: None, (), settings)
-    monkeypatch.setattr(build, "find_gpus", tuple)
+        build_with(monkeypatch, gpu(16, (8, 9)))
     with pytest.raises(ModelUnsupported, match=r"nvidia-smi lists no GPU"):
-        build.build_vllm(None, lambda share, step: None, (), settings)
+        build_with(monkeypatch)
 
 
-def test_a_model_that_is_too_large_is_refused_before_it_is_downloaded() -> None:
-    check_fit("m", 17, 24)
-    check_fit("m", 51, None)
-    with pytest.raises(ModelUnsupported, match=r"m needs 51\.6 GB for its weights alone, and the GPUs have 25.8 GB"):
-        check_fit("m", 51_650_000_000, 24 << 30)
+def test_a_gpu_in_use_is_an_error_before_the_download(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fetch(reference: str, progress: Progress, check: Callable[[VLLMCheckpoint], str]) -> Path:
+        assert check(cast("VLLMCheckpoint", SimpleNamespace(**fields, memory=lambda *_: (10**9, "")))).startswith("m ")
+        check(cast("VLLMCheckpoint", SimpleNamespace(**fields, memory=lambda *_: (18 * 10**9, ""))))
+        raise AssertionError("the download would start")
+
+    fields: dict[str, Any] = {"name": "m", "context": 8192}
+    monkeypatch.setattr(build, "fetch", fetch)
+    monkeypatch.setattr(build, "_check_gpus", lambda *_: None)
+    with pytest.raises(ModelUnsupported, match=r"m needs 18\.0 GB .* Other programs use 12\.9 GB of it; nvidia-smi"):
+        build_with(monkeypatch, GPU("A GPU", 24 << 30, 12 << 30, (8, 9)))
 
 
-def build_with(monkeypatch: pytest.MonkeyPatch, *gpus: GPU, model: str | None = None, **options: object) -> None:
+def test_a_build_for_cpus_chooses_no_checkpoint_for_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ModelUnsupported, match=r"The installed vLLM is a build for CPUs\."):
+        build_with(monkeypatch, gpu(24, (8, 9)), is_cpu=True)
+
+
+def build_with(
+    monkeypatch: pytest.MonkeyPatch, *gpus: GPU, model: str | None = None, is_cpu: bool = False, **options: object
+) -> None:
     monkeypatch.setattr(build, "find_gpus", lambda: gpus)
+    monkeypatch.setattr(build, "is_cpu_build", lambda: is_cpu)
     monkeypatch.setattr(build, "_check_settings", lambda settings: None)
     build.build_vllm(model, lambda share, step: None, (), check_options(options, OPTIONS, OWNER))
 
@@ -132,7 +157,6 @@ def test_a_missing_or_old_driver_is_an_error_before_the_download(
         return False
 
     torch = pytest.importorskip("torch")
-    monkeypatch.setattr(build, "is_cpu_build", lambda: False)
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     monkeypatch.setattr(torch.cuda, "is_available", is_available)
     with pytest.raises(ModelUnsupported, match=message):
@@ -149,11 +173,3 @@ def test_a_gpu_in_use_gets_a_smaller_share() -> None:
     assert build.usable_fraction(used(4), 0.5) == 0.5
     with pytest.raises(BadOption, match=r"memory_fraction=0\.9 of A GPU is 23\.2 GB, and 21\.5 GB are free"):
         build.usable_fraction(used(4), 0.9)
-
-
-def test_a_model_that_fits_only_on_an_idle_gpu_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    checkpoint = cast("VLLMCheckpoint", SimpleNamespace(name="m", memory=lambda context, parallel: (18 * 10**9, "")))
-    idle, used = gpu(24, (8, 9)), GPU("A GPU", 24 << 30, 12 << 30, (8, 9))
-    build._check_memory(checkpoint, 8192, idle, 1, None)
-    with pytest.raises(ModelUnsupported, match=r"m needs 18\.0 GB .* Other programs use 12\.9 GB of it; nvidia-smi"):
-        build._check_memory(checkpoint, 8192, used, 1, build.usable_fraction(used, None))
