@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -100,11 +101,30 @@ def test_a_crash_costs_one_column(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu, "KINDS", ("nf4",))
     result = gpu.check_gpus(device="cpu", minutes=4)[0]
     assert result["kinds"]["nf4"]["problem"] == "" and result["small"] and result["vllm"] == "needs a GPU"
-    assert "failed: " in gpu._in_process("no such device", "nf4", True, time.monotonic() + 200)["problem"]
+    assert "failed: " in gpu._in_process("no such device", "nf4", True, *[time.monotonic() + 200] * 2)["problem"]
 
 
 def test_without_time_nothing_starts() -> None:
-    assert gpu._in_process("cuda:0", "bf16", False, 0.0) == {"problem": "left out: no time"}
+    assert gpu._in_process("cuda:0", "bf16", False, 0.0, 0.0) == {"problem": "left out: no time"}
+
+
+@pytest.mark.parametrize(("minutes", "slow"), [(8, "bf16"), (8, "float32"), (4.2, "bf16"), (4.2, "int8")])
+def test_every_format_gets_time_although_one_takes_all_it_can(
+    minutes: float, slow: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, seconds = 1000.0, dict[str, float]()
+
+    def run(device: str, kind: str, small: bool, end: float, stop: float) -> dict[str, Any]:
+        nonlocal now
+        seconds[kind] = end - now
+        now = stop if kind == slow else end - 10
+        return {"problem": ""}
+
+    monkeypatch.setattr(gpu, "time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr(gpu, "_in_process", run)
+    gpu.check_gpus(device="cpu", minutes=minutes)
+    assert list(seconds) == list(gpu.KINDS) and min(seconds.values()) >= gpu.MIN_SECONDS
+    assert now <= 1000 + 60 * minutes
 
 
 def test_results_are_added_to_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -94,9 +94,9 @@ def check_gpus(
         limit = time.monotonic() + share
         on_cpu = torch.device(name).type == "cpu"
         kinds = {}
-        for kind in KINDS:
+        for kind, left in zip(KINDS, range(len(KINDS) + (not on_cpu), 0, -1), strict=False):
             progress(f"{name}: {kind}")
-            kinds[kind] = _in_process(name, kind, small or on_cpu, limit)
+            kinds[kind] = _in_process(name, kind, small or on_cpu, *_share_time(limit, left))
         progress(f"{name}: vLLM")
         ms, why = (None, "needs a GPU") if on_cpu else vllm_step_ms(name, limit - time.monotonic())
         where = torch.device(name)
@@ -109,14 +109,41 @@ def check_gpus(
     return found
 
 
-def _in_process(device: str, kind: str, small: bool, limit: float) -> dict[str, Any]:
-    seconds = limit - time.monotonic()
+def _share_time(limit: float, left: int) -> tuple[float, float]:
+    """Divide the remaining time between formats.
+
+    Args:
+        limit: when all must have ended.
+        left: formats that are not checked yet, vLLM included.
+
+    Returns:
+        When the next one should end, and when it is stopped, so that the others get ``MIN_SECONDS`` each.
+    """
+    now = time.monotonic()
+    remaining = limit - now
+    share = max(remaining / left, min(MIN_SECONDS, remaining))
+    return now + share, now + max(share, remaining - MIN_SECONDS * (left - 1))
+
+
+def _in_process(device: str, kind: str, small: bool, end: float, stop: float) -> dict[str, Any]:
+    """Check a format in a process of its own.
+
+    Args:
+        device: torch's name of the device.
+        kind: the format.
+        small: use small sizes.
+        end: when it should end. Parts that come last are left out then.
+        stop: when it is stopped.
+    """
+    seconds = end - time.monotonic()
     if seconds < (0 if small else MIN_SECONDS):
         return {"problem": "left out: no time"}
     code = f"import sys; from {__name__} import main; main(*sys.argv[1:])"
     command = [sys.executable, "-c", code, device, kind, str(int(small)), str(seconds)]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=max(1.0, seconds))
+        done = subprocess.run(
+            command, capture_output=True, text=True, cwd=ROOT, timeout=max(1.0, stop - time.monotonic())
+        )
     except subprocess.TimeoutExpired:
         return {"problem": "took too long"}
     lines = done.stdout.strip().splitlines()
