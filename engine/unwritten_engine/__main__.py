@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--system", default="", help="role and style of the writer")
     parser.add_argument("--opening", default="", help="how the text begins")
     parser.add_argument("--tokens", type=int, default=256, help="maximum length in tokens (default: 256)")
-    parser.add_argument("--seed", type=int, default=None, help="the same seed gives the same text")
+    parser.add_argument("--seed", type=int, default=None, help="repeats a text, if the engine generates nothing else")
     options = parser.parse_args(arguments)
     console, notes = Console(), Console(stderr=True)
     try:

@@ -105,8 +105,8 @@ class Request:
         schema: a JSON schema (a dict) that the text must satisfy as compact JSON, or None for free text. If the budget
             runs out, the text is a prefix of such JSON. A server without constrained decoding may write anything; the
             last frame then contains all of it.
-        seed: makes the output reproducible on the same engine, if its batches are the same or do not matter: see the
-            engine. None draws a random seed. vLLM refuses a seed.
+        seed: makes the output reproducible on the same engine, while it generates nothing else. In bf16 on a GPU, other
+            requests in the batch change the numbers and then the text. vLLM refuses seeds. None draws a random seed.
         priority: scheduling priority.
         stop: strings that end the text; they are not part of it.
         draft: a text to edit, for engines with the ``edits`` ability.

@@ -137,7 +137,7 @@ class Editor:
             page_request: The page.
             stored: Its newest version. None if it is not stored.
             region: The region. Empty: the whole page.
-            seed: Makes the result repeatable. The prompt then has the same facts as the last
+            seed: For the same text again, if the engine can repeat it. The prompt then has the same facts as the last
                 generation with this seed, or as the last generation of all.
 
         Raises:

@@ -73,7 +73,8 @@ class Canvas:
         examples: Prompts with good answers. A base model imitates them, an instruct model is shown them.
         opening: Text that the answer begins with.
         stop: Strings that end the text.
-        seed: Makes the text repeatable on the same engine. None: random.
+        seed: Makes the text repeatable on the same engine, while it generates nothing else: other texts in a batch can
+            change it. The engine ``vllm`` refuses seeds. None: random.
         options: Sampling options of the engine, by name.
 
     Attributes:

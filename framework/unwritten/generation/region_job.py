@@ -98,7 +98,7 @@ class RegionJob:
 
         Args:
             revision: The change.
-            seed: Makes the result repeatable. None: the canvas's seed.
+            seed: Replaces the canvas's seed. None: the canvas's seed.
         """
         self._revision = revision
         self._seed = self.canvas.seed if seed is None else seed
