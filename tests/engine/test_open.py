@@ -203,7 +203,7 @@ def test_a_build_of_torch_for_cpus_runs_nothing_on_a_gpu(
     version: str, expected: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(open_module, "find_spec", lambda name: object())
-    monkeypatch.setattr(open_module.metadata, "version", lambda name: version)
+    monkeypatch.setattr("importlib.metadata.version", lambda name: version)
     assert open_module._has_torch_for_gpus() == expected
 
 
