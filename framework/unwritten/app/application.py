@@ -23,6 +23,7 @@ from unwritten_engine.errors import suggestion
 
 from ..core.assets import VersionedStaticFiles
 from ..core.errors import BadApp, BadSetting, BadURL
+from ..core.localization import Localization
 from ..core.mount import IN_PROCESS, MountPoint
 from ..core.paths import FRAMEWORK_PREFIX, site_path
 from ..core.settings import BY_NAME, load_settings
@@ -66,9 +67,9 @@ class App(Router, Starlette):
         name: The app's name, shown to visitors.
         world: What holds for everything in the app: its setting, author and tone. It leads every prompt.
         language: The language of the pages as a language tag, such as ``ar``. It also decides the direction of the
-            layout. A page can have another one: ``Page(…, lang="de")``.
-        folder: The app's folder, or a file in it: ``folder=__file__``. Its ``templates`` and ``static`` take
-            precedence over the framework's. None: the app has neither.
+            layout, and the language of the framework's texts. A page can have another one: ``Page(…, lang="de")``.
+        folder: The app's folder, or a file in it: ``folder=__file__``. Its ``templates``, ``static`` and ``locale``
+            take precedence over the framework's. None: the app has none of them.
         links: The pattern of the pages that ``[[Title]]`` leads to, such as ``/wiki/{title}``. None: the page's own
             pattern if it has one parameter, otherwise that of the fallback.
         engine: An open engine, or the name of one for ``open_engine``. None: the settings decide.
@@ -121,6 +122,8 @@ class App(Router, Starlette):
         self._watchdog = Watchdog()
         self._mount = MountPoint()
         self._templates_folder = _subfolder(folder, "templates")
+        self._locale_folder = _subfolder(folder, "locale")
+        self.localization = Localization(language, self._locale_folder)
         static = _subfolder(folder, "static")
         self.static_files = VersionedStaticFiles([static] if static else [])
         self._fallback: PageRoute | None = None
@@ -360,8 +363,9 @@ class App(Router, Starlette):
 
     @property
     def folders(self) -> list[Path]:
-        """The app's folders of templates and static files."""
-        return [folder for folder in (self._templates_folder, *self.static_files.folders[:-1]) if folder]
+        """The app's folders of templates, translations and static files."""
+        own = (self._templates_folder, self._locale_folder, *self.static_files.folders[:-1])
+        return [folder for folder in own if folder]
 
     @property
     def database(self) -> Location:
@@ -461,7 +465,9 @@ class App(Router, Starlette):
             first=[connections, *extensions],
             author=self.user_middleware,
             handlers=self.exception_handlers,
-            error_pages=ErrorPages(self.name, self.ready, self.devtools.is_visible, self.owner.owns),
+            error_pages=ErrorPages(
+                self.name, self.ready, self.devtools.is_visible, self.owner.owns, self.localization
+            ),
             trusted_proxies=self.settings.trusted_proxies,
             max_body_size=getattr(self, "max_body_size", None),
         )
@@ -527,6 +533,7 @@ class App(Router, Starlette):
             written_hooks=self.written_hooks,
             policies=self.policies,
             templates=self._templates_folder,
+            localization=self.localization,
             static_files=self.static_files,
             template_globals=self.template_globals,
             extensions=self.extensions,

@@ -17,6 +17,7 @@ from unwritten_engine import Engine
 from ..core.assets import VersionedStaticFiles
 from ..core.errors import BadApp
 from ..core.mount import MountPoint
+from ..core.localization import Localization
 from ..core.settings import Settings
 from ..generation.hooks import OnWritten, Policies
 from ..routing.patterns import PagePattern
@@ -48,6 +49,7 @@ class Declarations:
     written_hooks: Sequence[OnWritten]
     policies: Policies
     templates: Path | None
+    localization: Localization
     static_files: VersionedStaticFiles
     template_globals: Mapping[str, Any]
     extensions: Sequence[Extension]

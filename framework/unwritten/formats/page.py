@@ -187,6 +187,11 @@ class Page:
             if formats.setdefault(format.name, format) != format:
                 raise BadPage(f"A page has two formats with the name {format.name!r}: give each its own name.")
 
+    @property
+    def lang(self) -> str:
+        """The page's language tag, its value ``lang``; "" if it is the app's."""
+        return str(self.context.get("lang") or "")
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Page):
             return NotImplemented

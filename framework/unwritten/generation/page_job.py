@@ -18,6 +18,9 @@ from unwritten_engine.text_thread import in_text_thread
 
 from ..core.errors import PageFailed, TimedOut, UnusableText, UnwrittenError
 from ..core.incidents import report_to_visitor
+from ..core.localization import gettext_lazy as _
+from ..core.localization import ngettext_lazy as _n
+from ..core.localization import join
 from ..formats.links import Linker
 from ..formats.page import Page
 from ..rendering.regions import PageState, PageView, Region
@@ -33,9 +36,9 @@ CancelReason: TypeAlias = Literal["stopped", "abandoned", "shutdown"]
 TextCheck: TypeAlias = Callable[[str, str, str], Awaitable[None]]
 """Called with a page's key, a region's name and its finished text. Raises ``Denied`` to reject the text."""
 
-_REVERTED = "The page is as it was."
-SHUTDOWN = "The server is restarting. Reload this page in a moment to continue."
-ABANDONED = "The page was left before it was finished."
+_REVERTED = _("The page is as it was.")
+SHUTDOWN = _("The server is restarting. Reload this page in a moment to continue.")
+ABANDONED = _("The page was left before it was finished.")
 
 _CANCEL_MESSAGES: Mapping[CancelReason, str] = {
     "stopped": "",
@@ -247,6 +250,7 @@ class PageJob:
             provenance=self.provenance() if self.state == "written" else None,
             message=self.message,
             change=stored.change if stored else self.change,
+            lang=self.page.lang,
         )
 
     def region_views(self) -> dict[str, Region]:
@@ -355,7 +359,7 @@ class PageJob:
         detail = self.detail if message == self.message else ""
         if state != "written" and self.previous is not None:
             state, message = self._revert(self.previous, state, message)
-            detail = f"{detail} {_REVERTED}" if detail and self.reverted else detail
+            detail = join(detail, _REVERTED) if detail and self.reverted else detail
         self.state, self.message, self.detail = state, message, detail
         self._stop_clock()
         if state != "written":
@@ -377,8 +381,8 @@ class PageJob:
                 return state, message
         self.stored, self.reverted = previous, True
         log.info("%s: a change was reverted: %s", self.key, message or state)
-        reason = "The change was stopped." if state == "stopped" and not message else message
-        return "written", f"{reason} {_REVERTED}"
+        reason = _("The change was stopped.") if state == "stopped" and not message else message
+        return "written", join(reason, _REVERTED)
 
     # -- running ------------------------------------------------------------------------------------------
 
@@ -402,7 +406,13 @@ class PageJob:
                         if region_job.state != "written":
                             group.create_task(self._run_region(engine, region_job))
         except TimeoutError:
-            error = TimedOut(f"The page was not finished within {time_limit:g} seconds.")
+            error = TimedOut(
+                _n(
+                    "The page was not finished within %(num)s second.",
+                    "The page was not finished within %(num)s seconds.",
+                    round(time_limit) if time_limit >= 1 else time_limit,
+                )
+            )
             self.finish("failed", str(error))
         except asyncio.CancelledError:
             if self.cancel_reason is not None:
@@ -419,7 +429,7 @@ class PageJob:
                 self._complete = True
                 self._provenance = self._sum_provenance(engine.about.model, engine.about.engine)
             else:
-                self.finish("failed", self.message or "A part of the page could not be written.")
+                self.finish("failed", self.message or _("A part of the page could not be written."))
 
     async def _run_region(self, engine: Engine, region_job: RegionJob) -> None:
         """Generate a region. An error fails the region, and not the others."""
@@ -433,7 +443,7 @@ class PageJob:
                         raise type(error)(f"Two attempts failed. {error}") from None
                     log.warning("%s: the region %r is generated a second time: %s", self.key, region_job.name, error)
             if region_job.state != "written":
-                raise PageFailed("The engine ended without a last frame.")
+                raise PageFailed(_("The model stopped before the end of its text. Try again."))
             if region_job.repairs:
                 log.info("%s: the region %r was repaired: %s", self.key, region_job.name, "; ".join(region_job.repairs))
         except (UnwrittenError, EngineError) as error:

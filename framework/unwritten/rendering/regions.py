@@ -71,6 +71,7 @@ class PageView:
         message: A sentence for visitors; "" if there is nothing to say.
         change: What this version changed, and how.
         first_view: True for the first visitor of a page that was prefetched.
+        lang: The page's language tag; "" if it is the app's.
     """
 
     key: str
@@ -84,6 +85,7 @@ class PageView:
     message: str = ""
     change: Change = WRITTEN
     first_view: bool = False
+    lang: str = ""
 
     @property
     def is_old(self) -> bool:

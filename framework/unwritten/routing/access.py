@@ -23,6 +23,7 @@ from starlette.types import ASGIApp, Message, Scope
 from ..core.errors import BadApp, BadURL, PageFailed, StoreError
 from ..core.mount import MountPoint
 from ..core.paths import FRAMEWORK_PREFIX, page_key
+from ..core.localization import gettext_lazy as _
 from .audience import audience, current_audience, current_connection, is_limited
 from .resolver import PageResolver
 from .routes import PageRequest, PageRoute
@@ -164,8 +165,8 @@ class PageAccess:
         if status == 404:
             return None
         if status in _TEMPORARY:
-            raise PageFailed("This page cannot be read at the moment. Try again.")
-        raise BadURL("You may not read this page.", status if 400 <= status < 500 else 403)
+            raise PageFailed(_("This page cannot be read at the moment. Try again."))
+        raise BadURL(_("You may not read this page."), status if 400 <= status < 500 else 403)
 
     async def find(self, key: str, origin: Scope | None) -> PageRequest | None:
         """Return the page request of a page that a visitor may read, and None for any other key."""

@@ -12,6 +12,7 @@ import anyio.to_thread
 from starlette.requests import Request
 
 from ..core.errors import BadApp, BadURL
+from ..core.localization import gettext_lazy as _
 from . import page_function
 from .page_function import is_async
 
@@ -58,4 +59,4 @@ class AccessRule:
             error.function = self._function
             raise error
         if not answer:
-            raise BadURL("You may not read this page.", 403)
+            raise BadURL(_("You may not read this page."), 403)

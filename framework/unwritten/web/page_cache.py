@@ -21,6 +21,7 @@ from ..core.background_tasks import BackgroundTasks
 from ..core.errors import BadURL, StoreError
 from ..core.mount import MountPoint
 from ..core.tracing import current_trace
+from ..core.localization import gettext_lazy as _
 from ..formats.page import Page
 from ..generation.job_starter import JobStarter
 from ..generation.region_job import RegionJob
@@ -223,7 +224,8 @@ class PageCache:
         is_number = version.isascii() and version.isdecimal() and len(version) < 10
         stored = self._store.get(page_request.key, int(version)) if is_number else None
         if stored is None:
-            raise BadURL(f"The page {page_request.title!r} has no version {version!r}.", 404)
+            message = _("The page '%(title)s' has no version %(version)s.", title=page_request.title, version=version)
+            raise BadURL(message, 404)
         region_jobs = await self._region_jobs(page_request, stored)
         view = stored_view(page_request.key, page_request.title, stored)
         html = self._render(view, page_request.page, region_jobs).html
