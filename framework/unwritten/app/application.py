@@ -465,9 +465,7 @@ class App(Router, Starlette):
             first=[connections, *extensions],
             author=self.user_middleware,
             handlers=self.exception_handlers,
-            error_pages=ErrorPages(
-                self.name, self.ready, self.devtools.is_visible, self.owner.owns, self.localization
-            ),
+            error_pages=ErrorPages(self.name, self.ready, self.devtools.is_visible, self.owner.owns, self.localization),
             trusted_proxies=self.settings.trusted_proxies,
             max_body_size=getattr(self, "max_body_size", None),
         )

@@ -16,8 +16,8 @@ from unwritten_engine import Engine
 
 from ..core.assets import VersionedStaticFiles
 from ..core.errors import BadApp
-from ..core.mount import MountPoint
 from ..core.localization import Localization
+from ..core.mount import MountPoint
 from ..core.settings import Settings
 from ..generation.hooks import OnWritten, Policies
 from ..routing.patterns import PagePattern

@@ -99,9 +99,7 @@ def unpack_text(packed: Any) -> str:
 
 def _unpack(packed: Any) -> Text:
     message, plural, values = packed
-    return Text(
-        message, plural, **{name: _unpack(v) if isinstance(v, list) else v for name, v in values.items()}
-    )
+    return Text(message, plural, **{name: _unpack(v) if isinstance(v, list) else v for name, v in values.items()})
 
 
 def _in_english(value: Any) -> str:
@@ -262,7 +260,9 @@ class Localization:
 
 def _folder_names(folder: Path, tags: list[str]) -> list[str]:
     """Return the languages of a folder that fit these tags, in their order. ``pt_BR`` fits ``pt-br``."""
-    names = {path.parents[1].name.replace("_", "-").casefold(): path.parents[1].name for path in folder.glob(f"*/{CATALOG}")}
+    names = {
+        path.parents[1].name.replace("_", "-").casefold(): path.parents[1].name for path in folder.glob(f"*/{CATALOG}")
+    }
     return [names[tag.casefold()] for tag in tags if tag.casefold() in names]
 
 

@@ -92,7 +92,10 @@ def parse_base(form: SubmittedForm, stored: StoredPage) -> int:
     """
     base = form.one("base")
     if not base.isdecimal() or len(base) > 9 or not 1 <= int(base) <= stored.version:
-        message = _("The form is for version '%(version)s' of this page, which does not exist. Reload the page.", version=base[:20])
+        message = _(
+            "The form is for version '%(version)s' of this page, which does not exist. Reload the page.",
+            version=base[:20],
+        )
         raise BadForm(message)
     return int(base)
 

@@ -189,7 +189,11 @@ class EditPages:
                 raise BadEdit(_("The text is empty. A part of a page can be changed, but not removed."))
             if len(text) > MAX_TEXT_LENGTH:
                 raise BadEdit(
-                    _("The text has %(num)s characters. Up to %(limit)s are allowed.", num=len(text), limit=MAX_TEXT_LENGTH)
+                    _(
+                        "The text has %(num)s characters. Up to %(limit)s are allowed.",
+                        num=len(text),
+                        limit=MAX_TEXT_LENGTH,
+                    )
                 )
             if text != editable_text(stored.canvases[edit.region]).strip():
                 note = parse_line(edit.note)

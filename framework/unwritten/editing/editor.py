@@ -14,9 +14,9 @@ from starlette.types import Scope
 from unwritten_engine.text_thread import in_text_thread
 
 from ..core.errors import BadEdit, EditConflict, PageFailed
-from ..core.settings import Settings
 from ..core.localization import gettext_lazy as _
 from ..core.localization import join
+from ..core.settings import Settings
 from ..formats.schema import parse_value, type_adapter
 from ..generation.page_job import PageJob
 from ..generation.region_job import RegionJob, page_to_store

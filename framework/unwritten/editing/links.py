@@ -6,9 +6,9 @@ from urllib.parse import urlencode
 
 from markupsafe import Markup
 
-from ..core.paths import FRAMEWORK_PREFIX
 from ..core.localization import Language
 from ..core.localization import gettext_lazy as _
+from ..core.paths import FRAMEWORK_PREFIX
 
 
 def edit_path(key: str, region: str = "") -> str:

@@ -31,10 +31,10 @@ from unwritten_engine.scripted import ABOUT, scripted
 from ..app.application import App
 from ..core.assets import asset_dir
 from ..core.errors import TransferError
-from ..core.paths import BOX_PREFIX, FRAMEWORK_PREFIX, PICTURES_PREFIX, STATIC_PREFIX
-from ..core.localization import ngettext_lazy as _n
 from ..core.localization import gettext_lazy as _
 from ..core.localization import join
+from ..core.localization import ngettext_lazy as _n
+from ..core.paths import BOX_PREFIX, FRAMEWORK_PREFIX, PICTURES_PREFIX, STATIC_PREFIX
 from ..testing.asgi_client import request, running
 from .static_html import is_signed, local_url, make_static, urls_of
 from .world_file import copy_world

@@ -15,8 +15,8 @@ from markupsafe import Markup, escape
 from unwritten_engine import Frame
 
 from ..core.errors import PageFailed
-from ..core.paths import BOX_PREFIX
 from ..core.localization import gettext_lazy as _
+from ..core.paths import BOX_PREFIX
 from .links import unescape_line
 from .text_ends import CUT_REASONS
 from .unsettled import FormattedFrame, clip_spans, insert_marks, render_marks, strip_marks

@@ -13,10 +13,10 @@ from starlette.types import Scope
 
 from ..broker.base import BrokerListener
 from ..core.errors import OverBudget
-from ..core.settings import Settings
 from ..core.localization import Text, join
 from ..core.localization import gettext_lazy as _
 from ..core.localization import ngettext_lazy as _n
+from ..core.settings import Settings
 from ..security.exposure import Exposure
 from ..security.rate_limits import Charge, LocalWindows, Windows
 from .page_job import JobObserver, PageJob

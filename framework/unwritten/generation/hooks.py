@@ -21,9 +21,9 @@ from starlette.routing import Match
 from unwritten_engine import Prompt
 
 from ..core.errors import BadApp, BadURL, Denied
-from ..core.tracebacks import log_error
 from ..core.localization import gettext_lazy as _
 from ..core.localization import join
+from ..core.tracebacks import log_error
 from ..routing import page_function
 from ..routing.audience import no_visitor
 from ..routing.page_function import PageFunction
@@ -109,7 +109,10 @@ class Policies:
             number = secrets.token_hex(4)
             log_error(log, f"{subject} is denied, because its policy failed ({number})", error)
             raise Denied(
-                join(denied, _("Its check failed. The server's log has the reason under the number %(number)s.", number=number))
+                join(
+                    denied,
+                    _("Its check failed. The server's log has the reason under the number %(number)s.", number=number),
+                )
             ) from error
         if isinstance(answer, str):
             raise Denied(answer.strip() or denied)

@@ -30,10 +30,10 @@ from ..broker.local import LOCAL_LEASE, LocalBroker
 from ..core.background_tasks import BackgroundTasks
 from ..core.errors import Busy, EditConflict, StoreError, StoreReadOnly
 from ..core.incidents import report_to_visitor
-from ..core.settings import Settings
 from ..core.localization import gettext_lazy as _
-from ..core.localization import ngettext_lazy as _n
 from ..core.localization import join
+from ..core.localization import ngettext_lazy as _n
+from ..core.settings import Settings
 from ..storage.database import LOCK_TIMEOUT
 from ..storage.pages import PageStore
 from ..storage.records import StoredCanvas
@@ -210,7 +210,11 @@ class JobQueue(BrokerListener):
             seconds = max(1, round(self.seconds_per_page * (waiting + 1) / self._settings.jobs))
             raise Busy(
                 join(
-                    _n("%(num)s page already waits to be written.", "%(num)s pages already wait to be written.", waiting),
+                    _n(
+                        "%(num)s page already waits to be written.",
+                        "%(num)s pages already wait to be written.",
+                        waiting,
+                    ),
                     _n("Try again in about %(num)s second.", "Try again in about %(num)s seconds.", seconds),
                 ),
                 seconds,

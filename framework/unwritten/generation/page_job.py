@@ -19,8 +19,8 @@ from unwritten_engine.text_thread import in_text_thread
 from ..core.errors import PageFailed, TimedOut, UnusableText, UnwrittenError
 from ..core.incidents import report_to_visitor
 from ..core.localization import gettext_lazy as _
-from ..core.localization import ngettext_lazy as _n
 from ..core.localization import join
+from ..core.localization import ngettext_lazy as _n
 from ..formats.links import Linker
 from ..formats.page import Page
 from ..rendering.regions import PageState, PageView, Region

@@ -23,9 +23,9 @@ from unwritten_engine import About, Priority
 
 from ..broker.base import BrokerListener
 from ..core.errors import Busy, UnwrittenError
+from ..core.localization import gettext_lazy as _
 from ..core.settings import Settings
 from ..core.tracebacks import log_error
-from ..core.localization import gettext_lazy as _
 from ..routing.access import KeyResolver
 from ..routing.routes import PageRequest
 from ..security.client_address import client_id

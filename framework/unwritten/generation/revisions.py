@@ -112,7 +112,10 @@ def editable_spans(text: str, keep: Collection[int], only: str = "") -> tuple[Sp
     sentences = split_sentences(text)
     missing = [index for index in keep if not 0 <= index < len(sentences)]
     if missing:
-        message = _("The text has no sentence %(number)s to keep. Reload the page, and mark sentences again.", number=missing[0] + 1)
+        message = _(
+            "The text has no sentence %(number)s to keep. Reload the page, and mark sentences again.",
+            number=missing[0] + 1,
+        )
         raise BadEdit(message)
     first, last = _find_span(only, text) if only.strip() else (0, len(text))
     spans: list[Span] = []

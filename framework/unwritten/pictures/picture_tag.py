@@ -14,10 +14,10 @@ from markupsafe import Markup
 from unwritten_engine.text_to_image import PROMPT_LIMIT
 
 from ..core.errors import BadTemplate, BadURL
-from ..core.mount import MountPoint
-from ..core.paths import PICTURES_PREFIX
 from ..core.localization import Language
 from ..core.localization import gettext_lazy as _
+from ..core.mount import MountPoint
+from ..core.paths import PICTURES_PREFIX
 from ..formats.schema import UnsettledText
 from ..security.signer import Signer
 from .store import PictureRequest

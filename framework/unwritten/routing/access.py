@@ -21,9 +21,9 @@ from starlette.routing import Match, Router
 from starlette.types import ASGIApp, Message, Scope
 
 from ..core.errors import BadApp, BadURL, PageFailed, StoreError
+from ..core.localization import gettext_lazy as _
 from ..core.mount import MountPoint
 from ..core.paths import FRAMEWORK_PREFIX, page_key
-from ..core.localization import gettext_lazy as _
 from .audience import audience, current_audience, current_connection, is_limited
 from .resolver import PageResolver
 from .routes import PageRequest, PageRoute

@@ -18,11 +18,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ..core.errors import BadApp, BadPage, BadURL, TimedOut
-from ..core.localization import gettext_lazy as _
 from ..core.localization import Text, join
-from .form_fields import error_message
+from ..core.localization import gettext_lazy as _
 from ..formats.page import Page, as_page
 from ..security.signed_links import SIGNATURE
+from .form_fields import error_message
 from .patterns import PagePattern
 from .visit import Visit
 

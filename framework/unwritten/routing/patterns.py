@@ -27,8 +27,8 @@ from unwritten_engine.errors import suggestion
 
 from ..core.bidi import remove_controls
 from ..core.errors import BadApp, BadURL
-from ..core.paths import ENCODED_SLASH, page_key
 from ..core.localization import gettext_lazy as _
+from ..core.paths import ENCODED_SLASH, page_key
 
 MAX_PARAMETER_LENGTH = 120
 """Maximum length of a URL parameter, which becomes part of a prompt. Longer ones are refused."""
@@ -78,7 +78,9 @@ def single_line(value: str, limit: int = MAX_PARAMETER_LENGTH) -> str:
         text = "".join(c for c in text if c in _JOINERS or c.isspace() or unicodedata.category(c) not in _HIDDEN)
     text = " ".join(text.split())
     if len(text) > limit:
-        message = _("This name has %(num)s characters. The limit is %(limit)s: try a shorter name.", num=len(text), limit=limit)
+        message = _(
+            "This name has %(num)s characters. The limit is %(limit)s: try a shorter name.", num=len(text), limit=limit
+        )
         raise BadURL(message, 414)
     return text
 

@@ -12,8 +12,8 @@ from urllib.parse import parse_qsl, unquote
 
 from starlette.types import Scope
 
-from ..core.paths import ENCODED_SLASH
 from ..core.localization import gettext_lazy as _
+from ..core.paths import ENCODED_SLASH
 from .exposure import Exposure
 from .signer import Signer
 

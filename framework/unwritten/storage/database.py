@@ -19,8 +19,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Literal, Protocol, TypeVar
 
 from ..core.errors import StoreError, StoreReadOnly
-from ..core.tracing import Trace, current_trace
 from ..core.localization import gettext_lazy as _
+from ..core.tracing import Trace, current_trace
 from .location import Location
 
 T = TypeVar("T")

@@ -321,11 +321,19 @@ def _add_version(connection: Connection, page: PageWrite, page_id: int | None, c
     change = page.change
     if page.replaces is not None and page.replaces != current:
         raise EditConflict(
-            _("The page '%(title)s' was changed meanwhile: it is at version %(version)s now.", title=page.title, version=current)
+            _(
+                "The page '%(title)s' was changed meanwhile: it is at version %(version)s now.",
+                title=page.title,
+                version=current,
+            )
         )
     if change.base is not None and change.base != current:
         raise EditConflict(
-            _("The page '%(title)s' was changed meanwhile: it is at version %(version)s now.", title=page.title, version=current)
+            _(
+                "The page '%(title)s' was changed meanwhile: it is at version %(version)s now.",
+                title=page.title,
+                version=current,
+            )
             if page_id is not None
             else _("The page '%(title)s' does not exist any more.", title=page.title)
         )

@@ -29,10 +29,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ..core.errors import BadApp, BadURL, StoreError, StoreFull, StoreLocked, StoreReadOnly, TimedOut
-from ..core.mount import MountPoint
-from ..core.paths import page_key, page_path
 from ..core.localization import gettext_lazy as _
 from ..core.localization import join
+from ..core.mount import MountPoint
+from ..core.paths import page_key, page_path
 from ..rendering.renderer import Renderer
 from ..routing.access import PageAccess
 from ..routing.form_fields import FormPairs, FormState
@@ -278,7 +278,8 @@ class ActionHandler:
         page = request.query_params.get(PAGE, "")
         form_id = request.query_params.get(TOKEN, "").rpartition(".")[2]
         reason = next(
-            (text for kind, text in _REASONS.items() if isinstance(error, kind)), _("The database does not respond now.")
+            (text for kind, text in _REASONS.items() if isinstance(error, kind)),
+            _("The database does not respond now."),
         )
         message = join(reason, _("Your input is below: send it again in a moment. It is not saved twice."))
         response = self._resubmit_page(503, path, page_key(page) or "", pairs, message, form_id=form_id)

@@ -25,10 +25,10 @@ from unwritten_engine import EngineError
 from ..core.assets import asset_dir
 from ..core.errors import BadURL, Denied, UnwrittenError
 from ..core.incidents import report_to_visitor
-from ..core.paths import page_key
-from ..core.text import is_text
 from ..core.localization import Language
 from ..core.localization import gettext_lazy as _
+from ..core.paths import page_key
+from ..core.text import is_text
 from ..formats.app import extract_document, text_hash
 from ..routing.redirects import PageRedirect
 from ..security.client_address import client_id

@@ -11,10 +11,10 @@ from starlette.types import Message
 from unwritten_engine.errors import suggestion
 
 from ..core.errors import BadForm
-from ..core.paths import page_key
-from ..core.text import is_text
 from ..core.localization import gettext_lazy as _
 from ..core.localization import join
+from ..core.paths import page_key
+from ..core.text import is_text
 from ..routing.form_fields import FormPairs
 from ..security.headers import is_cross_origin
 
@@ -52,7 +52,9 @@ class SubmittedForm:
         """
         values = self.all(name)
         if len(values) > 1:
-            raise BadForm(_("The form has %(num)s values for its field '%(name)s', which takes one.", num=len(values), name=name))
+            raise BadForm(
+                _("The form has %(num)s values for its field '%(name)s', which takes one.", num=len(values), name=name)
+            )
         return values[0] if values else ""
 
     def require_only(self, names: Collection[str]) -> None:
@@ -93,7 +95,11 @@ async def read_form(request: Request, max_field_size: int = MAX_FIELD_SIZE) -> S
         raise BadForm(_("This form was sent from another site, so nothing was done."), 403)
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if content_type and content_type not in _CONTENT_TYPES:
-        message = _("A form is not sent as %(type)s, but as: %(types)s.", type=content_type[:60], types=", ".join(_CONTENT_TYPES))
+        message = _(
+            "A form is not sent as %(type)s, but as: %(types)s.",
+            type=content_type[:60],
+            types=", ".join(_CONTENT_TYPES),
+        )
         raise BadForm(message, 415)
     limit = f"{max_field_size // 1024} kB" if max_field_size >= 1024 else f"{max_field_size} B"
     received = 0
@@ -105,7 +111,10 @@ async def read_form(request: Request, max_field_size: int = MAX_FIELD_SIZE) -> S
         # Percent-encoding takes three bytes for one.
         if received > 4 * max_field_size + 4096:
             raise BadForm(
-                _("This form is too large. One field may have %(limit)s, all together about four times that.", limit=limit),
+                _(
+                    "This form is too large. One field may have %(limit)s, all together about four times that.",
+                    limit=limit,
+                ),
                 413,
             )
         return message

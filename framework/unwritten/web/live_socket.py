@@ -39,11 +39,11 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 from ..core.background_tasks import BackgroundTasks
 from ..core.errors import StoreError
 from ..core.incidents import report_to_visitor
-from ..core.paths import page_key
-from ..core.tracebacks import log_error
 from ..core.localization import gettext_lazy as _
 from ..core.localization import ngettext_lazy as _n
 from ..core.localization import unpack_text
+from ..core.paths import page_key
+from ..core.tracebacks import log_error
 from ..formats.page import Page
 from ..generation.page_job import PageJob, Subscriber
 from ..generation.prefetcher import Viewer

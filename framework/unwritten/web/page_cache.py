@@ -19,9 +19,9 @@ from starlette.types import Scope
 
 from ..core.background_tasks import BackgroundTasks
 from ..core.errors import BadURL, StoreError
+from ..core.localization import gettext_lazy as _
 from ..core.mount import MountPoint
 from ..core.tracing import current_trace
-from ..core.localization import gettext_lazy as _
 from ..formats.page import Page
 from ..generation.job_starter import JobStarter
 from ..generation.region_job import RegionJob

@@ -13,10 +13,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ..core.errors import BadURL, Busy, Denied, StoreReadOnly
+from ..core.localization import gettext_lazy as _
 from ..core.mount import MountPoint
 from ..core.paths import page_key
 from ..core.tracing import current_trace
-from ..core.localization import gettext_lazy as _
 from ..generation.job_queue import JobQueue
 from ..generation.job_starter import JobStarter
 from ..generation.metrics import Metrics
@@ -46,9 +46,7 @@ from .job_renderer import JobRenderer
 from .page_cache import PageCache, stored_view
 from .streaming import StreamingPage, accepts_stream
 
-_INCOMPLETE = _(
-    "Some parts of this page are not written yet. They are written when someone follows a link to it."
-)
+_INCOMPLETE = _("Some parts of this page are not written yet. They are written when someone follows a link to it.")
 
 
 class PageHandler:

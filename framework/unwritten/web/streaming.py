@@ -16,8 +16,8 @@ from starlette.responses import StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 
 from ..core.errors import UnwrittenError
-from ..core.localization import gettext_lazy as _
 from ..core.localization import Language
+from ..core.localization import gettext_lazy as _
 from ..formats.page import Page
 from ..generation.job_queue import JobQueue
 from ..generation.page_job import PageJob, Subscriber
@@ -145,7 +145,11 @@ async def _region(
         again = "" if html.startswith(sent) else f"<p><em>{language.text(_STARTED_AGAIN)}</em></p>"
         yield again + html.removeprefix("" if again else sent) + wrapper[1]
     if region_job.state != "written":
-        yield str(Markup('<p class="region-error">{}</p>').format(language.text(job.message or _("This part was not finished."))))
+        yield str(
+            Markup('<p class="region-error">{}</p>').format(
+                language.text(job.message or _("This part was not finished."))
+            )
+        )
 
 
 def _block_wrapper(job: PageJob, shell: Shell, region_job: RegionJob) -> tuple[str, str] | None:
