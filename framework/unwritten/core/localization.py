@@ -49,7 +49,7 @@ class Text(str):
     plural: str
     values: Mapping[str, Any]
 
-    def __new__(cls, message: str, plural: str = "", /, **values: Any) -> Text:
+    def __new__(cls, message: str, plural: str = "", /, **values: Any) -> Text:  # noqa: D102
         form = plural if plural and values["num"] != 1 else message
         text = super().__new__(cls, form % {name: _in_english(value) for name, value in values.items()})
         text.message, text.plural, text.values = message, plural, values

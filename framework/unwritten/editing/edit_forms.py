@@ -159,8 +159,8 @@ def require_edits(site: Site, request: Request) -> None:
     if not may_edit(site.settings, site.exposure, request.scope):
         raise BadURL(
             _(
-                "Visitors may not edit pages of this app. Its owner can allow it with --edits on, or open the URL that the "
-                "server printed at its start."
+                "Visitors may not edit pages of this app. Its owner can allow it with --edits on, or open the URL that "
+                "the server printed at its start."
             ),
             403,
         )

@@ -6,7 +6,7 @@ Pages are charged when their jobs start, seconds when they end. Stored pages are
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from starlette.types import Scope

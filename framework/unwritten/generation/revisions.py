@@ -252,7 +252,7 @@ class Revision:
         """Advance to the next task, or check the whole text after the last one."""
         self._usage = _add_usage(self._usage, usage)
         if self.num_done + 1 < len(self._tasks):
-            _, end = self.task.span
+            _start, end = self.task.span
             self.num_done += 1
             self._text_before += text + self.old[end : self.task.span[0]]
             return replace(frame, usage=None)

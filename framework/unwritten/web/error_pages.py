@@ -149,10 +149,8 @@ class ErrorPages:
             except Exception as problem:  # the author's error.html is broken, or the site cannot be built
                 log_error(log, "error.html cannot be rendered", problem)
         language = self._localization.get()
-        text = (
-            f"{language.text(title)}. {language.text(message)}\n{format_report(error) if error is not None else ''}".strip()
-            + "\n"
-        )
+        report = format_report(error) if error is not None else ""
+        text = f"{language.text(title)}. {language.text(message)}\n{report}".strip() + "\n"
         return PlainTextResponse(text, status, {"x-content-type-options": "nosniff", **headers})
 
 

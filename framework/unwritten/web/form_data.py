@@ -63,7 +63,7 @@ class SubmittedForm:
         Raises:
             BadForm: If it has. The message suggests the nearest name.
         """
-        for name, _ in self.pairs:
+        for name, _value in self.pairs:
             if name not in names:
                 unknown = _("The form has an unknown field '%(name)s'.", name=name)
                 raise BadForm(join(unknown, suggestion(name, names).strip()))
