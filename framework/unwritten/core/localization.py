@@ -125,7 +125,7 @@ class Language:
             from babel import Locale, UnknownLocaleError  # takes 0.1 s
 
             try:
-                self._locale = Locale.parse(self.tag, sep="-")
+                self._locale = Locale.parse(self.tag.replace("_", "-"), sep="-")
             except (UnknownLocaleError, ValueError):
                 self._locale = Locale.parse("en_GB")
             if self._locale.language == "en" and not self._locale.territory:

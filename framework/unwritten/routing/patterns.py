@@ -154,7 +154,7 @@ class PagePattern:
 
     def _parse_value(self, name: str, value: Any, limit: int) -> Any:
         if value is None:
-            raise BadURL(f"The parameter {name!r} is None.", 404)
+            raise BadURL(_("No page can be at this URL."), 404)
         convertor = self._convertors[name]
         if isinstance(convertor, RawConvertor):
             return _not_empty(_clean_path(str(value), limit))
