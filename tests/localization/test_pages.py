@@ -67,7 +67,7 @@ def test_pages_of_a_german_app_are_german(tmp_path: Path) -> None:
         assert english_in(visitor.send("post", "/_unwritten/edit", edit)) == set()
         restore = {"page": "/wiki/Tee", "version": "1", "base": "2"}
         assert "Aus Version 1 wiederhergestellt" in visitor.send("post", "/_unwritten/restore", restore).html
-        conflict = visitor.send("post", "/_unwritten/edit", edit | {"text": "Anders."})
+        conflict = visitor.send("post", "/_unwritten/edit", edit | {"text": "Anders.", "base": "2"})
         assert "Jemand anderes hat diesen Teil geändert" in conflict.text
         pages = {
             path: visitor.visit(path)

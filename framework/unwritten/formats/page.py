@@ -45,13 +45,19 @@ TEMPLATE_NAMES: Mapping[str, str] = MappingProxyType(
         "opens those of the whole page. Empty where visitors may not edit.",
         "can_edit": "`can_edit()`: true where visitors may edit.",
         "action": "`<form {{ action('reply', id=3) }}>`: the attributes of a form that is sent to an action.",
+        "lang": "The language tag of the page: that of `Page(…, lang='de')`, otherwise of `App(…, language='de')`.",
+        "gettext": "`_('Save')` or `gettext('Save')`: a text in the language of the page; see "
+        "[localization](localization.md).",
+        "ngettext": "`ngettext('%(num)s page', '%(num)s pages', count)`: a text that depends on a number.",
+        "pgettext": "`pgettext('month', 'May')`: a text in a context, where English has one word for two things.",
+        "npgettext": "Both: `npgettext('context', '%(num)s page', '%(num)s pages', count)`.",
         "form": "A form that was rejected: `form.value.text`, `form.errors.text`, `form.message`, `form.action`. Empty "
         "otherwise.",
     }
 )
 """The framework's names in every template, each with a description in Markdown."""
 
-RESERVED_NAMES = frozenset({*TEMPLATE_NAMES, "self", "super", "loop", "caller"})
+RESERVED_NAMES = frozenset({*TEMPLATE_NAMES, "self", "super", "loop", "caller"} - {"lang"})
 """Names that a page cannot use for its values: the framework's, and Jinja's own."""
 
 

@@ -131,7 +131,10 @@ class Renderer:
             BadTemplate: If it is missing or raises.
         """
         view = PageView(key="", title=str(values.get("title", "")), lang=str(values.get("lang") or ""))
-        html = self.templates.render(name, {"page": view, **self._framework_values(view), **values})
+        framework_values = self._framework_values(view)
+        html = self.templates.render(
+            name, {"page": view, **framework_values, **values, "lang": framework_values["lang"]}
+        )
         return page_response(html, status, headers)
 
     def error_page(self, status: int, values: Mapping[str, Any], headers: Mapping[str, str]) -> HTMLResponse:

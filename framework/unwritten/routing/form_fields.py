@@ -222,5 +222,8 @@ def error_message(error: Any) -> str:
     message = _MESSAGES.get(error["type"])
     if message is not None:
         return message if isinstance(message, Text) else message(error.get("ctx", {}))
+    raised = error.get("ctx", {}).get("error")
+    if isinstance(raised, Exception) and isinstance(own := str(raised), Text):
+        return own
     text = str(error["msg"]).removeprefix("Value error, ").removeprefix("Assertion failed, ")
     return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
