@@ -10,6 +10,7 @@ so that nothing has to be compiled. An app's own ``locale`` folder comes first: 
 from __future__ import annotations
 
 import io
+import math
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -72,7 +73,7 @@ def gettext_lazy(message: str, /, **values: Any) -> Text:
     return Text(message, **values)
 
 
-def ngettext_lazy(singular: str, plural: str, num: int, /, **values: Any) -> Text:
+def ngettext_lazy(singular: str, plural: str, num: float, /, **values: Any) -> Text:
     """Return a text for visitors that depends on a number, ``%(num)s``. Import it ``as _n``."""
     return Text(singular, plural, num=num, **values)
 
@@ -103,7 +104,7 @@ def _unpack(packed: Any) -> Text:
 
 
 def _in_english(value: Any) -> str:
-    return f"{value:,}" if isinstance(value, (int, float)) and not isinstance(value, bool) else str(value)
+    return f"{value:,g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, (int, float)) and not isinstance(value, bool) else str(value)
 
 
 class Language:
@@ -136,11 +137,11 @@ class Language:
         """Return the translation of a text, or the text itself if there is none."""
         return self._translations.gettext(message) if self._translations and message else message
 
-    def ngettext(self, singular: str, plural: str, num: int) -> str:
+    def ngettext(self, singular: str, plural: str, num: float) -> str:
         """Return the translation of a text for a number."""
         if self._translations is None:
             return singular if num == 1 else plural
-        return self._translations.ngettext(singular, plural, num)
+        return self._translations.ngettext(singular, plural, math.ceil(num))
 
     def pgettext(self, context: str, message: str) -> str:
         """Return the translation of a text in a context."""

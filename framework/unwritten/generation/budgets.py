@@ -33,7 +33,7 @@ reach the app."""
 VISITOR_SOCKETS = 64
 """Maximum number of live sockets, one for each open tab, of one visitor, if other machines can reach the app."""
 
-_MESSAGES: Mapping[str, Callable[[int], Text]] = {
+_MESSAGES: Mapping[str, Callable[[float], Text]] = {
     "visitor_pages": lambda limit: _n(
         "You have started %(num)s new page within an hour, which is the limit for one visitor.",
         "You have started %(num)s new pages within an hour, which is the limit for one visitor.",
@@ -174,7 +174,7 @@ class Budgets(JobObserver, BrokerListener):
             charge, wait = refused
             # If only running jobs count, the time until they end is unknown: a minute is a guess.
             seconds = max(1, math.ceil(wait or MINUTE))
-            message = _MESSAGES[charge.name](round(charge.limit))
+            message = _MESSAGES[charge.name](charge.limit)
             raise OverBudget(join(message, _retry_hint(seconds), _READABLE), seconds, charge.name)
 
 

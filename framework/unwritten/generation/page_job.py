@@ -410,7 +410,7 @@ class PageJob:
                 _n(
                     "The page was not finished within %(num)s second.",
                     "The page was not finished within %(num)s seconds.",
-                    round(time_limit) if time_limit >= 1 else time_limit,
+                    time_limit,
                 )
             )
             self.finish("failed", str(error))

@@ -154,7 +154,8 @@ class PagePattern:
 
     def _parse_value(self, name: str, value: Any, limit: int) -> Any:
         if value is None:
-            raise BadURL(_("No page can be at this URL."), 404)
+            message = f"The parameter {name!r} is None."  # for the author, who has asked for the URL
+            raise BadURL(message, 404)
         convertor = self._convertors[name]
         if isinstance(convertor, RawConvertor):
             return _not_empty(_clean_path(str(value), limit))

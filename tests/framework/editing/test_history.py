@@ -48,8 +48,8 @@ def test_the_history_lists_versions_with_their_kind_and_time(tmp_path: Path) -> 
         words = text_of_html(page.text)
         three, two, one = (words.index(f"Version {number}") for number in (3, 2, 1))
         assert three < two < one
-        assert "revised make it <white> in Lead" in words[three:two] and "a script" in words[three:two]
-        assert "edited by hand it is tall in Lead" in words[two:one] and "by a visitor" in words[two:one]
+        assert "revised make it <white> · Lead" in words[three:two] and "a script" in words[three:two]
+        assert "edited by hand it is tall · Lead" in words[two:one] and "by a visitor" in words[two:one]
         assert "written" in words[one:] and "tokens" in words[one:]
         assert re.search(r"\d+ \w+ \d{4}, \d\d:\d\d", words)
 
