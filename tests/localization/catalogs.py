@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from babel import Locale
 from babel.messages import Catalog, Message
 from babel.messages.extract import DEFAULT_KEYWORDS, extract_from_file
 from babel.messages.pofile import read_po, write_po
@@ -76,7 +77,10 @@ def update(language: str) -> list[Message]:
     catalog = load(language) if path.exists() else Catalog(locale=language, project="Unwritten", charset="utf-8")
     catalog.update(texts, no_fuzzy_matching=True, update_creation_date=False)
     catalog.obsolete.clear()
-    catalog.header_comment, catalog.fuzzy = f"# {catalog.locale.english_name} translations for Unwritten.", False
+    catalog.header_comment, catalog.fuzzy = (
+        f"# {Locale.parse(language).english_name} translations for Unwritten.",
+        False,
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
     written = io.BytesIO()
     write_po(written, catalog, width=120, sort_output=True, include_lineno=False)
@@ -91,4 +95,5 @@ def missing(catalog: Catalog) -> list[Message]:
 
 def strings(message: Message) -> tuple[str, ...]:
     """Return the translations of a text: several if it depends on a number."""
-    return message.string if isinstance(message.string, tuple) else (message.string,)
+    string = message.string
+    return (string or "",) if isinstance(string, str | None) else tuple(string)

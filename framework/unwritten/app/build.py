@@ -65,9 +65,11 @@ def build(declared: Declarations, progress: Progress | None = None, *, is_server
         StoreError, EngineError: If the store or the engine cannot be opened.
         BrokerError: If the broker cannot be used.
         BadSetting: If the engine's options cannot be parsed, or an open engine is given options.
+        BadApp: If a catalog of the app cannot be read.
     """
     settings = declared.settings
     options = engine_options(settings)
+    declared.localization.get().preload()
     if declared.engine is not None and options:
         raise BadSetting(
             f"The app {declared.name!r} brings its own open engine, which cannot be given {sorted(options)}. "

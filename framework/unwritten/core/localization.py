@@ -104,7 +104,13 @@ def _unpack(packed: Any) -> Text:
 
 
 def _in_english(value: Any) -> str:
-    return f"{value:,g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, (int, float)) and not isinstance(value, bool) else str(value)
+    return (
+        f"{value:,g}"
+        if isinstance(value, float)
+        else f"{value:,}"
+        if isinstance(value, (int, float)) and not isinstance(value, bool)
+        else str(value)
+    )
 
 
 class Language:
@@ -132,6 +138,12 @@ class Language:
             if self._locale.language == "en" and not self._locale.territory:
                 self._locale = Locale.parse("en_GB")  # in most countries the day comes first
         return self._locale
+
+    def preload(self) -> None:
+        """Load the rules of the language now, in a thread that may take 0.1 s for it."""
+        self.format_datetime(datetime.now(UTC))
+        self.format_number(0.5, 1)
+        self.format_duration(1)
 
     def gettext(self, message: str) -> str:
         """Return the translation of a text, or the text itself if there is none."""
@@ -169,7 +181,11 @@ class Language:
     def _value(self, value: Any) -> str:
         if isinstance(value, (int, float)) and not isinstance(value, bool):
             return self.format_number(value)
-        return self.text(value) if isinstance(value, str) else str(value)
+        if isinstance(value, Text):
+            return self.text(value)
+        is_right_to_left = self._translations is not None and self.locale.character_order == "right-to-left"
+        # Marks isolate the value: a path would otherwise be mixed up with the words around it.
+        return f"\u2068{value}\u2069" if is_right_to_left else str(value)
 
     def format_datetime(self, moment: datetime) -> str:
         """Return a date and time, such as "3 March 2026, 14:05". In UTC, if it has a time zone."""

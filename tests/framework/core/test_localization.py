@@ -67,3 +67,8 @@ def test_dates_and_numbers_are_those_of_the_language(language: str, date: str, n
     assert found.format_datetime(AT).replace("2:05 PM", "2:05\u202fPM") == date
     assert found.format_number(1234.5, 1).replace("\u00a0", ".") == number
     assert found.format_duration(9000) == duration
+
+
+def test_values_are_isolated_in_right_to_left_texts() -> None:
+    text = _("%(app)s has no page at %(path)s.", app="Wiki", path="/nix")
+    assert "\u2068/nix\u2069" in ARABIC.text(text) and "\u2068" not in GERMAN.text(text) + text
