@@ -77,10 +77,8 @@ def update(language: str) -> list[Message]:
     catalog = load(language) if path.exists() else Catalog(locale=language, project="Unwritten", charset="utf-8")
     catalog.update(texts, no_fuzzy_matching=True, update_creation_date=False)
     catalog.obsolete.clear()
-    catalog.header_comment, catalog.fuzzy = (
-        f"# {Locale.parse(language).english_name} translations for Unwritten.",
-        False,
-    )
+    catalog.header_comment = f"# {Locale.parse(language).english_name} translations for Unwritten."
+    catalog.fuzzy = False
     path.parent.mkdir(parents=True, exist_ok=True)
     written = io.BytesIO()
     write_po(written, catalog, width=120, sort_output=True, include_lineno=False)

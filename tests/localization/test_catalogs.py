@@ -182,8 +182,13 @@ def test_messages_for_visitors_can_be_translated() -> None:
         if name in FOR_DEVELOPERS or name.partition("/")[0] in FOR_DEVELOPERS:
             continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            is_error = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in FOR_VISITORS
-            if is_error and node.args and isinstance(node.args[0], (ast.JoinedStr, ast.Constant)):
+            if (
+                not isinstance(node, ast.Call)
+                or not isinstance(node.func, ast.Name)
+                or node.func.id not in FOR_VISITORS
+            ):
+                continue
+            if node.args and isinstance(node.args[0], (ast.JoinedStr, ast.Constant)):
                 found.append(f"{name}:{node.lineno}: {ast.unparse(node.args[0])[:80]}")
     assert not found, (
         "Visitors see these messages, but they cannot be translated: " + "; ".join(found) + ". Write "

@@ -52,7 +52,9 @@ def english_in(page: VisitedPage, language: str = "de") -> set[str]:
     ]
     found = set()
     for message in load(language):
-        ids, strings = ((texts,) if isinstance(texts, str) else tuple(texts) for texts in (message.id, message.string))
+        ids, strings = (
+            (texts,) if isinstance(texts, str) else tuple(texts or ()) for texts in (message.id, message.string)
+        )
         translated = {part.strip() for text in strings for part in PARTS.split(text)}
         for part in {part.strip() for text in ids for part in PARTS.split(text)} - translated:
             if (len(part.split()) > 2 and any(part in text for text in shown)) or (len(part) > 2 and part in shown):

@@ -104,13 +104,9 @@ def _unpack(packed: Any) -> Text:
 
 
 def _in_english(value: Any) -> str:
-    return (
-        f"{value:,g}"
-        if isinstance(value, float)
-        else f"{value:,}"
-        if isinstance(value, (int, float)) and not isinstance(value, bool)
-        else str(value)
-    )
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return str(value)
+    return f"{value:,}" if isinstance(value, int) else f"{value:,g}"
 
 
 class Language:
