@@ -23,6 +23,7 @@ from ..generation.job_starter import JobStarter, SchemaChecker
 from ..generation.metrics import Metrics
 from ..generation.prefetcher import Prefetcher, is_prefetch_enabled
 from ..generation.prompt_builder import PromptBuilder
+from ..generation.refresher import Refresher
 from ..generation.unfinished_pages import UnfinishedPages
 from ..rendering.document import SCRIPTS
 from ..rendering.renderer import Renderer
@@ -198,6 +199,8 @@ def _connect(declared: Declarations, store: PageStore, world: WorldStore, broker
     )
     prefetcher = Prefetcher(jobs=jobs, starter=starter, resolver=access, store=store) if prefetching else None
 
+    refresher = Refresher(starter=starter, jobs=jobs, store=store)
+
     # Web.
     cache = PageCache(
         mount=mount,
@@ -219,6 +222,7 @@ def _connect(declared: Declarations, store: PageStore, world: WorldStore, broker
         starter=starter,
         job_renderer=job_renderer,
         prefetcher=prefetcher,
+        refresher=refresher,
         renderer=renderer,
         metrics=metrics,
         unfinished=unfinished,
@@ -278,6 +282,7 @@ def _connect(declared: Declarations, store: PageStore, world: WorldStore, broker
         jobs=jobs,
         starter=starter,
         prefetcher=prefetcher,
+        refresher=refresher,
         unfinished=unfinished,
         job_renderer=job_renderer,
         cache=cache,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from datetime import timedelta
 from typing import Any, TypeVar
 
 from starlette.requests import Request
@@ -10,6 +11,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from ..core.errors import BadApp
+from ..formats.page import check_fresh
 from ..generation.hooks import OnWritten
 from ..routing.access_rule import AccessRule
 from ..routing.page_function import PageFunction
@@ -63,6 +65,7 @@ class Router:
         canonical: Callable[[str], str] | None = None,
         prefetch: bool = True,
         allow: Callable[[Request], bool | Awaitable[bool]] | None = None,
+        fresh: timedelta | None = None,
         name: str | None = None,
     ) -> Callable[[F], F]:
         """Declare a page: ``@app.page("/wiki/{title}")`` above a function that returns a prompt, a canvas or a page.
@@ -76,13 +79,18 @@ class Router:
             allow: A function of the request, sync or async, that decides who may read the page. True allows, False
                 denies; it may raise an ``HTTPException`` instead. It protects the page wherever it appears: its
                 history, edit forms, boxes, open tabs, lists of pages and the memory of prompts. None: everyone may.
+            fresh: How old the page may become: ``timedelta(days=1)``. Once it is older, the next visit still shows the
+                old version, and has its texts generated again in the background. A canvas can have a time of its own:
+                ``Canvas(…, fresh=…)``. None: texts stay for good.
             name: The name for ``url_for``. None: the function's name.
 
         Raises:
-            BadApp: If the path is not a pattern, the function's signature does not fit it, or ``allow`` is not a
-                function of the request.
+            BadApp: If the path is not a pattern, the function's signature does not fit it, ``allow`` is not a
+                function of the request, or ``fresh`` is not a ``timedelta`` of at least a second.
         """
         _check_path("page", path)
+        if fresh is not None:
+            check_fresh(fresh, f"The page {path!r}")
         rule = AccessRule(allow) if allow is not None else None
 
         def declare(function: F) -> F:
@@ -94,6 +102,7 @@ class Router:
                 PagePattern(links) if links else None,
                 prefetch=prefetch,
                 allow=rule,
+                fresh=fresh,
             )
             self._add(route)
             return function

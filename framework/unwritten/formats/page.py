@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
+from datetime import timedelta
 from types import MappingProxyType
 from typing import Any
 
@@ -12,7 +13,7 @@ from starlette.responses import Response
 
 from unwritten_engine import Example
 
-from ..core.errors import BadPage
+from ..core.errors import BadApp, BadPage
 from ..security.headers import Embeds
 from .base import Format
 from .registry import get_format
@@ -76,12 +77,15 @@ class Canvas:
         seed: Makes the text repeatable on the same engine, while it generates nothing else: other texts in a batch can
             change it. The engine ``vllm`` refuses seeds. None: random.
         options: Sampling options of the engine, by name.
+        fresh: How old the text may become: ``timedelta(days=1)``. Once it is older, the next visit still shows it, and
+            has a new one generated in the background. None: what the page says, or the text stays for good.
 
     Attributes:
         resolved_format: The ``Format`` that ``format`` names.
 
     Raises:
         BadPage: If the prompt is empty, the format is unknown, the schema is invalid, or a length is below 1.
+        BadApp: If ``fresh`` is not a ``timedelta`` of at least a second.
     """
 
     prompt: str
@@ -96,6 +100,7 @@ class Canvas:
     stop: Sequence[str] = ()
     seed: int | None = None
     options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    fresh: timedelta | None = None
     resolved_format: Format = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -116,11 +121,33 @@ class Canvas:
             check_schema(self.schema)
         if self.canvases < 1 or (self.tokens is not None and self.tokens < 1):
             raise BadPage(f"The canvas {self.prompt!r} needs a length (canvases=…, tokens=…) of at least 1.")
+        if self.fresh is not None:
+            check_fresh(self.fresh, f"The canvas {self.prompt!r}")
         for name in ("examples", "stop"):
             value = getattr(self, name)
             if isinstance(value, str):
                 raise BadPage(f"Canvas({name}=…) takes a list, but got the string {value!r}.")
             object.__setattr__(self, name, tuple(value))
+
+
+def check_fresh(fresh: object, subject: str) -> None:
+    """Check the time after which a text is generated again.
+
+    Args:
+        fresh: The time.
+        subject: The page or the canvas that has it, for the message.
+
+    Raises:
+        BadApp: If it is not a ``timedelta``, or is below a second.
+    """
+    if not isinstance(fresh, timedelta):
+        raise BadApp(f"{subject} has fresh={fresh!r}, which is not a timedelta. Write fresh=timedelta(hours=6).")
+    if fresh < timedelta(seconds=1):
+        raise BadApp(
+            f"{subject} has fresh={fresh!r}, but a stored text is served for at least a second. For what must be new "
+            "at every visit, pass a value to the template, which is rendered for each visit, or declare a route "
+            "with @app.route."
+        )
 
 
 @dataclass(frozen=True)

@@ -242,7 +242,7 @@ class JobQueue(BrokerListener):
         self._add(job)
         job.start_grace_period(self.grace_period, self._abandon)
         if job.priority is Priority.CLICK:
-            self._broker.send(job.key, "promote")
+            self._broker.send(job.slot, "promote")
         self._followers.add(job)
         job.publish(lambda observer: observer.on_start(job))
         with contextlib.suppress(TimeoutError):
@@ -256,7 +256,7 @@ class JobQueue(BrokerListener):
     def _add(self, job: PageJob) -> None:
         job.observers = self._observers
         job.check_text = self._check_text
-        self._by_key[job.key] = job
+        self._by_key[job.slot] = job
 
     def _enqueue(self, job: PageJob, lease: Lease) -> None:
         self._leases[job] = lease
@@ -271,7 +271,7 @@ class JobQueue(BrokerListener):
             return
         job.promote(self._engine)
         if job.follows:
-            self._broker.send(job.key, "promote")
+            self._broker.send(job.slot, "promote")
         job.start_grace_period(self.grace_period, self._abandon)
         job.publish(lambda observer: observer.on_promote(job))
         self._preempt_for_click()
@@ -393,6 +393,10 @@ class JobQueue(BrokerListener):
                 self._followers.add(job)
                 return
             try:
+                if is_outdated and job.is_refresh:  # what a person has changed meanwhile stays
+                    job.finish("stopped", "")
+                    self._remove(job)
+                    return
                 if is_outdated:
                     current = self._store.get(job.key)
                     if job.change.base is None and adopt(job, current):
@@ -422,9 +426,10 @@ class JobQueue(BrokerListener):
     def _remove(self, job: PageJob) -> None:
         """Take an ended job out of the queue."""
         self.unsaved.discard(job)
-        if self._by_key.get(job.key) is job:
-            del self._by_key[job.key]
-        self._recent[job.key] = job
+        if self._by_key.get(job.slot) is job:
+            del self._by_key[job.slot]
+        if not job.is_refresh:
+            self._recent[job.key] = job
         self._broker.report_clicks(self._num_own_clicks)
         lease = self._leases.pop(job, None)
         if lease is not None:

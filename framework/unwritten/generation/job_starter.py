@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 from weakref import WeakValueDictionary
@@ -30,10 +30,11 @@ from ..storage.records import WRITTEN, Change, StoredCanvas, StoredPage
 from ..storage.values import ValueStore
 from .budgets import Budgets
 from .frame_formatting import LONG_TEXT
+from .freshness import fresh_canvases, freshness_of
 from .hooks import Policies, PromptCheck
 from .job_queue import JobQueue
 from .metrics import Metrics
-from .page_job import PageJob
+from .page_job import PageJob, refresh_slot
 from .prompt_builder import PromptBuilder
 from .region_job import RegionJob
 from .shared_jobs import adopt, finished_canvases
@@ -42,6 +43,9 @@ log = logging.getLogger("unwritten")
 
 _PREFETCH_SHARE = 0.5
 """The share of a client's budgets that prefetches may use."""
+
+_REFRESH_RANK = 4
+"""The rank of refreshes among prefetches, see ``PageJob.link_rank``: visitors have the old version."""
 
 
 class JobStarter:
@@ -137,16 +141,8 @@ class JobStarter:
             BadSchema: If the engine does not support a schema of the page.
             BadTemplate: If the page cannot be rendered.
         """
-        self._schemas.check(page_request.route.path, page_request.page)
-        self._check_impersonal(page_request)
         facts = await self._prompt_builder.recall(page_request) if region_jobs is None else []
-        if self._policies.prompt_policy is not None:
-            prompts = (
-                _unfinished_prompts(region_jobs) if region_jobs else self._prompt_builder.prompts(page_request, facts)
-            )
-            check = PromptCheck(page_request.key, page_request.title, client_id(page_request.request.scope), prompts)
-            with self._metrics.refusals():
-                await self._policies.allow_prompt(check)
+        await self._check(page_request, region_jobs, facts)
         async with self._locks.setdefault(page_request.key, asyncio.Lock()):
             running = self._jobs.get(page_request.key)
             if running is not None:  # another request has started it meanwhile
@@ -176,6 +172,66 @@ class JobStarter:
                 self._jobs.release(lease)
                 raise
 
+    async def refresh(self, page_request: PageRequest, stored: StoredPage, names: Collection[str]) -> PageJob | None:
+        """Start to generate stale canvases as the page's next version, in the background: see ``PageJob.is_refresh``.
+
+        Args:
+            page_request: The page, and the client that is charged.
+            stored: Its current version.
+            names: The stale canvases. The others keep their texts.
+
+        Returns:
+            The job. None if this or another process generates the page, or has stored a newer version meanwhile.
+
+        Raises:
+            Busy, OverBudget, Denied, BadSchema: See ``start``.
+        """
+        key, slot = page_request.key, refresh_slot(page_request.key)
+        facts = await self._prompt_builder.recall(page_request)
+        kept = {name: canvas for name, canvas in stored.canvases.items() if name not in names}
+        region_jobs = await self.region_jobs(page_request, kept, facts)
+        await self._check(page_request, region_jobs, facts)
+        change = Change("refreshed", base=stored.version, regions=tuple(_unfinished_prompts(region_jobs)))
+        async with self._locks.setdefault(slot, asyncio.Lock()):
+            if self._jobs.is_active(key) or self._jobs.is_active(slot):
+                return None
+            with self._metrics.refusals():
+                lease = await self._jobs.claim(slot)
+            if lease is None:
+                return None
+            try:
+                current = self._store.get(key)
+                if current is None or current.version != stored.version:
+                    self._jobs.release(lease)
+                    return None
+                with self._metrics.refusals(), self._jobs.reserve(Priority.PREFETCH):
+                    job = self._job(page_request, region_jobs, Priority.PREFETCH, change, stored)
+                    job.slot, job.link_rank = slot, _REFRESH_RANK
+                    await self._charge(page_request, False, Priority.PREFETCH)
+                    self._jobs.submit(job, lease)
+                return job
+            except BaseException:
+                self._jobs.release(lease)
+                raise
+
+    async def _check(
+        self, page_request: PageRequest, region_jobs: Mapping[str, RegionJob] | None, facts: Sequence[str]
+    ) -> None:
+        """Check that a page may be generated.
+
+        Raises:
+            BadSchema, BadPage, Denied: See ``start``.
+        """
+        self._schemas.check(page_request.route.path, page_request.page)
+        self._check_impersonal(page_request)
+        if self._policies.prompt_policy is not None:
+            prompts = (
+                _unfinished_prompts(region_jobs) if region_jobs else self._prompt_builder.prompts(page_request, facts)
+            )
+            check = PromptCheck(page_request.key, page_request.title, client_id(page_request.request.scope), prompts)
+            with self._metrics.refusals():
+                await self._policies.allow_prompt(check)
+
     async def _new_job(
         self, page_request: PageRequest, lease: Lease, facts: Sequence[str], priority: Priority
     ) -> PageJob:
@@ -199,6 +255,8 @@ class JobStarter:
         job = self._job(page_request, region_jobs, Priority.CLICK)
         if not adopt(job, stored):
             return None
+        freshness = freshness_of(page_request, stored, self._store)
+        job.as_of = freshness.as_of if freshness is not None else None
         job.finish("written", "")
         return job
 
@@ -231,7 +289,7 @@ class JobStarter:
         change: Change = WRITTEN,
         previous: StoredPage | None = None,
     ) -> PageJob:
-        return PageJob(
+        job = PageJob(
             page_request.key,
             page_request.page,
             page_request.title,
@@ -242,6 +300,8 @@ class JobStarter:
             change=change,
             previous=previous,
         )
+        job.shows_age = bool(fresh_canvases(page_request))
+        return job
 
     async def follow(self, page_request: PageRequest) -> PageJob | None:
         """Return the job of a page that this or another process generates, and show its frames. None if there is none.

@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Literal, TypeAlias
 
 from unwritten_engine import Engine, EngineError, Priority, Request
@@ -55,6 +56,11 @@ class Subscriber:
     """
 
     changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+def refresh_slot(key: str) -> str:
+    """Return the key under which the queue and the broker have the refresh of a page. No page can have it."""
+    return f"{key} (refresh)"
 
 
 class JobObserver:
@@ -114,10 +120,13 @@ class PageJob:
         state: queued, writing, written, stopped or failed.
         message: A sentence for visitors if something went wrong.
         stored: The page in the store, once it is saved.
+        slot: The key under which the queue has the job: the page's key, or another one; see ``refresh_slot``.
         reverted: True if a change failed and the page is as it was before. The state is "written" then.
         cancel_reason: Why the job was cancelled; None if it was not.
         finished: Set when the job has reached its final state.
         num_updates: How often subscribers were notified.
+        shows_age: True if texts of the page are generated again when they are old; see ``freshness``.
+        as_of: When the oldest of them was generated. None: when the page was stored.
         discarded_tokens: About how many generated tokens were thrown away.
     """
 
@@ -135,6 +144,7 @@ class PageJob:
         previous: StoredPage | None = None,
     ) -> None:
         self.key = key
+        self.slot = key
         self.page = page
         self.title = title
         self.regions = region_jobs
@@ -163,6 +173,8 @@ class PageJob:
         self.finished = asyncio.Event()
         self.num_updates = 0
         self.discarded_tokens = 0
+        self.shows_age = False
+        self.as_of: datetime | None = None
         self._subscribers: set[Subscriber] = set()
         self._grace_timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
@@ -247,6 +259,7 @@ class PageJob:
             provenance=self.provenance() if self.state == "written" else None,
             message=self.message,
             change=stored.change if stored else self.change,
+            as_of=self.as_of or (stored.written_at if stored and self.shows_age else None),
         )
 
     def region_views(self) -> dict[str, Region]:
@@ -256,6 +269,11 @@ class PageJob:
     def provenance(self) -> Provenance | None:
         """Return which model generated the page, and at what cost. None if the page is not finished."""
         return self.stored.provenance if self.stored else self._provenance
+
+    @property
+    def is_refresh(self) -> bool:
+        """True if the job makes the next version of a page in the background. Nothing of it is shown before."""
+        return self.slot != self.key
 
     # -- control ------------------------------------------------------------------------------------------
 
@@ -556,5 +574,5 @@ class PageJob:
             canvases=sum(canvas.canvases for canvas in canvases),
             seconds=round(self._seconds, 3),
             reason=next((canvas.reason for canvas in canvases if canvas.reason != "end"), "end"),
-            opened_after=UNOPENED if self.priority is Priority.PREFETCH else None,
+            opened_after=UNOPENED if self.priority is Priority.PREFETCH and not self.is_refresh else None,
         )

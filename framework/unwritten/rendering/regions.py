@@ -71,6 +71,8 @@ class PageView:
         message: A sentence for visitors; "" if there is nothing to say.
         change: What this version changed, and how.
         first_view: True for the first visitor of a page that was prefetched.
+        as_of: Of a page that is generated again when it is old (``fresh``), the time of its oldest such text, in UTC.
+            None for others.
     """
 
     key: str
@@ -84,6 +86,7 @@ class PageView:
     message: str = ""
     change: Change = WRITTEN
     first_view: bool = False
+    as_of: datetime | None = None
 
     @property
     def is_old(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Final, TypeAlias
 from urllib.parse import unquote
 
@@ -79,6 +80,7 @@ class PageRoute(PatternRoute):
         links: The pattern of the pages that ``[[Title]]`` leads to. None: nowhere.
         prefetch: True if the page may be generated before it is clicked.
         allow: Decides who may read the page. None: everyone.
+        fresh: How old the texts of the page may become. None: those of canvases without a time of their own stay.
     """
 
     def __init__(
@@ -90,6 +92,7 @@ class PageRoute(PatternRoute):
         *,
         prefetch: bool = True,
         allow: AccessRule | None = None,
+        fresh: timedelta | None = None,
     ) -> None:
         super().__init__(pattern, function.name, endpoint, "GET")
         self.endpoint: PageEndpoint = endpoint
@@ -97,6 +100,7 @@ class PageRoute(PatternRoute):
         self.links = links
         self.prefetch = prefetch
         self.allow = allow
+        self.fresh = fresh
 
     @property
     def depends_on_visitor(self) -> bool:
@@ -107,7 +111,15 @@ class PageRoute(PatternRoute):
         """Return the same page below a prefix."""
         pattern = self.pattern.with_prefix(prefix)
         function = PageFunction(self.function.function, pattern, self.name)
-        return PageRoute(pattern, function, self.endpoint, self.links, prefetch=self.prefetch, allow=self.allow)
+        return PageRoute(
+            pattern,
+            function,
+            self.endpoint,
+            self.links,
+            prefetch=self.prefetch,
+            allow=self.allow,
+            fresh=self.fresh,
+        )
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Respond to a request, without the wrapper in which Starlette handles the exceptions of its endpoints."""

@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 
 from ..formats.links import Link
 
-ChangeKind: TypeAlias = Literal["written", "rewritten", "asked", "by hand", "restored", "amended"]
+ChangeKind: TypeAlias = Literal["written", "rewritten", "asked", "by hand", "restored", "amended", "refreshed"]
 """How a version was made.
 
 * written: the model generated the page.
@@ -17,6 +17,7 @@ ChangeKind: TypeAlias = Literal["written", "rewritten", "asked", "by hand", "res
 * by hand: a visitor edited it.
 * restored: a visitor restored an old version.
 * amended: regions were added to it.
+* refreshed: the model generated texts again that were older than the author allows; see ``fresh`` of pages.
 """
 
 

@@ -166,9 +166,12 @@ class AppRunner:
 
     async def settled(self) -> None:
         """Wait until no job runs or waits."""
-        jobs = self.app.site.jobs
+        site = self.app.site
         async with self.time_limit("Some pages were not finished"):
-            while unfinished := jobs.unfinished():
+            while (unfinished := site.jobs.unfinished()) or site.refresher.is_active:
+                if not unfinished:
+                    await asyncio.sleep(0.01)  # a refresh is about to start, or has just ended
+                    continue
                 async with self.watching(unfinished[0]):
                     await unfinished[0].finished.wait()
 

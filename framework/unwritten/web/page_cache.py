@@ -22,6 +22,7 @@ from ..core.errors import BadURL, StoreError
 from ..core.mount import MountPoint
 from ..core.tracing import current_trace
 from ..formats.page import Page
+from ..generation.freshness import Freshness, freshness_of
 from ..generation.job_starter import JobStarter
 from ..generation.region_job import RegionJob
 from ..rendering.blocks import StateRegion
@@ -56,6 +57,7 @@ class RenderedPage:
         headers: The headers that all responses with this HTML have in common, encoded.
         state_regions: Its state regions.
         rendered_at: When it was rendered, in seconds of the wall clock: the tokens of its forms expire by that clock.
+        expires_at: When its first text becomes older than its author allows, by the same clock. None: never.
     """
 
     page: Page
@@ -65,8 +67,9 @@ class RenderedPage:
     headers: Sequence[tuple[bytes, bytes]]
     state_regions: Mapping[str, StateRegion]
     rendered_at: float
+    expires_at: float | None = None
 
-    def is_fresh(self, page: Page, version: tuple[bool, int, str]) -> bool:
+    def is_current(self, page: Page, version: tuple[bool, int, str]) -> bool:
         """True if it may be served now."""
         return (
             self.version == version
@@ -176,7 +179,7 @@ class PageCache:
         version = (self._signed_links.required, self._data_version, self._mount.prefix)
         rendered = self._pages.get(page_request.key)
         trace = current_trace.get()
-        if rendered is not None and rendered.is_fresh(page_request.page, version):
+        if rendered is not None and rendered.is_current(page_request.page, version):
             if trace:
                 trace.record_page(page_request.key, "stored, rendered before")
             return rendered
@@ -188,7 +191,7 @@ class PageCache:
             # Many visitors may open a long page before it is rendered. It is formatted for the first of them.
             async with self._locks.setdefault(page_request.key, asyncio.Lock()):
                 rendered = self._pages.get(page_request.key)
-                if rendered is not None and rendered.is_fresh(page_request.page, version):
+                if rendered is not None and rendered.is_current(page_request.page, version):
                     return rendered
                 region_jobs = await self._region_jobs(page_request, stored)
             if any(region_job.state != "written" for region_job in region_jobs.values()):
@@ -200,9 +203,12 @@ class PageCache:
         is_first = is_first and not self._store.database.read_only
         if stored and is_first:
             stored = self._mark_opened(stored)
-        view = stored_view(page_request.key, page_request.title, stored, is_first)
+        freshness = freshness_of(page_request, stored, self._store) if stored else None
+        view = stored_view(page_request.key, page_request.title, stored, is_first, freshness)
         with trace.step("rendering") if trace else nullcontext():
             rendered = _rendered(page_request.page, version, self._render(view, page_request.page, region_jobs))
+        if freshness is not None:
+            rendered = replace(rendered, expires_at=freshness.expires_at)
         if not unopened:  # the next visitor of a prefetched page sees another colophon
             self._pages[page_request.key] = rendered
         return rendered
@@ -260,7 +266,9 @@ def _rendered(page: Page, version: tuple[bool, int, str], shell: Shell) -> Rende
     return RenderedPage(page, version, body, etag.encode(), _encoded_headers(etag, body), shell.state_regions, now)
 
 
-def stored_view(key: str, title: str, stored: StoredPage | None, first_view: bool = False) -> PageView:
+def stored_view(
+    key: str, title: str, stored: StoredPage | None, first_view: bool = False, freshness: Freshness | None = None
+) -> PageView:
     """Return a stored page as its template sees it.
 
     Args:
@@ -268,6 +276,7 @@ def stored_view(key: str, title: str, stored: StoredPage | None, first_view: boo
         title: The page's title.
         stored: The version to show. None for a page without stored canvases.
         first_view: True for the first visitor of a prefetched page.
+        freshness: How old its texts are. None: they stay.
     """
     if stored is None:
         return PageView(key=key, title=title)
@@ -282,4 +291,5 @@ def stored_view(key: str, title: str, stored: StoredPage | None, first_view: boo
         provenance=stored.provenance,
         first_view=first_view,
         change=stored.change,
+        as_of=freshness.as_of if freshness is not None else None,
     )

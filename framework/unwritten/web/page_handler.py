@@ -6,6 +6,7 @@ the template with placeholders, which the live socket fills. Without JavaScript 
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from urllib.parse import urlencode, urlsplit
 
@@ -21,6 +22,7 @@ from ..generation.job_starter import JobStarter
 from ..generation.metrics import Metrics
 from ..generation.page_job import PageJob
 from ..generation.prefetcher import Prefetcher
+from ..generation.refresher import Refresher
 from ..generation.unfinished_pages import UnfinishedPages
 from ..rendering.document import page_response
 from ..rendering.renderer import Renderer
@@ -65,6 +67,7 @@ class PageHandler:
         starter: JobStarter,
         job_renderer: JobRenderer,
         prefetcher: Prefetcher | None,
+        refresher: Refresher,
         renderer: Renderer,
         metrics: Metrics,
         unfinished: UnfinishedPages,
@@ -80,6 +83,7 @@ class PageHandler:
         self._starter = starter
         self._job_renderer = job_renderer
         self._prefetcher = prefetcher  # None if prefetching is off
+        self._refresher = refresher
         self._renderer = renderer
         self._metrics = metrics
         self._unfinished = unfinished
@@ -111,6 +115,8 @@ class PageHandler:
                 return self._redirect_to_clean(key, request)
             if rendered is not None:
                 self._metrics.stored_pages_served += 1
+                if rendered.expires_at is not None and rendered.expires_at <= time.time():
+                    self._refresh(page_request)
                 return rendered.response(request.scope, page_request.frame_src)
             is_allowed = (
                 source is not None or _is_declared(route, key) or not self._signed_links.requires(request.scope)
@@ -160,6 +166,12 @@ class PageHandler:
         if self._prefetcher is None or saves_data(page_request.request.headers):
             raise Busy("Pages are not prefetched here. Click the link to have the page written.", 10)
         return await self._prefetcher.prefetch(page_request)
+
+    def _refresh(self, page_request: PageRequest) -> None:
+        """Have the next version of an old page generated in the background, if a visitor has opened it."""
+        request = page_request.request
+        if request.method == "GET" and not is_prefetch(request.headers) and not self._store.database.read_only:
+            self._refresher.refresh_soon(page_request)
 
     def _refuse(self, key: str, title: str, signature: str | None, as_html: bool) -> Response:
         """Respond that a page is not written, with a button that generates it."""

@@ -19,6 +19,7 @@ from ..generation.job_starter import JobStarter, SchemaChecker
 from ..generation.metrics import Metrics
 from ..generation.prefetcher import Prefetcher
 from ..generation.prompt_builder import PromptBuilder
+from ..generation.refresher import Refresher
 from ..generation.unfinished_pages import UnfinishedPages
 from ..rendering.renderer import Renderer
 from ..routing.access import PageAccess
@@ -79,6 +80,7 @@ class Site:
     jobs: JobQueue
     starter: JobStarter
     prefetcher: Prefetcher | None
+    refresher: Refresher
     unfinished: UnfinishedPages
     job_renderer: JobRenderer
     cache: PageCache
@@ -118,6 +120,7 @@ class Site:
         self.watchdog.stop()
         if self.prefetcher is not None:
             self.prefetcher.close()
+        await self.refresher.close()
         await self.updates.close()
         await self.jobs.close()
         await self.unfinished.save()
