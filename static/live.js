@@ -60,8 +60,8 @@
     offline: "The server cannot be reached. This page may be incomplete.",
   };
 
-  /** Return the URL path for a key. @param {string} key */
-  const url = (key) => ROOT + key;
+  /** Return the URL path for a key, without the variant at its end. @param {string} key */
+  const url = (key) => ROOT + key.replace(/#vary=.*/, "");
 
   /**
    * Return the key of the page to which a URL leads, or null if it leads elsewhere: to another server, outside of the app,

@@ -30,6 +30,7 @@ from ..rendering.renderer import Renderer
 from ..rendering.templates import Templates
 from ..routing.access import PageAccess
 from ..routing.memory import Memory
+from ..routing.personal_values import PersonalValues
 from ..routing.resolver import PageResolver
 from ..routing.visit import VisitReader
 from ..security.signed_links import SignedLinks
@@ -195,6 +196,7 @@ def _connect(declared: Declarations, store: PageStore, world: WorldStore, broker
         metrics=metrics,
         validate=job_renderer.prepare,
         visitor_cookie=visitor_cookie,
+        personal_values=PersonalValues(resolver, visitor_cookie),
         is_developing=declared.is_developing,
     )
     prefetcher = Prefetcher(jobs=jobs, starter=starter, resolver=access, store=store) if prefetching else None

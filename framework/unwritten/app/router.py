@@ -17,6 +17,7 @@ from ..routing.access_rule import AccessRule
 from ..routing.page_function import PageFunction
 from ..routing.patterns import PagePattern, check_pattern
 from ..routing.routes import PageRoute
+from ..routing.vary_rule import VaryRule
 from ..storage.tables import Table, Tables
 from ..web.action_routes import ActionFunction, ActionRoute
 from ..web.site import Site
@@ -65,6 +66,7 @@ class Router:
         canonical: Callable[[str], str] | None = None,
         prefetch: bool = True,
         allow: Callable[[Request], bool | Awaitable[bool]] | None = None,
+        vary: Callable[[Request], str | Awaitable[str | None] | None] | None = None,
         fresh: timedelta | None = None,
         name: str | None = None,
     ) -> Callable[[F], F]:
@@ -79,6 +81,10 @@ class Router:
             allow: A function of the request, sync or async, that decides who may read the page. True allows, False
                 denies; it may raise an ``HTTPException`` instead. It protects the page wherever it appears: its
                 history, edit forms, boxes, open tabs, lists of pages and the memory of prompts. None: everyone may.
+            vary: A function of the request, sync or async, that returns which variant of the page the visitor gets: a
+                short text, such as a language or the id of a user, or None for the variant that all others share. One
+                page is stored for each value, under the same URL, and read only by requests with this value. The page
+                function finds it in ``visit.vary``. None: all visitors get the same page.
             fresh: How old the page may become: ``timedelta(days=1)``. Once it is older, the next visit still shows the
                 old version, and has its texts generated again in the background. A canvas can have a time of its own:
                 ``Canvas(…, fresh=…)``. None: texts stay for good.
@@ -86,12 +92,13 @@ class Router:
 
         Raises:
             BadApp: If the path is not a pattern, the function's signature does not fit it, ``allow`` is not a
-                function of the request, or ``fresh`` is not a ``timedelta`` of at least a second.
+                function of the request, ``vary`` neither, or ``fresh`` is not a ``timedelta`` of at least a second.
         """
         _check_path("page", path)
         if fresh is not None:
             check_fresh(fresh, f"The page {path!r}")
-        rule = AccessRule(allow) if allow is not None else None
+        access_rule = AccessRule(allow) if allow is not None else None
+        vary_rule = VaryRule(vary) if vary is not None else None
 
         def declare(function: F) -> F:
             pattern = PagePattern(path, canonical)
@@ -101,7 +108,8 @@ class Router:
                 serve_page,
                 PagePattern(links) if links else None,
                 prefetch=prefetch,
-                allow=rule,
+                allow=access_rule,
+                vary=vary_rule,
                 fresh=fresh,
             )
             self._add(route)

@@ -20,6 +20,7 @@ from unwritten_engine.errors import RequestRefused, suggestion
 
 from ..core.errors import BadEdit, BadForm, BadURL, Busy, Denied, EditConflict, StoreError
 from ..core.incidents import report_to_visitor
+from ..core.paths import url_of_key
 from ..generation.page_job import PageJob
 from ..generation.revisions import split_sentences
 from ..routing.redirects import PageRedirect
@@ -172,7 +173,7 @@ class EditPages:
                     raise BadURL("This page was just deleted.", 404) from None
                 stored = newest
                 continue
-            return PageRedirect(site.mount, f"{page_request.key}#region-{edit.region}")
+            return PageRedirect(site.mount, f"{url_of_key(page_request.key)}#region-{edit.region}")
 
     async def _apply(self, site: Site, page_request: PageRequest, stored: StoredPage, edit: EditInput) -> None:
         editor = Editor(site)

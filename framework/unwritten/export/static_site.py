@@ -31,7 +31,7 @@ from unwritten_engine.scripted import ABOUT, scripted
 from ..app.application import App
 from ..core.assets import asset_dir
 from ..core.errors import TransferError
-from ..core.paths import BOX_PREFIX, FRAMEWORK_PREFIX, PICTURES_PREFIX, STATIC_PREFIX
+from ..core.paths import BOX_PREFIX, FRAMEWORK_PREFIX, PICTURES_PREFIX, STATIC_PREFIX, url_of_key
 from ..testing.asgi_client import request, running
 from .static_html import is_signed, local_url, make_static, urls_of
 from .world_file import copy_world
@@ -200,6 +200,7 @@ class _Export:
             self._licences = app.site.world.get("licences", {})
             stored = sorted(page.key for page in app.store.all(limit=-1))
             report = ExportReport(self._folder, len(stored))
+            stored = await self._without_other_variants(stored, report)
             await self._collect(stored, report)
             self._add_own_pages(len(stored))
             for key in self._pages:
@@ -208,20 +209,31 @@ class _Export:
         self._write(HEADERS_FILE, _HEADERS.encode())
         return report
 
+    async def _without_other_variants(self, stored: list[str], report: ExportReport) -> list[str]:
+        """Return the keys without those of variants that a visitor without cookies does not get."""
+        with_variants = {url_of_key(key) for key in stored if url_of_key(key) != key}
+        kept = []
+        for key in stored:
+            if url_of_key(key) in with_variants and not await self._app.site.access.is_public(key):
+                report.left_out.append(key)
+            else:
+                kept.append(key)
+        return kept
+
     async def _collect(self, stored: list[str], report: ExportReport) -> None:
         """Request every stored page, and the pages that they link to, and write the responses to their files."""
-        known = set(stored)
-        waiting = deque([*stored, "/"])
+        known = {url_of_key(key): key for key in stored}
+        waiting = deque([*known, "/"])
         seen = set(waiting)
         while waiting:
             key = waiting.popleft()
             status, media_type, body = await self._request(key)
             if status != 200:
                 if key in known:
-                    report.left_out.append(key)
+                    report.left_out.append(known[key])
                 continue
             if key in known:
-                report.keys.add(key)
+                report.keys.add(known[key])
             if key.startswith(PICTURES_PREFIX):
                 suffix = media_type.partition("/")[2].partition("+")[0]
                 self._files[key] = f"{PICTURES_FOLDER}/{_short_hash(key)}.{suffix}"

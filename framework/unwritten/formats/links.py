@@ -12,7 +12,7 @@ from urllib.parse import unquote
 from markupsafe import Markup, escape
 
 from ..core.bidi import remove_controls
-from ..core.paths import page_path
+from ..core.paths import page_path, url_of_key
 from ..security.signed_links import unsigned
 
 # Possessive quantifiers: a text that almost matches is given up at once, so searching takes linear time.
@@ -69,6 +69,7 @@ class Linker:
         sign: Returns the address of an unwritten page with a signature, where links are signed.
         root_path: The prefix under which the app is served.
         no_pages: Paths of the framework where no page can be.
+        variant: Returns the key of the stored page that a visitor of this page gets at a URL.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class Linker:
         sign: Callable[[str], str] = str,
         root_path: str = "",
         no_pages: Collection[str] = (),
+        variant: Callable[[str], str] = url_of_key,
     ) -> None:
         self.page = page
         self.root_path = root_path
@@ -86,6 +88,8 @@ class Linker:
         self._find_written = find_written
         self._sign = sign
         self._no_pages = no_pages
+        self._variant = variant
+        self._stored_keys: dict[str, str] = {}
         self._written: dict[str, bool] = {page: True}
         self._keys: dict[str, str | None] = {}
         self._anchors: dict[tuple[str, str], Markup] = {}
@@ -105,7 +109,7 @@ class Linker:
         anchor = self._anchors.get((title, text))
         if anchor is None:
             key = self.key_for(title)
-            if key is None or key == self.page:
+            if key is None or key == url_of_key(self.page):
                 anchor = escape(text)
             else:
                 anchor = Markup("<a{}>{}</a>").format(self.attributes(key), text)
@@ -124,9 +128,17 @@ class Linker:
 
     def link_class(self, key: str) -> str:
         """Return the CSS class of a link: "written" or "unwritten"."""
+        key = self.stored_key(key)
         if key not in self._written:
             self._written[key] = bool(self._find_written([key]))
         return "written" if self._written[key] else "unwritten"
+
+    def stored_key(self, path: str) -> str:
+        """Return the key of the stored page that a link to this path leads to, from this page."""
+        key = self._stored_keys.get(path)
+        if key is None:
+            key = self._stored_keys[path] = self._variant(path)
+        return key
 
     def local_path(self, address: str) -> str | None:
         """Return the path of an ``href`` in generated text, or None if it leads outside this app.
@@ -138,7 +150,7 @@ class Linker:
         return self._paths[address]
 
     def _local_path(self, address: str) -> str | None:
-        path = page_path(address, self.page)
+        path = page_path(address, url_of_key(self.page))
         if path is not None and self._key_for and address and not set("/?#") & set(address):
             return self.key_for(unquote(address))
         return self._page(path)
@@ -201,7 +213,7 @@ def plain_text(text: str) -> str:
 
 def title_from_key(key: str) -> str:
     """Return a readable title for a key: its last segment, decoded, with spaces."""
-    last = key.partition("?")[0].rstrip("/").rsplit("/", 1)[-1]
+    last = url_of_key(key).partition("?")[0].rstrip("/").rsplit("/", 1)[-1]
     return remove_controls(unquote(last)).replace("_", " ") or "Front page"
 
 

@@ -18,10 +18,12 @@ from unwritten_engine import About, Engine, EngineError, Priority, Prompt, Reque
 from unwritten_engine.text_thread import in_text_thread
 
 from ..broker.base import Lease
-from ..core.errors import BadPage, BadSchema, PageFailed
+from ..core.errors import BadPage, BadSchema, Denied, PageFailed
+from ..core.paths import url_of_key
 from ..formats.page import Canvas, Page
 from ..formats.schema import json_schema_of
-from ..routing.personal_values import find_personal_value
+from ..routing import vary_rule
+from ..routing.personal_values import PersonalValues
 from ..routing.routes import PageRequest
 from ..security.client_address import client_id
 from ..security.signer import VisitorCookie
@@ -69,6 +71,7 @@ class JobStarter:
         metrics: Metrics,
         validate: Callable[[PageJob], None],
         visitor_cookie: VisitorCookie,
+        personal_values: PersonalValues,
         is_developing: Callable[[], bool],
     ) -> None:
         self._prompt_builder = prompt_builder
@@ -82,6 +85,7 @@ class JobStarter:
         self._metrics = metrics
         self._validate = validate  # raises if the page cannot be rendered
         self._visitor_cookie = visitor_cookie
+        self._personal_values = personal_values
         self._is_developing = is_developing
         self.pending_regions: dict[str, set[str]] = {}
         # One request at a time decides what happens to a page.
@@ -223,7 +227,8 @@ class JobStarter:
             BadSchema, BadPage, Denied: See ``start``.
         """
         self._schemas.check(page_request.route.path, page_request.page)
-        self._check_impersonal(page_request)
+        self._check_variants(page_request.key)
+        await self._check_impersonal(page_request)
         if self._policies.prompt_policy is not None:
             prompts = (
                 _unfinished_prompts(region_jobs) if region_jobs else self._prompt_builder.prompts(page_request, facts)
@@ -373,25 +378,42 @@ class JobStarter:
             for name, canvas in page_request.page.canvases.items()
         }
 
-    def _check_impersonal(self, page_request: PageRequest) -> None:
-        """Check that no prompt contains what is known about the visitor, because all visitors see the text.
+    def _check_variants(self, key: str) -> None:
+        """Check that a page may have another variant.
+
+        Raises:
+            Denied: If it has too many already.
+        """
+        url = url_of_key(key)
+        if url == key or self._store.exists([key]) or self._store.count_variants(url) < vary_rule.MAX_VARIANTS:
+            return
+        log.error(
+            "%s has %d variants, which is the limit: its function given as vary=… returns too many different values.",
+            url,
+            vary_rule.MAX_VARIANTS,
+        )
+        raise Denied("This page has too many variants already, so that none is written for you.")
+
+    async def _check_impersonal(self, page_request: PageRequest) -> None:
+        """Check that what is stored does not depend on the visitor, because all visitors see it.
 
         Raises:
             BadPage: While the app is developed. Otherwise it is logged.
         """
         if not page_request.route.depends_on_visitor:
             return
-        found = find_personal_value(page_request, self._visitor_cookie.read(page_request.request))
+        is_developing = self._is_developing()
+        found = await self._personal_values.find(page_request, compare=is_developing)
         if found is None:
             return
         place, source = found
         error = BadPage(
-            f"The {place} on {page_request.key} contains a value of the visitor ({source}), "
-            "but it is stored and shown to all visitors. Leave it out. A template may print it, "
-            "because its blocks are rendered for each visitor."
+            f"The {place} on {url_of_key(page_request.key)} depends on the visitor ({source}), but it is stored and "
+            "shown to all visitors. Leave it out: a template may print it, because its blocks are rendered for each "
+            "visitor. Or store one page for each value: @app.page(…, vary=…), and read the value in visit.vary."
         )
         error.function = page_request.route.function.function
-        if self._is_developing():
+        if is_developing:
             raise error
         log.error("%s", error)
 

@@ -358,7 +358,8 @@ class RegionJob:
 
     def links(self, linker: Linker) -> list[Link]:
         """Return the links of the finished text as it is rendered, with the sentences around them."""
-        return find_anchors(str(self.formatted().html), linker.root_path)
+        found = find_anchors(str(self.formatted().html), linker.root_path)
+        return [replace(link, key=linker.stored_key(link.key)) for link in found]
 
     def search_text(self) -> str:
         """Return the finished text as plain text on one line, for search and snippets."""

@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeAlias
 
 from markupsafe import Markup
 
+from ..core.paths import url_of_key
 from ..storage.records import WRITTEN, Change, Provenance
 
 RegionState: TypeAlias = Literal["waiting", "writing", "written", "stopped", "failed"]
@@ -87,6 +88,11 @@ class PageView:
     change: Change = WRITTEN
     first_view: bool = False
     as_of: datetime | None = None
+
+    @property
+    def path(self) -> str:
+        """The path and query of the page's URL: the key, without the variant."""
+        return url_of_key(self.key)
 
     @property
     def is_old(self) -> bool:

@@ -156,11 +156,12 @@ class PageAccess:
         key = normalized
         if not self._has_middleware():
             route = self._route_of(key)
-            return None if route is None else await self._resolver.resolve_key(key, origin, referer=referer)
+            found = await self._resolver.resolve_key(key, origin, referer=referer) if route is not None else None
+            return _own_variant(key, found)
         check = AccessCheck()
         status = await self._send(self._scope(key, origin or anonymous(None), referer, check))
         if status == _GRANTED and check.result is not None:
-            return check.result
+            return _own_variant(key, check.result)
         if status == 404:
             return None
         if status in _TEMPORARY:
@@ -184,7 +185,8 @@ class PageAccess:
         if self.is_open(key):
             return False
         try:
-            return not isinstance(await self.resolve_key(key, origin), PageRequest)
+            found = await self.resolve_key(key, origin)
+            return not isinstance(found, PageRequest) or found.key != key
         except (PageFailed, StoreError):
             return False
         except Exception:
@@ -314,6 +316,17 @@ class PageAccess:
         except Exception:  # the error handler has logged it, and Starlette raises it again
             return 500
         return status
+
+
+def _own_variant(key: str, found: PageRequest | Response | None) -> PageRequest | Response | None:
+    """Return what a key has led to for a visitor.
+
+    Raises:
+        BadURL: If the key is that of a variant which other visitors get.
+    """
+    if "#" in key and isinstance(found, PageRequest) and found.key != key:
+        raise BadURL("You may not read this page.", 403)
+    return found
 
 
 def identity(scope: Scope) -> bytes:

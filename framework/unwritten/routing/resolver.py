@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -20,7 +21,7 @@ from starlette.types import Scope
 
 from ..core.errors import BadSchema
 from ..core.mount import MountPoint
-from ..core.paths import WELL_KNOWN_PATHS, page_key
+from ..core.paths import WELL_KNOWN_PATHS, page_key, url_of_key, variant_key
 from ..core.tracing import current_trace
 from ..formats.links import Linker
 from ..security.headers import frame_src
@@ -30,6 +31,7 @@ from .audience import current_audience
 from .patterns import PagePattern, safe_title, single_line
 from .redirects import CanonicalRedirect
 from .routes import PageRequest, PageRoute
+from .vary_rule import VaryRule
 from .visit import VisitReader
 
 log = logging.getLogger("unwritten")
@@ -122,13 +124,16 @@ class PageResolver:
         self._no_pages = frozenset(WELL_KNOWN_PATHS) - {getattr(route, "path", "") for route in router.routes}
         self._parsed: dict[tuple[str, bytes | str], _ParsedURL] = {}
 
-    async def resolve(self, request: Request, route: PageRoute, *, is_sample: bool = False) -> PageRequest | Response:
+    async def resolve(
+        self, request: Request, route: PageRoute, *, is_sample: bool = False, is_trial: bool = False
+    ) -> PageRequest | Response:
         """Check the access rule of a page, and call its page function.
 
         Args:
             request: The request.
             route: The route that it matches.
-            is_sample: True if the result is not shown to anyone, so that the access rule does not matter.
+            is_sample: True if the result is not shown to anyone, so that access rule and variant do not matter.
+            is_trial: True if it is only compared with the result for another visitor; see ``personal_values``.
 
         Returns:
             The page request, a redirect to the canonical URL, or the response that the page function returned.
@@ -147,11 +152,17 @@ class PageResolver:
                 if len(self._parsed) >= _MAX_PARSED:
                     self._parsed.clear()
                 self._parsed[spelling] = url
-        if route.allow is not None and not is_sample:
+        if route.allow is not None and not (is_sample or is_trial):
             await route.allow.check(request)
         if url.redirect is not None:
             return CanonicalRedirect(self._mount, url.redirect)
-        visit = await self._visits.read_checked(request, url.key) if function.wants_visit else None
+        key, vary = url.key, None
+        if route.vary is not None and not is_sample:
+            vary = await route.vary.value(request)
+            key = variant_key(key, vary)
+        visit = None
+        if function.wants_visit:
+            visit = self._visits.read(request, key) if is_trial else await self._visits.read_checked(request, key)
         trace = current_trace.get()
         # Without the context manager ``audience``, because this runs for every stored page.
         token = current_audience.set("access_check" if current_audience.get() == "access_check" else "everyone")
@@ -163,16 +174,26 @@ class PageResolver:
         if isinstance(page, Response):
             return page
         links = route.links.link if route.links else None
+        variant = url_of_key if vary is None else partial(self._variant, route.vary, vary)
         return PageRequest(
-            url.key,
+            key,
             url.title if page.title is None else safe_title(page.title),
             page,
             route,
             request,
-            Linker(url.key, links, self._store.known_to_exist, self._sign, self._mount.prefix, self._no_pages),
+            Linker(key, links, self._store.known_to_exist, self._sign, self._mount.prefix, self._no_pages, variant),
             frozenset(tracker.tables),
             frame_src(page.embeds, request.headers.get("host"), self._mount.root_path) if page.embeds else "",
         )
+
+    def _variant(self, rule: VaryRule | None, value: str, path: str) -> str:
+        """Return the key of the page that a path leads to for visitors with this value of a vary rule."""
+        url = url_of_key(path)
+        scope = self.scope_for(url)
+        target = next((route for route in self._pages if route.matches(scope)[0] is Match.FULL), None)
+        target_rule = target.vary if target is not None else None
+        is_same = target_rule is not None and rule is not None and target_rule.function == rule.function
+        return variant_key(url, value) if is_same else url
 
     def _parse(self, request: Request, route: PageRoute) -> _ParsedURL:
         values = route.pattern.parse_request(request.path_params)
@@ -220,14 +241,14 @@ class PageResolver:
 
         Returns:
             None if no route matches, if the URL has no page, or if the page function sees the visitor because it takes
-            a ``Visit`` or the ``Request``.
+            a ``Visit`` or the ``Request``, or has variants.
 
         Raises:
             BadURL, TimedOut, BadPage: See ``resolve``.
         """
         scope = self.scope_for(key, {}, None)
         route = next((route for route in self._pages if route.matches(scope)[0] is Match.FULL), None)
-        if route is None or route.function.wants_visit or route.function.wants_request:
+        if route is None or route.vary or route.function.wants_visit or route.function.wants_request:
             return None
         page_request = await self._resolve_on([route], key)
         return page_request if isinstance(page_request, PageRequest) else None

@@ -23,6 +23,7 @@ from ..formats.page import Page
 from .access_rule import AccessRule
 from .page_function import PageFunction
 from .patterns import PagePattern
+from .vary_rule import VaryRule
 
 RAISE: Final = object()
 """The value of a ``default`` argument that was not given: an error is raised."""
@@ -80,6 +81,7 @@ class PageRoute(PatternRoute):
         links: The pattern of the pages that ``[[Title]]`` leads to. None: nowhere.
         prefetch: True if the page may be generated before it is clicked.
         allow: Decides who may read the page. None: everyone.
+        vary: Decides which variant of the page a request gets. None: there is one for all.
         fresh: How old the texts of the page may become. None: those of canvases without a time of their own stay.
     """
 
@@ -92,6 +94,7 @@ class PageRoute(PatternRoute):
         *,
         prefetch: bool = True,
         allow: AccessRule | None = None,
+        vary: VaryRule | None = None,
         fresh: timedelta | None = None,
     ) -> None:
         super().__init__(pattern, function.name, endpoint, "GET")
@@ -100,12 +103,18 @@ class PageRoute(PatternRoute):
         self.links = links
         self.prefetch = prefetch
         self.allow = allow
+        self.vary = vary
         self.fresh = fresh
 
     @property
     def depends_on_visitor(self) -> bool:
         """True if the page may be different for another visitor, or refused."""
-        return self.allow is not None or self.function.wants_request or self.function.wants_visit
+        return self.is_private or self.function.wants_request or self.function.wants_visit
+
+    @property
+    def is_private(self) -> bool:
+        """True if what some visitors get at the page's URL must not be sent to others."""
+        return self.allow is not None or self.vary is not None
 
     def with_prefix(self, prefix: str) -> PageRoute:
         """Return the same page below a prefix."""
@@ -118,6 +127,7 @@ class PageRoute(PatternRoute):
             self.links,
             prefetch=self.prefetch,
             allow=self.allow,
+            vary=self.vary,
             fresh=self.fresh,
         )
 

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import cast
 
 from ..core.errors import EditConflict, StoreError
+from ..core.paths import variant_key
 from ..formats.links import Link, title_from_key
 from .database import ALL_ROWS, Connection, insert_row_with_id, insert_rows
 from .location import Location
@@ -182,6 +183,11 @@ class PageStore:
             marks = ",".join("?" * len(part))
             found.update(key for (key,) in self._read(f"SELECT key FROM pages WHERE key IN ({marks})", part))  # noqa: S608
         return found
+
+    def count_variants(self, url: str) -> int:
+        """Return the number of stored variants of the page at a URL; see ``routing.vary_rule``."""
+        first, last = variant_key(url, ""), url + chr(ord("#") + 1)
+        return int(self._read("SELECT count(*) FROM pages WHERE key >= ? AND key < ?", (first, last))[0][0])
 
     def known_to_exist(self, keys: Collection[str]) -> set[str]:
         """Return keys like ``exists``, or none while the database cannot be read.

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, TypeAlias
 
+from ..core.paths import url_of_key
 from ..formats.links import Link
 
 ChangeKind: TypeAlias = Literal["written", "rewritten", "asked", "by hand", "restored", "amended", "refreshed"]
@@ -180,6 +181,11 @@ class StoredPage:
     provenance: Provenance
     canvases: dict[str, StoredCanvas]
     change: Change = WRITTEN
+
+    @property
+    def path(self) -> str:
+        """The path and query of the page's URL: the key, without the variant."""
+        return url_of_key(self.key)
 
 
 @dataclass(frozen=True, slots=True)

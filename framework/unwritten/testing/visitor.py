@@ -18,6 +18,7 @@ from starlette.types import ASGIApp
 from unwritten_engine import Engine
 
 from ..core.errors import BadURL
+from ..core.paths import url_of_key
 from .app_runner import AppRunner
 from .asgi_client import HOST, request
 from .scripted_engine import ScriptedText
@@ -168,7 +169,7 @@ class Visitor:
                     return page  # no job generates what it shows
                 async with runner.watching(job):
                     await job.finished.wait()
-                path = site.mount.url(job.key)
+                path = site.mount.url(url_of_key(job.key))
                 if job.state != "written":
                     job.message = job.detail or job.message  # a test sees the error itself
                     return VisitedPage(self, path, page.status, page.headers, site.job_renderer.shell(job).html)

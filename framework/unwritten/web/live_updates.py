@@ -332,7 +332,7 @@ class LiveUpdates(JobObserver, BrokerListener):
         except Exception as error:
             log_error(log, f"{key}: open tabs are not updated", error)
             return None
-        if isinstance(page_request, PageRequest):
+        if isinstance(page_request, PageRequest) and page_request.key == key:
             return page_request
         for subscription in subscriptions:
             subscription.on_denied()

@@ -30,7 +30,7 @@ from ..rendering.document import FORM_KEY, NONCE, page_response
 from ..rendering.regions import PageView
 from ..rendering.renderer import Renderer
 from ..rendering.templates import Shell
-from ..routing.routes import PageRequest
+from ..routing.routes import PageRequest, PageRoute
 from ..security.headers import is_prefetch, new_nonce, secure_headers
 from ..security.signed_links import SignedLinks
 from ..security.signer import FORM_REUSE
@@ -57,6 +57,7 @@ class RenderedPage:
         headers: The headers that all responses with this HTML have in common, encoded.
         state_regions: Its state regions.
         rendered_at: When it was rendered, in seconds of the wall clock: the tokens of its forms expire by that clock.
+        cache_control: The header of that name.
         expires_at: When its first text becomes older than its author allows, by the same clock. None: never.
     """
 
@@ -67,6 +68,7 @@ class RenderedPage:
     headers: Sequence[tuple[bytes, bytes]]
     state_regions: Mapping[str, StateRegion]
     rendered_at: float
+    cache_control: str = "no-cache"
     expires_at: float | None = None
 
     def is_current(self, page: Page, version: tuple[bool, int, str]) -> bool:
@@ -86,10 +88,11 @@ class RenderedPage:
         """
         if isinstance(self.body, str):
             # Without an ETag: a browser that reused its copy would submit a form key a second time.
-            return page_response(self.body, headers={"cache-control": "no-cache"}, frame_src=frame_src)
+            return page_response(self.body, headers={"cache-control": self.cache_control}, frame_src=frame_src)
         for name, value in scope["headers"]:
             if name == b"if-none-match" and value == self.etag:
-                return Response(status_code=304, headers={"cache-control": "no-cache", "etag": self.etag.decode()})
+                headers = {"cache-control": self.cache_control, "etag": self.etag.decode()}
+                return Response(status_code=304, headers=headers)
         return _CachedPage(self.body, self.headers, frame_src)
 
 
@@ -118,15 +121,22 @@ def _policy(frame_src: str) -> tuple[bytes, bytes]:
     return before.encode("latin-1"), after.encode("latin-1")
 
 
-def _encoded_headers(etag: str, body: tuple[bytes, ...]) -> list[tuple[bytes, bytes]]:
+def _cache_control(route: PageRoute) -> str:
+    """Return how the responses of a page may be stored: browsers ask each time, and others store none for a few."""
+    return "private, no-cache" if route.is_private else "no-cache"
+
+
+def _encoded_headers(etag: str, body: tuple[bytes, ...], route: PageRoute) -> list[tuple[bytes, bytes]]:
     """Return the headers of all responses with this HTML, encoded, except the policy, which has the nonce."""
     headers = {
         **secure_headers(""),
-        "cache-control": "no-cache",
+        "cache-control": _cache_control(route),
         "content-type": "text/html; charset=utf-8",
         "etag": etag,
         "content-length": str(sum(map(len, body)) + (len(body) - 1) * len(new_nonce())),
     }
+    if route.vary is not None:
+        headers["vary"] = "cookie, accept-language, authorization"
     del headers["content-security-policy"]
     return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
 
@@ -206,7 +216,8 @@ class PageCache:
         freshness = freshness_of(page_request, stored, self._store) if stored else None
         view = stored_view(page_request.key, page_request.title, stored, is_first, freshness)
         with trace.step("rendering") if trace else nullcontext():
-            rendered = _rendered(page_request.page, version, self._render(view, page_request.page, region_jobs))
+            shell = self._render(view, page_request.page, region_jobs)
+            rendered = _rendered(page_request, version, shell)
         if freshness is not None:
             rendered = replace(rendered, expires_at=freshness.expires_at)
         if not unopened:  # the next visitor of a prefetched page sees another colophon
@@ -233,7 +244,8 @@ class PageCache:
         region_jobs = await self._region_jobs(page_request, stored)
         view = stored_view(page_request.key, page_request.title, stored)
         html = self._render(view, page_request.page, region_jobs).html
-        return page_response(html, headers={"cache-control": "no-cache"}, frame_src=page_request.frame_src)
+        headers = {"cache-control": _cache_control(page_request.route)}
+        return page_response(html, headers=headers, frame_src=page_request.frame_src)
 
     async def _region_jobs(self, page_request: PageRequest, stored: StoredPage) -> dict[str, RegionJob]:
         return await self._starter.region_jobs(page_request, stored.canvases)
@@ -256,14 +268,16 @@ class PageCache:
         return replace(stored, provenance=replace(stored.provenance, opened_after=seconds))
 
 
-def _rendered(page: Page, version: tuple[bool, int, str], shell: Shell) -> RenderedPage:
+def _rendered(page_request: PageRequest, version: tuple[bool, int, str], shell: Shell) -> RenderedPage:
     """Return a shell as it is cached. A page with forms has no ETag and no common headers."""
-    now = time.time()
+    now, page, route = time.time(), page_request.page, page_request.route
+    cache_control = _cache_control(route)
     if FORM_KEY in shell.html:
-        return RenderedPage(page, version, shell.html, b"", (), shell.state_regions, now)
+        return RenderedPage(page, version, shell.html, b"", (), shell.state_regions, now, cache_control)
     etag = f'W/"{hashlib.blake2b(shell.html.encode(), digest_size=12).hexdigest()}"'
     body = tuple(piece.encode() for piece in shell.html.split(NONCE))
-    return RenderedPage(page, version, body, etag.encode(), _encoded_headers(etag, body), shell.state_regions, now)
+    headers = _encoded_headers(etag, body, route)
+    return RenderedPage(page, version, body, etag.encode(), headers, shell.state_regions, now, cache_control)
 
 
 def stored_view(

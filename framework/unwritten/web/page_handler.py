@@ -15,7 +15,7 @@ from starlette.responses import Response
 
 from ..core.errors import BadURL, Busy, Denied, StoreReadOnly
 from ..core.mount import MountPoint
-from ..core.paths import page_key
+from ..core.paths import page_key, url_of_key
 from ..core.tracing import current_trace
 from ..generation.job_queue import JobQueue
 from ..generation.job_starter import JobStarter
@@ -159,7 +159,7 @@ class PageHandler:
         """Return where a signature was issued. None if it is not valid for the page, in any spelling of its URL."""
         spellings = [url_of(request.scope).removeprefix(self._mount.prefix)]
         if isinstance(page_request, PageRequest):
-            spellings.append(page_request.key)
+            spellings.append(url_of_key(page_request.key))
         return self._signed_links.source(signature, *spellings)
 
     async def _prefetch(self, page_request: PageRequest) -> PageJob:
@@ -199,7 +199,7 @@ class PageHandler:
 
     def _redirect_to_clean(self, key: str, request: Request) -> Response:
         """Redirect to the URL without a signature, which can be stored and shared."""
-        plain = request.query_params.get(PLAIN)
+        key, plain = url_of_key(key), request.query_params.get(PLAIN)
         if plain is not None:
             key += ("&" if "?" in key else "?") + urlencode({PLAIN: plain})
         return PageRedirect(self._mount, key, headers=NO_STORE)

@@ -12,7 +12,7 @@ from starlette.routing import BaseRoute, Router
 
 from ..core.errors import BadURL
 from ..core.mount import MountPoint
-from ..core.paths import page_path, site_path
+from ..core.paths import page_path, site_path, url_of_key, variant_of
 from ..routing.routes import RAISE
 from ..security.signed_links import SignedLinks
 from ..storage.pages import PageStore
@@ -59,7 +59,10 @@ class TemplateGlobals:
             if default is not RAISE:
                 return default
             raise BadURL(f"{key!r} is not the key of a page. A key looks like '/wiki/Tea'.")
-        if self._signed_links.required and not self._store.exists([path]):
+        key = path
+        if variant_of(key) is not None:
+            path = url_of_key(key)
+        if self._signed_links.required and not self._store.exists([key]):
             path = self._signed_links.sign(path, "search" if searched else "link")
         return self._mount.url(path)
 
