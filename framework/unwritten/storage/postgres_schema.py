@@ -78,7 +78,11 @@ CREATE TABLE pictures (
 """
 """``STRING`` stands for ``TEXT``, the type with the collation."""
 
-MIGRATIONS: Mapping[str, str] = {"p001_initial": _INITIAL}
+_VARIANTS = """
+CREATE INDEX pages_variants ON pages USING hash (split_part(key, '#', 1)) WHERE strpos(key, '#') > 0
+"""
+
+MIGRATIONS: Mapping[str, str] = {"p001_initial": _INITIAL, "p002_variants": _VARIANTS}
 """The statements of all migrations by name, in order, separated by semicolons at the end of a line."""
 
 

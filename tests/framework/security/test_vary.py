@@ -107,9 +107,7 @@ def test_no_visitor_reads_the_variant_of_another(tmp_path: Path, headers: dict[s
         for path in ("/_unwritten/history", "/_unwritten/edit"):
             assert client.get(f"{path}?page={quoted}", headers=ANN).status_code == 200
             assert client.get(f"{path}?page={quoted}", headers=headers).status_code == 403
-            assert (
-                client.get(f"{path}?page={KEY}", headers=headers).status_code == 404
-            )  # their own
+            assert client.get(f"{path}?page={KEY}", headers=headers).status_code == 404  # their own
         edit = {"page": key, "region": "body", "base": "1", "means": "by hand", "text": "Mine."}
         assert client.post("/_unwritten/edit", data=edit, headers=headers).status_code == 403
         assert client.post("/_unwritten/rewrite", data={"page": key}, headers=headers).status_code == 403

@@ -103,6 +103,19 @@ def test_tables_of_another_program_are_refused(postgres: PostgresServer, schema:
         assert store.count() == 0, "tables with other names do no harm"
 
 
+def test_a_database_of_an_earlier_version_gets_the_later_migrations(
+    postgres: PostgresServer, schema: str, url: PostgresURL
+) -> None:
+    with opened(url) as store:
+        save(store, new_page(f"{KEY}#vary=de"))
+    postgres.execute(f"DROP INDEX {schema}.pages_variants")
+    postgres.execute(f"DELETE FROM {schema}.unwritten_migrations WHERE name <> 'p001_initial'")
+    with opened(url) as store:
+        assert store.count_variants(KEY) == 1
+        plan = store.database.read("SELECT indexname FROM pg_indexes WHERE schemaname = ?", (schema,))
+    assert ("pages_variants",) in [tuple(row) for row in plan]
+
+
 def test_a_newer_version_and_missing_rights_are_refused(
     postgres: PostgresServer, schema: str, url: PostgresURL
 ) -> None:
