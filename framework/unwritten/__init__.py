@@ -20,6 +20,8 @@ further step is one more line:
 * ``Canvas("…", examples=[Example("prompt", "answer")])`` shows the model what a good answer is. ``read_examples`` reads
   examples from a file.
 * A page function that takes ``visit: Visit`` gets the link that was clicked and the sentence around it.
+* ``@app.page(…, allow=signed_in)`` decides who may read a page, ``vary=language`` stores one page for each value, and
+  ``fresh=timedelta(days=1)`` generates a page again when it is old. Otherwise all visitors see one page, for good.
 * ``app.table(Post)`` stores rows in SQLite, beside the pages. ``@app.action("/post")`` handles a form, and may return
   ``Redraw("posts")``.
 * ``@app.fallback`` is the page for every URL that no route matches. ``Router`` collects pages in a module of their own.
