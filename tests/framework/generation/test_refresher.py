@@ -27,6 +27,7 @@ from tests.support.servers import wait_for
 
 from unwritten import App, BadApp, Canvas, Page
 from unwritten.generation.refresher import RETRY_SECONDS, Refresher
+from unwritten.routing.routes import PageRequest
 from unwritten.web.site import Site
 from unwritten_engine import Engine, scripted
 from unwritten_engine.errors import GenerationFailed
@@ -173,6 +174,25 @@ def test_an_edit_during_a_refresh_stays(tmp_path: Path) -> None:
         wait_for(lambda: not refresher_of(client).is_active)
         assert "I say it rains." in client.get(KEY).text
     assert [kind for _, kind, _ in versions(tmp_path)] == ["written", "by hand"]
+
+
+def test_a_page_that_another_process_has_refreshed_meanwhile_is_not_generated_again(tmp_path: Path) -> None:
+    engine = scripted(in_turn("It rains.", "It shines."))
+    app = make_weather(tmp_path, engine, edits="on")
+    with browser(app) as client:
+        write(client, KEY)
+        site: Site = app.site
+        old = site.store.get(KEY)
+        client.post("/_unwritten/rewrite", data={"page": KEY})
+        wait_for(lambda: len(versions(tmp_path)) == 2)
+
+        async def refresh_old_version() -> Any:
+            page_request = await site.resolver.resolve_key(KEY)
+            assert isinstance(page_request, PageRequest) and old is not None
+            return await site.starter.refresh(page_request, old, {"body"})
+
+        assert client.portal is not None and client.portal.call(refresh_old_version) is None
+    assert len(engine.requests) == 2
 
 
 def test_many_visitors_cause_one_refresh(tmp_path: Path) -> None:
