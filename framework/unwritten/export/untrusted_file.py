@@ -42,7 +42,7 @@ _TABLES: Mapping[str, str] = {
     "links": "source target text sentence position",
     "world": "name value",
     "tables": "name columns model",
-    "search_content": "id c0 c1",
+    "search_content": "id c0 c1 c2",
     "_sqlite_migrations": "id migration_set name applied_at",
 }
 """The tables that are read, with their columns. The text of the search index is a plain table inside of the index."""
