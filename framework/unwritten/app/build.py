@@ -30,6 +30,7 @@ from ..rendering.templates import Templates
 from ..routing.access import PageAccess
 from ..routing.memory import Memory
 from ..routing.resolver import PageResolver
+from ..routing.stored_pages import StoredPages
 from ..routing.visit import VisitReader
 from ..security.signed_links import SignedLinks
 from ..security.signer import Signer, VisitorCookie
@@ -42,6 +43,7 @@ from ..web.actions import ActionHandler
 from ..web.job_renderer import JobRenderer
 from ..web.live_updates import LiveUpdates
 from ..web.page_cache import PageCache
+from ..web.page_data import PageData
 from ..web.page_handler import PageHandler
 from ..web.site import Site
 from ..web.socket_registry import LiveSockets
@@ -207,6 +209,14 @@ def _connect(declared: Declarations, store: PageStore, world: WorldStore, broker
         signed_links=signed_links,
     )
     unfinished = UnfinishedPages(UnfinishedPageStore(store.database), store, jobs)
+    data = PageData(
+        mount=mount,
+        access=access,
+        store=store,
+        jobs=jobs,
+        unfinished=unfinished,
+        owner=exposure.owner,
+    )
     handler = PageHandler(
         mount=mount,
         resolver=resolver,
@@ -215,6 +225,7 @@ def _connect(declared: Declarations, store: PageStore, world: WorldStore, broker
         signed_links=signed_links,
         store=store,
         cache=cache,
+        data=data,
         jobs=jobs,
         starter=starter,
         job_renderer=job_renderer,
@@ -262,6 +273,7 @@ def _connect(declared: Declarations, store: PageStore, world: WorldStore, broker
         signer=signer,
         signed_links=signed_links,
         store=store,
+        stored_pages=StoredPages(store, access),
         broker=broker,
         values=values,
         world=world,

@@ -19,6 +19,7 @@ from ..core.paths import FRAMEWORK_PREFIX, WELL_KNOWN_PATHS
 from ..security.signed_links import SIGNATURE
 from ..web.boxes import box_routes
 from ..web.extension import Extension
+from ..web.feed import Feed
 from ..web.form_data import read_form
 from ..web.live_socket import LiveSocket
 from ..web.monitoring import Health, metrics_endpoint
@@ -75,7 +76,7 @@ class _FrameworkMount(Mount):
 
 
 class WellKnownRoutes(BaseRoute):
-    """``/robots.txt``, ``/health`` and ``/metrics``. An author's route with the same path takes precedence.
+    """``/robots.txt``, ``/health``, ``/metrics`` and ``/feed.atom``. An author's route with the same path takes precedence.
 
     Args:
         get_site: Returns the site.
@@ -84,7 +85,12 @@ class WellKnownRoutes(BaseRoute):
     """
 
     def __init__(self, get_site: GetSite, mount: MountPoint, routes: Sequence[BaseRoute]) -> None:
-        endpoints: Sequence[Endpoint] = (robots, Health(get_site).respond, partial(metrics_endpoint, get_site))
+        endpoints: Sequence[Endpoint] = (
+            robots,
+            Health(get_site).respond,
+            partial(metrics_endpoint, get_site),
+            Feed(get_site).respond,
+        )
         self._routes = {
             path: Route(path, endpoint, methods=["GET"])
             for path, endpoint in zip(WELL_KNOWN_PATHS, endpoints, strict=True)

@@ -31,7 +31,7 @@ from unwritten_engine.scripted import ABOUT, scripted
 from ..app.application import App
 from ..core.assets import asset_dir
 from ..core.errors import TransferError
-from ..core.paths import BOX_PREFIX, FRAMEWORK_PREFIX, PICTURES_PREFIX, STATIC_PREFIX
+from ..core.paths import BOX_PREFIX, FEED_PATH, FRAMEWORK_PREFIX, PICTURES_PREFIX, STATIC_PREFIX
 from ..testing.asgi_client import request, running
 from .static_html import is_signed, local_url, make_static, urls_of
 from .world_file import copy_world
@@ -239,7 +239,7 @@ class _Export:
                 found = local_url(url)
                 if found is None or found[0] in seen or is_signed(url):
                     continue
-                if found[0].startswith((STATIC_PREFIX, BOX_PREFIX)):
+                if found[0].startswith((STATIC_PREFIX, BOX_PREFIX, FEED_PATH)):
                     continue
                 query = urlsplit(found[0]).query
                 has_room = report.more + len(waiting) < MAX_OTHER_PAGES + len(known)

@@ -18,7 +18,7 @@ from starlette.responses import Response
 from starlette.routing import Match, Router
 from starlette.types import Scope
 
-from ..core.errors import BadSchema
+from ..core.errors import BadSchema, BadURL
 from ..core.mount import MountPoint
 from ..core.paths import WELL_KNOWN_PATHS, page_key
 from ..core.tracing import current_trace
@@ -173,6 +173,13 @@ class PageResolver:
             frozenset(tracker.tables),
             frame_src(page.embeds, request.headers.get("host"), self._mount.root_path) if page.embeds else "",
         )
+
+    def key_of(self, request: Request, route: PageRoute) -> str:
+        """Return the key of the page that a URL leads to, without calling the page function. "" if there is none."""
+        try:
+            return self._parse(request, route).key
+        except BadURL:
+            return ""
 
     def _parse(self, request: Request, route: PageRoute) -> _ParsedURL:
         values = route.pattern.parse_request(request.path_params)

@@ -225,6 +225,13 @@ class PageStore:
         rows = self._read("SELECT target, text, sentence FROM links WHERE source = ? AND target = ?", (source, target))
         return Link(*rows[0]) if rows else None
 
+    def links_from(self, key: str) -> list[Link]:
+        """Return the links on a page, in order."""
+        rows = self._read(
+            "SELECT target, text, sentence FROM links WHERE source = ? ORDER BY position, target", (key,)
+        )
+        return [Link(*row) for row in rows]
+
     def links_to(self, key: str, limit: int = 50) -> list[PageSummary]:
         """Return the pages that link to this one ("what links here"). The snippet is the sentence of the link."""
         rows = self._read(

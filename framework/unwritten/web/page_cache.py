@@ -38,6 +38,9 @@ from ..storage.records import UNOPENED, StoredPage
 
 log = logging.getLogger("unwritten")
 
+_REVALIDATED = {"cache-control": "no-cache", "vary": "Accept"}
+"""Headers of a stored page. Programs get it as JSON at the same URL."""
+
 _CACHED_PAGES = 512
 """Rendered pages that are held in memory."""
 
@@ -83,10 +86,10 @@ class RenderedPage:
         """
         if isinstance(self.body, str):
             # Without an ETag: a browser that reused its copy would submit a form key a second time.
-            return page_response(self.body, headers={"cache-control": "no-cache"}, frame_src=frame_src)
+            return page_response(self.body, headers=_REVALIDATED, frame_src=frame_src)
         for name, value in scope["headers"]:
             if name == b"if-none-match" and value == self.etag:
-                return Response(status_code=304, headers={"cache-control": "no-cache", "etag": self.etag.decode()})
+                return Response(status_code=304, headers={**_REVALIDATED, "etag": self.etag.decode()})
         return _CachedPage(self.body, self.headers, frame_src)
 
 
@@ -119,7 +122,7 @@ def _encoded_headers(etag: str, body: tuple[bytes, ...]) -> list[tuple[bytes, by
     """Return the headers of all responses with this HTML, encoded, except the policy, which has the nonce."""
     headers = {
         **secure_headers(""),
-        "cache-control": "no-cache",
+        **_REVALIDATED,
         "content-type": "text/html; charset=utf-8",
         "etag": etag,
         "content-length": str(sum(map(len, body)) + (len(body) - 1) * len(new_nonce())),
@@ -227,7 +230,7 @@ class PageCache:
         region_jobs = await self._region_jobs(page_request, stored)
         view = stored_view(page_request.key, page_request.title, stored)
         html = self._render(view, page_request.page, region_jobs).html
-        return page_response(html, headers={"cache-control": "no-cache"}, frame_src=page_request.frame_src)
+        return page_response(html, headers=_REVALIDATED, frame_src=page_request.frame_src)
 
     async def _region_jobs(self, page_request: PageRequest, stored: StoredPage) -> dict[str, RegionJob]:
         return await self._starter.region_jobs(page_request, stored.canvases)

@@ -59,7 +59,7 @@ class TemplateGlobals:
             if default is not RAISE:
                 return default
             raise BadURL(f"{key!r} is not the key of a page. A key looks like '/wiki/Tea'.")
-        if self._signed_links.required and not self._store.exists([path]):
+        if self._signed_links.signs(path) and not self._store.exists([path]):
             path = self._signed_links.sign(path, "search" if searched else "link")
         return self._mount.url(path)
 
