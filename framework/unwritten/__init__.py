@@ -22,6 +22,7 @@ further step is one more line:
 * A page function that takes ``visit: Visit`` gets the link that was clicked and the sentence around it.
 * ``app.table(Post)`` stores rows in SQLite, beside the pages. ``@app.action("/post")`` handles a form, and may return
   ``Redraw("posts")``.
+* ``photo: ImageUpload`` above an action takes a file of a form, and ``Canvas("…", images=[photo])`` shows it to the model.
 * ``@app.fallback`` is the page for every URL that no route matches. ``Router`` collects pages in a module of their own.
 * ``@app.allow_prompt`` decides about a ``PromptCheck`` before a page is generated.
 
@@ -46,6 +47,7 @@ from .core.errors import (
 )
 from .formats.base import Format
 from .formats.page import Canvas, Page
+from .formats.uploads import ImageUpload, Upload
 from .generation.hooks import PromptCheck
 from .routing.prompts import read_examples
 from .routing.visit import Visit
@@ -62,6 +64,7 @@ __all__ = [
     "Denied",
     "Example",
     "Format",
+    "ImageUpload",
     "Page",
     "PageFailed",
     "PromptCheck",
@@ -69,6 +72,7 @@ __all__ = [
     "Router",
     "StoreError",
     "UnwrittenError",
+    "Upload",
     "Visit",
     "__version__",
     "read_examples",

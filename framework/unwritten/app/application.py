@@ -279,6 +279,8 @@ class App(Router, Starlette):
     def supports(self, format: str) -> bool:
         """True if the engine writes a format well enough to show: ``app.supports("svg")``, in templates too.
 
+        ``app.supports("images")`` is true if it sees the images of a ``Canvas(…, images=[photo])``.
+
         Every engine writes text formats. Drawings ("svg") and programs ("app") need a model that follows instructions.
         The setting ``markup`` (on, off) overrides this.
 

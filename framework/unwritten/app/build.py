@@ -256,6 +256,7 @@ def _connect(declared: Declarations, store: PageStore, world: WorldStore, broker
         handler=handler,
         updates=updates,
         write_lock=write_lock,
+        max_file_bytes=int(settings.upload_limit * 1e6),
     )
     jobs.observe(budgets, metrics, *([prefetcher] if prefetcher else []), updates, unfinished)
     broker.listen(jobs, budgets, *([prefetcher] if prefetcher else []), updates)

@@ -26,6 +26,9 @@ BOX_PREFIX = "/_unwritten/box"
 PICTURES_PREFIX = "/_unwritten/picture/"
 """Where pictures are served."""
 
+UPLOADS_PREFIX = "/_unwritten/file/"
+"""Where uploads are served."""
+
 FEED_PATH = "/feed.atom"
 """Where the feed of new pages is served."""
 

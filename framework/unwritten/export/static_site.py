@@ -31,7 +31,7 @@ from unwritten_engine.scripted import ABOUT, scripted
 from ..app.application import App
 from ..core.assets import asset_dir
 from ..core.errors import TransferError
-from ..core.paths import BOX_PREFIX, FEED_PATH, FRAMEWORK_PREFIX, PICTURES_PREFIX, STATIC_PREFIX
+from ..core.paths import BOX_PREFIX, FEED_PATH, FRAMEWORK_PREFIX, PICTURES_PREFIX, STATIC_PREFIX, UPLOADS_PREFIX
 from ..testing.asgi_client import request, running
 from .static_html import is_signed, local_url, make_static, urls_of
 from .world_file import copy_world
@@ -222,7 +222,7 @@ class _Export:
                 continue
             if key in known:
                 report.keys.add(key)
-            if key.startswith(PICTURES_PREFIX):
+            if key.startswith((PICTURES_PREFIX, UPLOADS_PREFIX)):
                 suffix = media_type.partition("/")[2].partition("+")[0]
                 self._files[key] = f"{PICTURES_FOLDER}/{_short_hash(key)}.{suffix}"
                 self._write(self._files[key], body)

@@ -200,3 +200,13 @@ def m013_search_values(db: Database) -> None:
             yield page, title, text, value_text(values.get(page, ()))
 
     db.conn.executemany("INSERT INTO search (rowid, title, text, value) VALUES (?, ?, ?, ?)", rows())
+
+
+@migrations()
+def m014_uploads(db: Database) -> None:
+    """Create the files that visitors have sent, by the key of their content."""
+    db.table("uploads").create(
+        {"key": str, "media_type": str, "content": bytes, "uploaded_at": str},
+        pk="key",
+        not_null={"media_type", "content", "uploaded_at"},
+    )

@@ -14,7 +14,9 @@ from .search import search_vector, value_text
 MIGRATIONS_TABLE = "unwritten_migrations"
 """Where the names of the applied migrations are stored. It also marks a database as ours."""
 
-TABLES = "pages versions canvases links search world canvas_values tables actions boxes pictures unfinished".split()
+TABLES = (
+    "pages versions canvases links search world canvas_values tables actions boxes pictures unfinished uploads".split()
+)
 """The tables of the framework. A schema that has them without ``MIGRATIONS_TABLE`` belongs to another program."""
 
 COLUMN_TYPES: Mapping[str, str] = {"int": "BIGINT", "bool": "BOOLEAN", "float": "DOUBLE PRECISION"}
@@ -81,7 +83,17 @@ CREATE TABLE pictures (
 
 _SEARCH_VALUES = "ALTER TABLE search ADD COLUMN value STRING NOT NULL DEFAULT ''"
 
-MIGRATIONS: Mapping[str, str] = {"p001_initial": _INITIAL, "p002_search_values": _SEARCH_VALUES}
+_UPLOADS = """
+CREATE TABLE uploads (
+    key STRING PRIMARY KEY, media_type STRING NOT NULL, content BYTEA NOT NULL, uploaded_at STRING NOT NULL
+)
+"""
+
+MIGRATIONS: Mapping[str, str] = {
+    "p001_initial": _INITIAL,
+    "p002_search_values": _SEARCH_VALUES,
+    "p003_uploads": _UPLOADS,
+}
 """The statements of all migrations by name, in order, separated by semicolons at the end of a line."""
 
 
