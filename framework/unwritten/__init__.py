@@ -22,7 +22,7 @@ further step is one more line:
 * A page function that takes ``visit: Visit`` gets the link that was clicked and the sentence around it.
 * ``app.table(Post)`` stores rows in SQLite, beside the pages. ``@app.action("/post")`` handles a form, and may return
   ``Redraw("posts")``.
-* ``photo: ImageUpload`` above an action takes a file of a form, and ``Canvas("…", images=[photo])`` shows it to the model.
+* ``photo: ImageUpload`` in an action takes a file of a form. ``Canvas("…", images=[photo])`` shows it to the model.
 * ``@app.fallback`` is the page for every URL that no route matches. ``Router`` collects pages in a module of their own.
 * ``@app.allow_prompt`` decides about a ``PromptCheck`` before a page is generated.
 

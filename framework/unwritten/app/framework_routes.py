@@ -78,7 +78,7 @@ class _FrameworkMount(Mount):
 
 
 class WellKnownRoutes(BaseRoute):
-    """``/robots.txt``, ``/health``, ``/metrics`` and ``/feed.atom``. An author's route with the same path takes precedence.
+    """``/robots.txt``, ``/health``, ``/metrics`` and ``/feed.atom``. A route of the author with such a path goes first.
 
     Args:
         get_site: Returns the site.

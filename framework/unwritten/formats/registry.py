@@ -109,7 +109,9 @@ def get_format(format: str | Format) -> Format:
 
 
 def supports(format: str, about: About, settings: Settings) -> bool:
-    """Return True if an engine is able to write a format, or to see "images". The setting ``markup`` overrules it. See ``App.supports``.
+    """Return True if an engine is able to write a format, or to see "images".
+
+    The setting ``markup`` overrules it. See ``App.supports``.
 
     Raises:
         BadPage: If there is no such format.

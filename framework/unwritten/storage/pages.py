@@ -227,9 +227,7 @@ class PageStore:
 
     def links_from(self, key: str) -> list[Link]:
         """Return the links on a page, in order."""
-        rows = self._read(
-            "SELECT target, text, sentence FROM links WHERE source = ? ORDER BY position, target", (key,)
-        )
+        rows = self._read("SELECT target, text, sentence FROM links WHERE source = ? ORDER BY position, target", (key,))
         return [Link(*row) for row in rows]
 
     def links_to(self, key: str, limit: int = 50) -> list[PageSummary]:

@@ -86,8 +86,7 @@ def search_pages(database: Database, text: str, limit: int) -> list[tuple[Any, .
             (_MATCH, _MATCH, query, limit),
         )
         return [
-            (key, title, _better(text, value).replace(_MATCH, ""), *rest)
-            for key, title, text, value, *rest in found
+            (key, title, _better(text, value).replace(_MATCH, ""), *rest) for key, title, text, value, *rest in found
         ]
     words = [word for term in terms for word in _words(term)]
     if not words:

@@ -274,9 +274,7 @@ class ActionHandler:
 
     # -- forms that are not accepted ----------------------------------------------------------------------
 
-    def _refuse_token(
-        self, check: FormCheck, path: str, page: str, route: ActionRoute, pairs: FormPairs
-    ) -> Response:
+    def _refuse_token(self, check: FormCheck, path: str, page: str, route: ActionRoute, pairs: FormPairs) -> Response:
         """Respond to a form whose token is not valid, with what was typed, so that it can be submitted again."""
         if check == "stale":
             message = (

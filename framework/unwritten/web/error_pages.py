@@ -145,8 +145,8 @@ class ErrorPages:
             except Exception as problem:  # the author's error.html is broken, or the site cannot be built
                 log_error(log, "error.html cannot be rendered", problem)
         if PROBLEM_KEY in request.scope or prefers_json(request.scope):
-            problem = {"title": title, "status": status, "detail": message}
-            return JSONResponse(problem, status, {**NO_STORE, **headers}, "application/problem+json")
+            details = {"title": title, "status": status, "detail": message}
+            return JSONResponse(details, status, {**NO_STORE, **headers}, "application/problem+json")
         text = f"{title}. {message}\n{format_report(error) if error is not None else ''}".strip() + "\n"
         return PlainTextResponse(text, status, {"x-content-type-options": "nosniff", **headers})
 

@@ -109,7 +109,8 @@ async def read_form(
     if max_file_bytes is not None:
         max_size += max_file_bytes + MAX_FILES * 1024  # with the headers of each file
         too_large = BadForm(
-            f"This form is too large. Its files may have {max_file_bytes / 1e6:g} MB together, and a field {limit}.", 413
+            f"This form is too large. Its files may have {max_file_bytes / 1e6:g} MB together, a field {limit}.",
+            413,
         )
     declared = request.headers.get("content-length", "")
     if declared.isascii() and declared.isdecimal() and int(declared[:20]) > max_size:

@@ -32,7 +32,7 @@ class SentFile:
     Attributes:
         field: The name of its field.
         file: The file.
-        key: Identifies the content in this world. Who does not know the world's secret cannot compute it.
+        key: Identifies the content in this world. It cannot be computed without the secret of the world.
         media_type: Judged by the content.
         size: In bytes.
     """

@@ -1,6 +1,6 @@
 """The route of uploads: files that visitors have sent.
 
-Whoever knows a URL may read the file. The URL has a key that only this world can compute, also from the content. No
+Everyone who knows a URL can read the file. The URL has a key that only this world can compute, also from the content. No
 file is executed: browsers show images, and save everything else.
 """
 

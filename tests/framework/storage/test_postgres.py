@@ -100,7 +100,7 @@ def test_a_database_of_an_earlier_version_is_migrated(postgres: PostgresServer, 
         save(store, new_page())
     for statement in (
         "ALTER TABLE search DROP COLUMN value",
-        f"INSERT INTO canvas_values SELECT id, 'facts', 'Facts', '{{\"founded\":1720}}', true, 1, '' FROM pages",
+        "INSERT INTO canvas_values SELECT id, 'facts', 'Facts', '{\"founded\":1720}', true, 1, '' FROM pages",
         "DELETE FROM unwritten_migrations WHERE name >= 'p002'",
     ):
         postgres.execute(f"SET search_path = {schema}; {statement}")
