@@ -321,7 +321,8 @@ def test_going_back_gives_input_to_no_other_row(serve: Serve, open_tab: OpenTab,
 # -- uploads ----------------------------------------------------------------------------------------------------------
 
 ALBUM = """{% extends "layout.html" %}{% block main %}<article class="page"><h1>Album</h1>
-{% block photos %}{% for photo in photos %}<img class="photo" src="{{ file_url(photo.file) }}" alt="{{ photo.caption }}">
+{% block photos %}{% for photo in photos %}
+<img class="photo" src="{{ file_url(photo.file) }}" alt="{{ photo.caption }}">
 <p>{{ words[photo.id] }}</p>{% endfor %}{% endblock %}
 <form {{ action("add") }}><label>Photo <input type="file" name="file" id="file"></label>
 <label>Caption <input name="caption" id="caption"></label> <span id="error">{{ form.errors.file }}</span>

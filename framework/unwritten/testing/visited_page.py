@@ -12,7 +12,6 @@ from urllib.parse import urldefrag, urljoin, urlsplit
 
 from .html_tree import Node, parse_html
 
-
 FieldValue: TypeAlias = "str | bytes | Path | list[bytes | Path]"
 """What a form sends in a field: a text, or one or more files."""
 

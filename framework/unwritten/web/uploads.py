@@ -1,7 +1,7 @@
 """The route of uploads: files that visitors have sent.
 
-Everyone who knows a URL can read the file. The URL has a key that only this world can compute, also from the content. No
-file is executed: browsers show images, and save everything else.
+Everyone who knows a URL can read the file. The URL has a key that only this world can compute, even from the content.
+No file is executed: browsers show images, and save everything else.
 """
 
 from __future__ import annotations

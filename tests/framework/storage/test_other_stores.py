@@ -1,4 +1,4 @@
-"""What other packages store: pictures, uploads, states of boxes, mentions in texts, imported pages, training examples."""
+"""What other packages store: pictures, uploads, boxes, mentions in texts, imported pages, training examples."""
 
 from __future__ import annotations
 
