@@ -73,7 +73,7 @@
     let answer;
     const action = withKey(form);
     try {
-      const body = new URLSearchParams(fields);
+      const body = form.getAttribute("enctype") === "multipart/form-data" ? fields : new URLSearchParams(fields);
       response = await fetch(action, { method: "POST", body, headers: { accept: "text/html" } });
       answer = new DOMParser().parseFromString(await response.text(), "text/html");
     } catch {

@@ -24,6 +24,7 @@ further step is one more line:
   ``fresh=timedelta(days=1)`` generates a page again when it is old. Otherwise all visitors see one page, for good.
 * ``app.table(Post)`` stores rows in SQLite, beside the pages. ``@app.action("/post")`` handles a form, and may return
   ``Redraw("posts")``.
+* ``photo: ImageUpload`` in an action takes a file of a form. ``Canvas("…", images=[photo])`` shows it to the model.
 * ``@app.fallback`` is the page for every URL that no route matches. ``Router`` collects pages in a module of their own.
 * ``@app.allow_prompt`` decides about a ``PromptCheck`` before a page is generated.
 
@@ -48,6 +49,7 @@ from .core.errors import (
 )
 from .formats.base import Format
 from .formats.page import Canvas, Page
+from .formats.uploads import ImageUpload, Upload
 from .generation.hooks import PromptCheck
 from .routing.prompts import read_examples
 from .routing.visit import Visit
@@ -64,6 +66,7 @@ __all__ = [
     "Denied",
     "Example",
     "Format",
+    "ImageUpload",
     "Page",
     "PageFailed",
     "PromptCheck",
@@ -71,6 +74,7 @@ __all__ = [
     "Router",
     "StoreError",
     "UnwrittenError",
+    "Upload",
     "Visit",
     "__version__",
     "read_examples",

@@ -121,7 +121,7 @@ def frame_cost(size: int, frames: int = 120) -> float:
                 seconds.append(time.perf_counter() - begun)
             return statistics.median(seconds[5:])
         finally:
-            app.store.close()
+            app.site.store.close()
 
 
 def hostile_costs(size: int = 100_000) -> dict[str, float]:

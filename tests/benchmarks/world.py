@@ -106,7 +106,7 @@ async def measure(
 
     async with running(app):
         for fact in facts:
-            await _plant(app.store, fact, linked=way.linked)
+            await _plant(app.site.store, fact, linked=way.linked)
 
         async def one(fact: Planted) -> Asked:
             key = PATTERN.build({"title": fact.subject})

@@ -221,6 +221,14 @@ def test_the_ten_line_example_answers_a_form(tmp_path: Path, monkeypatch: pytest
     assert "Both are yours." in visitor.another().visit("/").text, "it is state: others see it too"
 
 
+def test_the_album_describes_photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    visitor = Visitor(app_of("album.py", tmp_path, monkeypatch), {"photo": "A single white pixel."})
+    page = visitor.visit("/").submit("Add", photo=b"not an image")
+    assert page.status == 422 and "A PNG, JPEG or WebP image, please." in page
+    page = visitor.visit("/").submit("Add", photo=b"\x89PNG\r\n\x1a\n")
+    assert "A single white pixel." in page and "/_unwritten/file/" in page.html
+
+
 def test_the_command_for_a_gpu_works_with_random_weights(home: Path) -> None:
     line = re.search(r"<!-- command: gpu -->\n```sh\n(.+)\n```", README)
     assert line is not None

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import inspect
+import json
 import pkgutil
 import random
 import re
@@ -43,6 +44,7 @@ from unwritten.formats.wrappers import unwrap
 from unwritten.generation.revisions import editable_spans
 from unwritten.routing import memory
 from unwritten.routing.patterns import PagePattern, decode_text, single_line
+from unwritten.storage.search import search_vector, value_text
 from unwritten_engine import Frame, Prompt, Request, Span
 from unwritten_engine.characters import last_boundary
 from unwritten_engine.cleaning import FrameCleaner, common_prefix
@@ -141,6 +143,8 @@ PARSERS: dict[str, Callable[[str], object]] = {
     "statements": lambda text: memory._as_data(text),
     "names": lambda text: memory._names([text]),
     "sentences of memory": memory._SENTENCE.split,
+    "search_vector": lambda text: search_vector(text, text, text),
+    "value_text": lambda text: value_text([json.dumps([text, {"name": text}])]),
     "output of an engine": cleaner(),
     "output with an opening": cleaner(opening="The lamp", prefill=False),
     "output with a schema": cleaner(schema=True, prefill=False),

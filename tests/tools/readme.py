@@ -19,7 +19,7 @@ from unwritten.cli.main import main
 from unwritten.core.settings import SETTINGS
 from unwritten.formats.page import TEMPLATE_NAMES
 from unwritten.rendering.regions import PageView, Region
-from unwritten.storage.pages import PageStore
+from unwritten.routing.stored_pages import StoredPages
 from unwritten.storage.tables import Table
 from unwritten_engine.diffusion.loading.memory_plan import (
     KIND_LABELS,
@@ -140,7 +140,7 @@ def llms_text() -> str:
     parts.append("### Errors\n\nEach message says what happened and what to do.")
     parts[-1] += "\n\n" + "\n".join(f"* `{name}`: {_first_line(found)}" for name, found in errors.items())
     parts += ["## Tables: what `app.table(…)` returns", *_reference("Table", Table)[1:]]
-    parts += ["## Stored pages: `app.store`", *_reference("PageStore", PageStore)[1:]]
+    parts += ["## Stored pages: `app.store`", *_reference("StoredPages", StoredPages)[1:]]
     parts.append("## Tests: `from unwritten.testing import Visitor, answers`")
     for found in (testing.Visitor, testing.answers, testing.VisitedPage):
         parts += _reference(found.__name__, found)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from starlette.applications import Starlette
 from starlette.datastructures import URLPath
 from starlette.middleware import Middleware
-from starlette.requests import HTTPConnection
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import HTMLResponse
 from starlette.routing import BaseRoute, Match, NoMatchFound
 from starlette.types import ASGIApp, ExceptionHandler, Receive, Scope, Send
@@ -24,7 +24,7 @@ from unwritten_engine.errors import suggestion
 from ..core.assets import VersionedStaticFiles
 from ..core.errors import BadApp, BadSetting, BadURL
 from ..core.mount import IN_PROCESS, MountPoint
-from ..core.paths import FRAMEWORK_PREFIX, site_path
+from ..core.paths import DATA_SUFFIX, FRAMEWORK_PREFIX, site_path
 from ..core.settings import BY_NAME, load_settings
 from ..devtools import DevTools
 from ..editing import Editing
@@ -34,12 +34,11 @@ from ..pictures import Pictures
 from ..rendering.templates import Templates
 from ..routing.page_function import PageFunction
 from ..routing.patterns import PagePattern
-from ..routing.readable_store import HasKey, ReadableStore, readable_values
 from ..routing.routes import RAISE, PageRoute, UnknownRoute, URLOnlyRoute
+from ..routing.stored_pages import HasKey, StoredPages, readable_values
 from ..security.exposure import Exposure
 from ..security.owner import Owner
 from ..storage.location import Location, parse_location
-from ..storage.pages import PageStore
 from ..storage.values import Source
 from ..web.error_pages import ErrorPages, report_lifespan_errors
 from ..web.extension import Extension
@@ -138,6 +137,7 @@ class App(Router, Starlette):
             lifespan=self._lifespan,
             **({} if max_body_size is None else {"max_body_size": max_body_size}),  # Starlette 1.0 has no such limit
         )
+        self.router.default = self._serve_unmatched
 
     if not TYPE_CHECKING:  # otherwise type checkers would accept any attribute
 
@@ -159,7 +159,6 @@ class App(Router, Starlette):
             raise BadApp("The app has a fallback already. An app has one.")
         pattern = PagePattern("/{path:path}")
         self._fallback = PageRoute(pattern, PageFunction(function, pattern), serve_page, None)
-        self.router.default = self._serve_fallback
         self.router.routes.append(URLOnlyRoute(self._fallback))
         return function
 
@@ -280,6 +279,8 @@ class App(Router, Starlette):
     def supports(self, format: str) -> bool:
         """True if the engine writes a format well enough to show: ``app.supports("svg")``, in templates too.
 
+        ``app.supports("images")`` is true if it sees the images of a ``Canvas(…, images=[photo])``.
+
         Every engine writes text formats. Drawings ("svg") and programs ("app") need a model that follows instructions.
         The setting ``markup`` (on, off) overrides this.
 
@@ -311,17 +312,14 @@ class App(Router, Starlette):
         return self._exposure.owner
 
     @property
-    def store(self) -> PageStore:
-        """The stored pages.
+    def store(self) -> StoredPages:
+        """The stored pages, to be read.
 
         Where not everyone may read all pages, its lists have only those that the reader may read: in page functions and
         templates the pages that everyone may read, in other routes and actions those of the visitor. Scripts and hooks
         see all pages, and so does ``app.site.store``.
         """
-        site = self.site
-        if site.access.limits_lists:
-            return ReadableStore(site.store, site.access)
-        return site.store
+        return self.site.stored_pages
 
     async def readable(self, pages: Iterable[P], request: HTTPConnection) -> list[P]:
         """Return those of these pages that a visitor may read.
@@ -488,7 +486,8 @@ class App(Router, Starlette):
             or any(type(ext) not in own and ext.middleware(self.ready) for ext in self.extensions)
         )
 
-    async def _serve_fallback(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _serve_unmatched(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve the fallback, or the data of a page."""
         route = self._fallback
         if route is not None and scope["type"] == "http":
             match, child = route.matches(scope)
@@ -496,6 +495,11 @@ class App(Router, Starlette):
             if match is not Match.NONE and not path.startswith(FRAMEWORK_PREFIX):
                 scope.update(child)
                 await route.handle(scope, receive, send)
+                return
+        if scope["type"] == "http" and scope["path"].endswith(DATA_SUFFIX):
+            response = await (await self.ready()).handler.handle_unmatched(Request(scope, receive))
+            if response is not None:
+                await response(scope, receive, send)
                 return
         await self.router.not_found(scope, receive, send)
 

@@ -32,6 +32,7 @@ from ..routing.access import PageAccess
 from ..routing.memory import Memory
 from ..routing.personal_values import PersonalValues
 from ..routing.resolver import PageResolver
+from ..routing.stored_pages import StoredPages
 from ..routing.visit import VisitReader
 from ..security.signed_links import SignedLinks
 from ..security.signer import Signer, VisitorCookie
@@ -44,6 +45,7 @@ from ..web.actions import ActionHandler
 from ..web.job_renderer import JobRenderer
 from ..web.live_updates import LiveUpdates
 from ..web.page_cache import PageCache
+from ..web.page_data import PageData
 from ..web.page_handler import PageHandler
 from ..web.site import Site
 from ..web.socket_registry import LiveSockets
@@ -212,6 +214,14 @@ def _connect(declared: Declarations, store: PageStore, world: WorldStore, broker
         signed_links=signed_links,
     )
     unfinished = UnfinishedPages(UnfinishedPageStore(store.database), store, jobs)
+    data = PageData(
+        mount=mount,
+        access=access,
+        store=store,
+        jobs=jobs,
+        unfinished=unfinished,
+        owner=exposure.owner,
+    )
     handler = PageHandler(
         mount=mount,
         resolver=resolver,
@@ -220,6 +230,7 @@ def _connect(declared: Declarations, store: PageStore, world: WorldStore, broker
         signed_links=signed_links,
         store=store,
         cache=cache,
+        data=data,
         jobs=jobs,
         starter=starter,
         job_renderer=job_renderer,
@@ -251,6 +262,7 @@ def _connect(declared: Declarations, store: PageStore, world: WorldStore, broker
         handler=handler,
         updates=updates,
         write_lock=write_lock,
+        max_file_bytes=int(settings.upload_limit * 1e6),
     )
     jobs.observe(budgets, metrics, *([prefetcher] if prefetcher else []), updates, unfinished)
     broker.listen(jobs, budgets, *([prefetcher] if prefetcher else []), updates)
@@ -268,6 +280,7 @@ def _connect(declared: Declarations, store: PageStore, world: WorldStore, broker
         signer=signer,
         signed_links=signed_links,
         store=store,
+        stored_pages=StoredPages(store, access),
         broker=broker,
         values=values,
         world=world,

@@ -33,13 +33,15 @@ _REGION_ERROR = b'class="region-error"'
 
 @click.command("get")
 @click.argument("path")
+@click.option("--json", "as_json", is_flag=True, help="Print the page's data: its texts, values, links and origin.")
 @app_options
 @settings_options("host", "port")
-def get(path: str, target: str | None, demo: str | None, **options: object) -> None:
-    """Print the HTML of the page PATH. It is generated unless it is stored.
+def get(path: str, target: str | None, demo: str | None, *, as_json: bool, **options: object) -> None:
+    """Print the HTML of the page PATH, or its data. It is generated unless it is stored.
 
     \b
     unwritten get /wiki/Lighthouse --demo wiki > lighthouse.html
+    unwritten get --json /wiki/Lighthouse --demo wiki
     unwritten get / --app app.py
     """
     if not path.startswith("/"):
@@ -47,7 +49,7 @@ def get(path: str, target: str | None, demo: str | None, **options: object) -> N
     # The command is run by the owner of the app, so no signed link is needed.
     app = choose_app(target, demo, {"signed_links": "off", **given_settings(options)})
     prepare(app)
-    status, is_complete = asyncio.run(_print_page(app, _streamed(path)))
+    status, is_complete = asyncio.run(_print_page(app, _streamed(path), as_json=as_json))
     if status >= 400:
         raise click.ClickException(f"The response for {path} has status {status}; the page above says why.")
     if not is_complete:
@@ -63,15 +65,19 @@ def _streamed(path: str) -> str:
     return f"{location}?{query}&plain=1" if query else f"{location}?plain=1"
 
 
-async def _print_page(app: App, url: str) -> tuple[int, bool]:
-    """Print a page as it is generated. Return its status, and whether it is complete."""
+async def _print_page(app: App, url: str, *, as_json: bool) -> tuple[int, bool]:
+    """Print a page as it is generated, or its data. Return its status, and whether it is complete."""
     is_complete = True
+
+    def print_bytes(body: bytes) -> None:
+        sys.stdout.buffer.write(body)
+        sys.stdout.buffer.flush()
 
     def write(body: bytes) -> None:
         nonlocal is_complete
         is_complete = is_complete and _REGION_ERROR not in body  # the mark is never split
-        sys.stdout.buffer.write(body)
-        sys.stdout.buffer.flush()
+        if not as_json:
+            print_bytes(body)
 
     async with running(app):
         response = await request(app, url, write)
@@ -79,6 +85,9 @@ async def _print_page(app: App, url: str) -> tuple[int, bool]:
             if response.location:
                 url = _streamed(urljoin(url, response.location))
                 response = await request(app, url, write)
+        if as_json:
+            response = await request(app, url, print_bytes, headers={"accept": "application/json"})
+            print_bytes(b"\n")
     return response.status, is_complete
 
 

@@ -133,7 +133,7 @@ def print_summary(app: App) -> None:
         "model": describe_model(about),
         "why": " ".join(about.reasons),
         "licence": about.licence,
-        "pages": f"{app.store.database.name} ({pages})",
+        "pages": f"{app.site.store.database.name} ({pages})",
     }
     for name, text in rows.items():
         if text:

@@ -26,8 +26,17 @@ BOX_PREFIX = "/_unwritten/box"
 PICTURES_PREFIX = "/_unwritten/picture/"
 """Where pictures are served."""
 
-WELL_KNOWN_PATHS = ("/robots.txt", "/health", "/metrics")
+UPLOADS_PREFIX = "/_unwritten/file/"
+"""Where uploads are served."""
+
+FEED_PATH = "/feed.atom"
+"""Where the feed of new pages is served."""
+
+WELL_KNOWN_PATHS = ("/robots.txt", "/health", "/metrics", FEED_PATH)
 """Paths of the framework outside of its prefix. An author's route with the same path takes precedence."""
+
+DATA_SUFFIX = ".json"
+"""Stands at the end of a page's path in the URL of its data."""
 
 ENCODED_SLASH = "\ue02f"
 """Stands for an encoded slash (%2F) while a path is matched, so that it stays inside its parameter."""

@@ -151,6 +151,11 @@ class Settings(BaseModel):
         ge=0,
         description="Seconds of generation in an hour for all visitors together; the rules of visitor_pages apply.",
     )
+    upload_limit: float = Field(
+        default=10.0,
+        ge=0,
+        description="Megabytes that the files of one form may have together; 0 accepts no files.",
+    )
     metrics: bool = Field(default=False, description="Serve /metrics to every client, not only to the owner.")
     debug: bool = Field(
         default=False, description="Show tracebacks and developer tools to every browser. Not for the open web."

@@ -31,7 +31,15 @@ from unwritten_engine.scripted import ABOUT, scripted
 from ..app.application import App
 from ..core.assets import asset_dir
 from ..core.errors import TransferError
-from ..core.paths import BOX_PREFIX, FRAMEWORK_PREFIX, PICTURES_PREFIX, STATIC_PREFIX, url_of_key
+from ..core.paths import (
+    BOX_PREFIX,
+    FEED_PATH,
+    FRAMEWORK_PREFIX,
+    PICTURES_PREFIX,
+    STATIC_PREFIX,
+    UPLOADS_PREFIX,
+    url_of_key,
+)
 from ..testing.asgi_client import request, running
 from .static_html import is_signed, local_url, make_static, urls_of
 from .world_file import copy_world
@@ -234,7 +242,7 @@ class _Export:
                 continue
             if key in known:
                 report.keys.add(known[key])
-            if key.startswith(PICTURES_PREFIX):
+            if key.startswith((PICTURES_PREFIX, UPLOADS_PREFIX)):
                 suffix = media_type.partition("/")[2].partition("+")[0]
                 self._files[key] = f"{PICTURES_FOLDER}/{_short_hash(key)}.{suffix}"
                 self._write(self._files[key], body)
@@ -251,7 +259,7 @@ class _Export:
                 found = local_url(url)
                 if found is None or found[0] in seen or is_signed(url):
                     continue
-                if found[0].startswith((STATIC_PREFIX, BOX_PREFIX)):
+                if found[0].startswith((STATIC_PREFIX, BOX_PREFIX, FEED_PATH)):
                     continue
                 query = urlsplit(found[0]).query
                 has_room = report.more + len(waiting) < MAX_OTHER_PAGES + len(known)

@@ -18,6 +18,7 @@ from ..security.headers import Embeds
 from .base import Format
 from .registry import get_format
 from .schema import check_schema
+from .uploads import MODEL_IMAGES, Upload, media_type_of
 
 DEFAULT_TEMPLATE = "page.html"
 DEFAULT_CANVAS = "body"
@@ -46,6 +47,7 @@ TEMPLATE_NAMES: Mapping[str, str] = MappingProxyType(
         "opens those of the whole page. Empty where visitors may not edit.",
         "can_edit": "`can_edit()`: true where visitors may edit.",
         "action": "`<form {{ action('reply', id=3) }}>`: the attributes of a form that is sent to an action.",
+        "file_url": "`file_url(photo.file)`: the URL of an upload.",
         "form": "A form that was rejected: `form.value.text`, `form.errors.text`, `form.message`, `form.action`. Empty "
         "otherwise.",
     }
@@ -74,6 +76,8 @@ class Canvas:
         examples: Prompts with good answers. A base model imitates them, an instruct model is shown them.
         opening: Text that the answer begins with.
         stop: Strings that end the text.
+        images: What the model sees with the prompt: an ``ImageUpload``, or the bytes of a PNG, JPEG or WebP file. The
+            engine must accept images: ``app.supports("images")``.
         seed: Makes the text repeatable on the same engine, while it generates nothing else: other texts in a batch can
             change it. The engine ``vllm`` refuses seeds. None: random.
         options: Sampling options of the engine, by name.
@@ -98,6 +102,7 @@ class Canvas:
     examples: Sequence[Example] = ()
     opening: str = ""
     stop: Sequence[str] = ()
+    images: Sequence[Upload | bytes] = ()
     seed: int | None = None
     options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     fresh: timedelta | None = None
@@ -123,6 +128,13 @@ class Canvas:
             raise BadPage(f"The canvas {self.prompt!r} needs a length (canvases=…, tokens=…) of at least 1.")
         if self.fresh is not None:
             check_fresh(self.fresh, f"The canvas {self.prompt!r}")
+        if isinstance(self.images, bytes | Upload):
+            raise BadPage("Canvas(images=…) takes a list. Write images=[photo].")
+        for image in self.images:
+            media_type = image.media_type if isinstance(image, Upload) else media_type_of(image[:16])
+            if media_type not in MODEL_IMAGES:
+                raise BadPage(f"The canvas {self.prompt!r} has an image that is neither PNG, JPEG nor WebP.")
+        object.__setattr__(self, "images", tuple(self.images))
         for name in ("examples", "stop"):
             value = getattr(self, name)
             if isinstance(value, str):

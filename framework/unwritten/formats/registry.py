@@ -109,11 +109,15 @@ def get_format(format: str | Format) -> Format:
 
 
 def supports(format: str, about: About, settings: Settings) -> bool:
-    """Return True if an engine is able to write a format. The setting ``markup`` overrules it. See ``App.supports``.
+    """Return True if an engine is able to write a format, or to see "images".
+
+    The setting ``markup`` overrules it. See ``App.supports``.
 
     Raises:
         BadPage: If there is no such format.
     """
+    if format == "images":
+        return about.abilities.images
     get_format(format)
     if format not in MARKUP_FORMATS:
         return True

@@ -17,7 +17,7 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
 from cachetools import LRUCache
@@ -28,12 +28,14 @@ from unwritten_engine.cleaning import clean_engine
 from ..broker.base import RELEASED, Broker, BrokerListener, Command, Lease
 from ..broker.local import LOCAL_LEASE, LocalBroker
 from ..core.background_tasks import BackgroundTasks
-from ..core.errors import Busy, EditConflict, StoreError, StoreReadOnly
+from ..core.errors import Busy, EditConflict, PageFailed, StoreError, StoreReadOnly
 from ..core.incidents import report_to_visitor
 from ..core.settings import Settings
+from ..formats.uploads import Upload
 from ..storage.database import LOCK_TIMEOUT
 from ..storage.pages import PageStore
 from ..storage.records import StoredCanvas
+from ..storage.uploads import get_upload
 from .followers import Followers
 from .page_job import SHUTDOWN, CancelReason, JobObserver, PageJob, Subscriber, TextCheck
 from .shared_jobs import PublishedJob, adopt, finished_canvases, outcome_of, restore_region
@@ -256,7 +258,19 @@ class JobQueue(BrokerListener):
     def _add(self, job: PageJob) -> None:
         job.observers = self._observers
         job.check_text = self._check_text
+        job.read_images = self._read_images
         self._by_key[job.slot] = job
+
+    def _read_images(self, images: Sequence[Upload | bytes]) -> tuple[bytes, ...]:
+        """Return the content of images.
+
+        Raises:
+            PageFailed: If one is not stored any more.
+        """
+        found = [image if isinstance(image, bytes) else get_upload(self._store.database, image.key) for image in images]
+        if None in found:
+            raise PageFailed("An image on this page was deleted, so this part cannot be written.")
+        return tuple(image if isinstance(image, bytes) else image.content for image in found if image is not None)
 
     def _enqueue(self, job: PageJob, lease: Lease) -> None:
         self._leases[job] = lease

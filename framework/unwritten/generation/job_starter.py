@@ -450,9 +450,16 @@ class SchemaChecker:
 
         Raises:
             BadSchema: If it does not support a schema. The message names the place in it, and the fix.
-            BadPage: If it does not support a seed or an option.
+            BadPage: If it does not support a seed or an option, or cannot see the images of a canvas.
         """
+        about = self._engine.about
         for name, canvas in page.canvases.items():
+            if canvas.images and not about.abilities.images:
+                raise BadPage(
+                    f"The canvas {name!r} of the page {path!r} has images, which {about.model} ({about.engine}) cannot "
+                    "see. Choose an engine with a model for images, or leave them out where app.supports('images') is "
+                    "false."
+                )
             schema = canvas.schema
             has_seed = canvas.seed is not None
             checked = (schema, canvas.canvases, canvas.tokens, canvas.opening, has_seed, repr(canvas.options))
@@ -461,7 +468,6 @@ class SchemaChecker:
             try:
                 self._engine.check(_request(canvas))
             except EngineError as error:
-                about = self._engine.about
                 reason, problem = str(error), BadPage
                 if schema is not None:
                     reason, problem = reason.replace("The schema ", f"The schema {schema.__name__} ", 1), BadSchema

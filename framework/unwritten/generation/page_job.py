@@ -21,6 +21,7 @@ from ..core.errors import PageFailed, TimedOut, UnusableText, UnwrittenError
 from ..core.incidents import report_to_visitor
 from ..formats.links import Linker
 from ..formats.page import Page
+from ..formats.uploads import Upload
 from ..rendering.regions import PageState, PageView, Region
 from ..storage.records import UNOPENED, WRITTEN, Change, PageWrite, Provenance, StoredCanvas, StoredPage
 from .frame_formatting import LONG_TEXT, FrameFormatter
@@ -33,6 +34,14 @@ CancelReason: TypeAlias = Literal["stopped", "abandoned", "shutdown"]
 
 TextCheck: TypeAlias = Callable[[str, str, str], Awaitable[None]]
 """Called with a page's key, a region's name and its finished text. Raises ``Denied`` to reject the text."""
+
+ReadImages: TypeAlias = Callable[[Sequence[Upload | bytes]], tuple[bytes, ...]]
+"""Returns the content of a canvas's images. Raises ``PageFailed`` if one is not stored any more. Blocks."""
+
+
+def _no_images(images: Sequence[Upload | bytes]) -> tuple[bytes, ...]:
+    raise PageFailed("The images of this page cannot be read.")
+
 
 _REVERTED = "The page is as it was."
 SHUTDOWN = "The server is restarting. Reload this page in a moment to continue."
@@ -117,6 +126,7 @@ class PageJob:
         publisher: Notified of changes like a subscriber, but not counted. None: nothing is published.
         observers: Notified of every frame.
         check_text: Called with every finished text before it is shown. None: drafts are shown at once.
+        read_images: Returns the content of images.
         state: queued, writing, written, stopped or failed.
         message: A sentence for visitors if something went wrong.
         stored: The page in the store, once it is saved.
@@ -165,6 +175,7 @@ class PageJob:
         self.publisher: Subscriber | None = None
         self.observers: Sequence[JobObserver] = ()
         self.check_text: TextCheck | None = None
+        self.read_images: ReadImages = _no_images
         self.state: PageState = "queued"
         self.message = ""
         self.stored: StoredPage | None = None
@@ -465,6 +476,9 @@ class PageJob:
         while True:
             completed = region_job.completed_requests
             request = region_job.request(self.priority)
+            if region_job.canvas.images:
+                images = await asyncio.to_thread(self.read_images, region_job.canvas.images)
+                request = replace(request, prompt=replace(request.prompt, images=images))
             self._requests.append(request)
             formatter = FrameFormatter(region_job, lambda: self._publish_frame(region_job))
             async with contextlib.aclosing(formatter), contextlib.aclosing(engine.generate(request)) as frames:

@@ -23,6 +23,7 @@ from ..formats.schema import json_schema_of
 from ..formats.schema_repair import repair
 from ..formats.text_ends import has_content, settled_text
 from ..formats.unsettled import FormattedFrame
+from ..formats.uploads import Upload
 from ..formats.wrappers import unwrap
 from ..rendering.regions import Region, RegionState
 from ..storage.records import WRITTEN, Change, PageWrite, Provenance, StoredCanvas
@@ -383,7 +384,7 @@ class RegionJob:
         return StoredCanvas(
             name=self.name,
             format=self.format.name,
-            prompt=prompt_text(self.prompt),
+            prompt=prompt_text(self.prompt, self.canvas.images),
             text=self.frame.text,
             seed=usage.seed,
             tokens=usage.tokens,
@@ -428,10 +429,18 @@ def page_to_store(
     )
 
 
-def prompt_text(prompt: Prompt) -> str:
-    """Return a prompt as JSON, for its record and its hash. Images are represented by their SHA-256."""
+def prompt_text(prompt: Prompt, images: Sequence[Upload | bytes] = ()) -> str:
+    """Return a prompt as JSON, for its record and its hash. Images are represented by their key or SHA-256.
+
+    Args:
+        prompt: The prompt.
+        images: The images of its canvas, which are read when the request is sent.
+    """
     document: dict[str, Any] = asdict(prompt)
-    document["images"] = [hashlib.sha256(image).hexdigest() for image in prompt.images]
+    document["images"] = [
+        image.key if isinstance(image, Upload) else hashlib.sha256(image).hexdigest()
+        for image in (*prompt.images, *images)
+    ]
     return json.dumps(document, ensure_ascii=False, sort_keys=True)
 
 
@@ -439,7 +448,7 @@ def prompt_hash(region_jobs: Mapping[str, RegionJob]) -> str:
     """Return one hash of all prompts of a page."""
     digest = hashlib.sha256()
     for name, region_job in region_jobs.items():
-        digest.update(f"{name}\0{prompt_text(region_job.prompt)}\0".encode())
+        digest.update(f"{name}\0{prompt_text(region_job.prompt, region_job.canvas.images)}\0".encode())
     return digest.hexdigest()
 
 

@@ -132,6 +132,10 @@ class PageAccess:
         route = self._route_of(key)
         return route is not None and not route.depends_on_visitor
 
+    def is_page(self, key: str) -> bool:
+        """True if a GET of this key leads to a page, which the visitor may not be allowed to read."""
+        return self._route_of(key) is not None
+
     async def resolve_key(
         self, key: str, origin: Scope | None = None, *, referer: str | None = None
     ) -> PageRequest | Response | None:

@@ -82,6 +82,9 @@ class PageFunction:
                 )
             self._path.setdefault(name, None)
 
+    def _adapter(self, annotation: Any) -> TypeAdapter[Any] | None:
+        return TypeAdapter(annotation)
+
     def _add_parameter(self, parameter: inspect.Parameter, annotation: Any, pattern: PagePattern) -> None:
         name = parameter.name
         if parameter.kind in {parameter.VAR_POSITIONAL, parameter.POSITIONAL_ONLY}:
@@ -93,7 +96,7 @@ class PageFunction:
             self._request.append(name)
             return
         try:
-            adapter = None if annotation is str else TypeAdapter(annotation)
+            adapter = None if annotation is str else self._adapter(annotation)
         except Exception as error:
             raise BadApp(
                 f"The page function {self.name!r} takes {name!r} as {annotation!r}, which no URL can contain: {error}."

@@ -19,7 +19,7 @@ from starlette.responses import Response
 from starlette.routing import Match, Router
 from starlette.types import Scope
 
-from ..core.errors import BadSchema
+from ..core.errors import BadSchema, BadURL
 from ..core.mount import MountPoint
 from ..core.paths import WELL_KNOWN_PATHS, page_key, url_of_key, variant_key
 from ..core.tracing import current_trace
@@ -194,6 +194,13 @@ class PageResolver:
         target_rule = target.vary if target is not None else None
         is_same = target_rule is not None and rule is not None and target_rule.function == rule.function
         return variant_key(url, value) if is_same else url
+
+    def key_of(self, request: Request, route: PageRoute) -> str:
+        """Return the key of the page that a URL leads to, without calling the page function. "" if there is none."""
+        try:
+            return self._parse(request, route).key
+        except BadURL:
+            return ""
 
     def _parse(self, request: Request, route: PageRoute) -> _ParsedURL:
         values = route.pattern.parse_request(request.path_params)

@@ -20,7 +20,7 @@ from .database import ALL_ROWS, Connection, insert_row_with_id, insert_rows
 from .location import Location
 from .open import open_database
 from .records import UNOPENED, Change, ChangeKind, PageSummary, PageWrite, Provenance, StoredCanvas, StoredPage, Version
-from .search import index_page, search_pages, unindex_page
+from .search import index_page, search_pages, unindex_page, value_text
 from .values import delete_values, save_values
 
 log = logging.getLogger("unwritten")
@@ -221,7 +221,7 @@ class PageStore:
         return found[0] if found else None
 
     def search(self, text: str, limit: int = 20) -> list[PageSummary]:
-        """Return pages that contain all these words in title or text, the best match first.
+        """Return pages that contain all these words in title, text or values, the best match first.
 
         The last word may be the beginning of a word. The snippet is the match.
         """
@@ -233,6 +233,11 @@ class PageStore:
         """Return the link from one page to another, or None if there is none."""
         rows = self._read("SELECT target, text, sentence FROM links WHERE source = ? AND target = ?", (source, target))
         return Link(*rows[0]) if rows else None
+
+    def links_from(self, key: str) -> list[Link]:
+        """Return the links on a page, in order."""
+        rows = self._read("SELECT target, text, sentence FROM links WHERE source = ? ORDER BY position, target", (key,))
+        return [Link(*row) for row in rows]
 
     def links_to(self, key: str, limit: int = 50) -> list[PageSummary]:
         """Return the pages that link to this one ("what links here"). The snippet is the sentence of the link."""
@@ -411,12 +416,14 @@ def _insert_canvases(
 
 def _index(connection: Connection, page: PageWrite, page_id: int, version_id: int) -> None:
     """Update the values, links and search index of a page's current version."""
-    save_values(connection, page_id, version_id)
+    values = save_values(connection, page_id, version_id)
+    if not page.text and values:
+        connection.execute("UPDATE pages SET snippet = ? WHERE id = ?", (_snippet(value_text(values)), page_id))
     connection.executemany(
         "INSERT INTO links (source, target, text, sentence, position) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
         [(page.key, link.key, link.text, link.sentence, i) for i, link in enumerate(page.links)],
     )
-    index_page(connection, page_id, page.title, page.text)
+    index_page(connection, page_id, page.title, page.text, values)
 
 
 def _snippet(text: str) -> str:

@@ -57,7 +57,7 @@ class RenderedPage:
         headers: The headers that all responses with this HTML have in common, encoded.
         state_regions: Its state regions.
         rendered_at: When it was rendered, in seconds of the wall clock: the tokens of its forms expire by that clock.
-        cache_control: The header of that name.
+        cache_headers: The headers for caches; see ``_cache_headers``.
         expires_at: When its first text becomes older than its author allows, by the same clock. None: never.
     """
 
@@ -68,7 +68,7 @@ class RenderedPage:
     headers: Sequence[tuple[bytes, bytes]]
     state_regions: Mapping[str, StateRegion]
     rendered_at: float
-    cache_control: str = "no-cache"
+    cache_headers: Mapping[str, str]
     expires_at: float | None = None
 
     def is_current(self, page: Page, version: tuple[bool, int, str]) -> bool:
@@ -88,11 +88,10 @@ class RenderedPage:
         """
         if isinstance(self.body, str):
             # Without an ETag: a browser that reused its copy would submit a form key a second time.
-            return page_response(self.body, headers={"cache-control": self.cache_control}, frame_src=frame_src)
+            return page_response(self.body, headers=self.cache_headers, frame_src=frame_src)
         for name, value in scope["headers"]:
             if name == b"if-none-match" and value == self.etag:
-                headers = {"cache-control": self.cache_control, "etag": self.etag.decode()}
-                return Response(status_code=304, headers=headers)
+                return Response(status_code=304, headers={**self.cache_headers, "etag": self.etag.decode()})
         return _CachedPage(self.body, self.headers, frame_src)
 
 
@@ -121,22 +120,22 @@ def _policy(frame_src: str) -> tuple[bytes, bytes]:
     return before.encode("latin-1"), after.encode("latin-1")
 
 
-def _cache_control(route: PageRoute) -> str:
-    """Return how the responses of a page may be stored: browsers ask each time, and others store none for a few."""
-    return "private, no-cache" if route.is_private else "no-cache"
+def _cache_headers(route: PageRoute) -> dict[str, str]:
+    """Return the headers for caches: browsers ask each time. The response depends on the client for some pages."""
+    # Programs get the page as JSON at the same URL.
+    vary = "accept" if route.vary is None else "accept, cookie, accept-language, authorization"
+    return {"cache-control": "private, no-cache" if route.is_private else "no-cache", "vary": vary}
 
 
 def _encoded_headers(etag: str, body: tuple[bytes, ...], route: PageRoute) -> list[tuple[bytes, bytes]]:
     """Return the headers of all responses with this HTML, encoded, except the policy, which has the nonce."""
     headers = {
         **secure_headers(""),
-        "cache-control": _cache_control(route),
+        **_cache_headers(route),
         "content-type": "text/html; charset=utf-8",
         "etag": etag,
         "content-length": str(sum(map(len, body)) + (len(body) - 1) * len(new_nonce())),
     }
-    if route.vary is not None:
-        headers["vary"] = "cookie, accept-language, authorization"
     del headers["content-security-policy"]
     return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
 
@@ -244,8 +243,7 @@ class PageCache:
         region_jobs = await self._region_jobs(page_request, stored)
         view = stored_view(page_request.key, page_request.title, stored)
         html = self._render(view, page_request.page, region_jobs).html
-        headers = {"cache-control": _cache_control(page_request.route)}
-        return page_response(html, headers=headers, frame_src=page_request.frame_src)
+        return page_response(html, headers=_cache_headers(page_request.route), frame_src=page_request.frame_src)
 
     async def _region_jobs(self, page_request: PageRequest, stored: StoredPage) -> dict[str, RegionJob]:
         return await self._starter.region_jobs(page_request, stored.canvases)
@@ -271,13 +269,13 @@ class PageCache:
 def _rendered(page_request: PageRequest, version: tuple[bool, int, str], shell: Shell) -> RenderedPage:
     """Return a shell as it is cached. A page with forms has no ETag and no common headers."""
     now, page, route = time.time(), page_request.page, page_request.route
-    cache_control = _cache_control(route)
+    cache_headers = _cache_headers(route)
     if FORM_KEY in shell.html:
-        return RenderedPage(page, version, shell.html, b"", (), shell.state_regions, now, cache_control)
+        return RenderedPage(page, version, shell.html, b"", (), shell.state_regions, now, cache_headers)
     etag = f'W/"{hashlib.blake2b(shell.html.encode(), digest_size=12).hexdigest()}"'
     body = tuple(piece.encode() for piece in shell.html.split(NONCE))
     headers = _encoded_headers(etag, body, route)
-    return RenderedPage(page, version, body, etag.encode(), headers, shell.state_regions, now, cache_control)
+    return RenderedPage(page, version, body, etag.encode(), headers, shell.state_regions, now, cache_headers)
 
 
 def stored_view(

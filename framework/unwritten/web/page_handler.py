@@ -15,7 +15,7 @@ from starlette.responses import Response
 
 from ..core.errors import BadURL, Busy, Denied, StoreReadOnly
 from ..core.mount import MountPoint
-from ..core.paths import page_key, url_of_key
+from ..core.paths import DATA_SUFFIX, page_key, url_of_key
 from ..core.tracing import current_trace
 from ..generation.job_queue import JobQueue
 from ..generation.job_starter import JobStarter
@@ -38,6 +38,7 @@ from ..security.headers import (
     accepts_html,
     is_prefetch,
     is_same_site_navigation,
+    prefers_json,
     saves_data,
 )
 from ..security.signed_links import SCOPE_KEY, LinkSource, SignedLinks, explain_refusal, url_of
@@ -45,6 +46,7 @@ from ..security.signer import VisitorCookie
 from ..storage.pages import PageStore
 from .job_renderer import JobRenderer
 from .page_cache import PageCache, stored_view
+from .page_data import PageData
 from .streaming import StreamingPage, accepts_stream
 
 _INCOMPLETE = "Some parts of this page are not written yet. They are written when someone follows a link to it."
@@ -63,6 +65,7 @@ class PageHandler:
         signed_links: SignedLinks,
         store: PageStore,
         cache: PageCache,
+        data: PageData,
         jobs: JobQueue,
         starter: JobStarter,
         job_renderer: JobRenderer,
@@ -79,6 +82,7 @@ class PageHandler:
         self._signed_links = signed_links
         self._store = store
         self._cache = cache
+        self._data = data
         self._jobs = jobs
         self._starter = starter
         self._job_renderer = job_renderer
@@ -94,11 +98,17 @@ class PageHandler:
         Raises:
             BadURL, Busy, Denied, PageFailed, BadApp, StoreError: Handled by the app's error pages.
         """
-        page_request = await self._resolver.resolve(request, route)
         check: AccessCheck | None = request.scope.get(ACCESS_CHECK)
+        signature: str | None = request.scope.get(SCOPE_KEY)
+        if check is None and signature is None and request.scope["path"].endswith(DATA_SUFFIX):
+            response = await self._data.respond_to_suffix(request, route, self._resolver.key_of(request, route))
+            if response is not None:
+                return response
+        page_request = await self._resolver.resolve(request, route)
         if check is not None:
             return check.response(page_request)
-        signature: str | None = request.scope.get(SCOPE_KEY)
+        if prefers_json(request.scope) and isinstance(page_request, PageRequest):
+            return self._data.respond(page_request, request)
         source = self._source_of(signature, page_request, request) if signature is not None else None
         if source and isinstance(page_request, CanonicalRedirect):
             page_request = await self._resolver.resolve_key(page_request.key, request.scope) or page_request
@@ -143,7 +153,6 @@ class PageHandler:
                 raise
             return await self._incomplete(page_request, str(error))
         page = None if self._access.is_open(key) else page_request.page
-        response: Response
         if signature is not None:
             response = self._redirect_to_clean(key, request)
         elif accepts_stream(request):
@@ -204,6 +213,16 @@ class PageHandler:
             key += ("&" if "?" in key else "?") + urlencode({PLAIN: plain})
         return PageRedirect(self._mount, key, headers=NO_STORE)
 
+    async def handle_unmatched(self, request: Request) -> Response | None:
+        """Respond to a URL that no route matches if it is that of a page's data. None if it is not.
+
+        Raises:
+            BadURL: See ``PageData.respond_to_suffix``.
+        """
+        if request.method not in {"GET", "HEAD"} or not request.scope["path"].endswith(DATA_SUFFIX):
+            return None
+        return await self._data.respond_to_suffix(request, None, "")
+
     # -- for forms and extensions -------------------------------------------------------------------------
 
     async def write(self, key: str, request: Request) -> Response:
@@ -244,7 +263,7 @@ class PageHandler:
 
         The target page may then be generated, within the visitor's budget for searches.
         """
-        if not (self._signed_links.required and 300 <= response.status_code < 400):
+        if not 300 <= response.status_code < 400:
             return response
         try:
             location = urlsplit(response.headers.get("location", ""))
@@ -254,7 +273,7 @@ class PageHandler:
         if location.netloc not in {"", request.headers.get("host")} or not is_same_site_navigation(request.headers):
             return response
         key = page_key((self._mount.key(location.path) or "") + (f"?{location.query}" if location.query else ""))
-        if key is None:
+        if key is None or not self._signed_links.signs(key):
             return response
         if not self._jobs.is_active(key) and not self._store.exists([key]):
             response.headers["location"] = self._mount.url(self._signed_links.sign(key, "search"))

@@ -25,6 +25,7 @@ from ..rendering.renderer import Renderer
 from ..routing.access import PageAccess
 from ..routing.resolver import PageResolver
 from ..routing.routes import PageRoute
+from ..routing.stored_pages import StoredPages
 from ..security.exposure import Exposure
 from ..security.signed_links import SignedLinks
 from ..security.signer import Signer, VisitorCookie
@@ -64,6 +65,7 @@ class Site:
     signer: Signer
     signed_links: SignedLinks
     store: PageStore
+    stored_pages: StoredPages
     broker: Broker
     values: ValueStore
     world: WorldStore

@@ -1,5 +1,6 @@
 """The command line: help, mistakes, settings, pages, ``offline`` and ``doctor``."""
 
+import json
 import re
 import tarfile
 from pathlib import Path
@@ -103,6 +104,17 @@ def test_get_prints_and_stores_a_page() -> None:
     assert "It is a" in result.stdout and result.stdout.rstrip().endswith("</html>")
     assert Path("small.db").is_file()
     assert unwritten("pages", "count").stdout == "1\n"
+
+
+def test_get_prints_the_data_of_a_page() -> None:
+    write(APP)
+    result = unwritten("get", "--json", "/wiki/Small%20thing")
+    assert result.exit_code == 0, result.output
+    data = json.loads(result.stdout)
+    assert (data["key"], data["state"]) == ("/wiki/Small_thing", "written")
+    assert "It is a" in data["canvases"]["body"]["text"]
+    result = unwritten("get", "--json", "/nowhere")
+    assert result.exit_code == 1 and json.loads(result.stdout)["status"] == 404
 
 
 def test_get_follows_redirects() -> None:
