@@ -48,6 +48,7 @@ from ..web.site import Site
 from ..web.watchdog import Watchdog
 from .declarations import Declarations
 from .framework_routes import WellKnownRoutes, framework_mount
+from .generation import Generation
 from .lifespan import Lifespan
 from .middleware_stack import build_stack, may_refuse
 from .outer_app import OuterApp
@@ -59,7 +60,7 @@ D = TypeVar("D")
 S = TypeVar("S")
 
 
-class App(Router, Starlette):
+class App(Generation, Router, Starlette):
     """A Starlette app whose pages are generated when they are clicked.
 
     Args:
@@ -290,15 +291,6 @@ class App(Router, Starlette):
         return supports(format, self.site.engine.about, self.settings)
 
     # -- the running app ----------------------------------------------------------------------------------
-
-    @property
-    def site(self) -> Site:
-        """The components of the running app.
-
-        Raises:
-            BadApp: If the app is not running yet.
-        """
-        return self._lifespan.site
 
     @property
     def running_site(self) -> Site | None:

@@ -21,8 +21,10 @@ from ..generation.hooks import OnWrittenRunner
 from ..generation.job_queue import JobQueue
 from ..generation.job_starter import JobStarter, SchemaChecker
 from ..generation.metrics import Metrics
+from ..generation.page_writer import PageWriter
 from ..generation.prefetcher import Prefetcher, is_prefetch_enabled
 from ..generation.prompt_builder import PromptBuilder
+from ..generation.text_generator import TextGenerator
 from ..generation.unfinished_pages import UnfinishedPages
 from ..rendering.document import SCRIPTS
 from ..rendering.renderer import Renderer
@@ -46,6 +48,7 @@ from ..web.page_handler import PageHandler
 from ..web.site import Site
 from ..web.socket_registry import LiveSockets
 from ..web.template_globals import TemplateGlobals
+from ..web.transport import has_left
 from .declarations import Declarations
 
 log = logging.getLogger("unwritten")
@@ -196,6 +199,27 @@ def _connect(declared: Declarations, store: PageStore, world: WorldStore, broker
         visitor_cookie=visitor_cookie,
         is_developing=declared.is_developing,
     )
+    text_links = declared.links or (declared.fallback.pattern if declared.fallback else None)
+    generator = TextGenerator(
+        world=declared.world,
+        about=engine.about,
+        jobs=jobs,
+        schemas=schemas,
+        budgets=budgets,
+        policies=policies,
+        metrics=metrics,
+        linker=resolver.linker("/", text_links),
+        has_left=has_left,
+    )
+    writer = PageWriter(
+        settings=settings,
+        about=engine.about,
+        mount=mount,
+        access=access,
+        store=store,
+        starter=starter,
+        jobs=jobs,
+    )
     prefetcher = Prefetcher(jobs=jobs, starter=starter, resolver=access, store=store) if prefetching else None
 
     # Web.
@@ -277,6 +301,8 @@ def _connect(declared: Declarations, store: PageStore, world: WorldStore, broker
         renderer=renderer,
         jobs=jobs,
         starter=starter,
+        generator=generator,
+        writer=writer,
         prefetcher=prefetcher,
         unfinished=unfinished,
         job_renderer=job_renderer,

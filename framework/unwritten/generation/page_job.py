@@ -33,6 +33,9 @@ CancelReason: TypeAlias = Literal["stopped", "abandoned", "shutdown"]
 TextCheck: TypeAlias = Callable[[str, str, str], Awaitable[None]]
 """Called with a page's key, a region's name and its finished text. Raises ``Denied`` to reject the text."""
 
+UNATTENDED_RANK = 9
+"""The ``link_rank`` of pages that a script writes: after all prefetches; see ``prefetcher.LinkRank``."""
+
 _REVERTED = "The page is as it was."
 SHUTDOWN = "The server is restarting. Reload this page in a moment to continue."
 ABANDONED = "The page was left before it was finished."
@@ -119,7 +122,12 @@ class PageJob:
         finished: Set when the job has reached its final state.
         num_updates: How often subscribers were notified.
         discarded_tokens: About how many generated tokens were thrown away.
+        is_attended: False if a script or a command has caused the job, and no visitor. Then no budget is charged, and
+            it may use all places that clicks leave free.
     """
+
+    is_page = True
+    """False if the result is not a page, and is not stored; see ``text_generator.TextJob``."""
 
     def __init__(
         self,
@@ -163,6 +171,7 @@ class PageJob:
         self.finished = asyncio.Event()
         self.num_updates = 0
         self.discarded_tokens = 0
+        self.is_attended = True
         self._subscribers: set[Subscriber] = set()
         self._grace_timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
