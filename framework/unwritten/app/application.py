@@ -121,15 +121,15 @@ class App(Generation, Router, Starlette):
         self._exposure = Exposure(self.settings)
         self._watchdog = Watchdog()
         self._mount = MountPoint()
-        self._templates_folder = _subfolder(folder, "templates")
-        static = _subfolder(folder, "static")
-        self.static_files = VersionedStaticFiles([static] if static else [])
+        Router.__init__(self, folder=folder)
+        self._own_templates = next(iter(self.template_folders), None)
+        self._own_static = next(iter(self.static_folders), None)
+        self.static_files = VersionedStaticFiles(self.static_folders)
         self._fallback: PageRoute | None = None
         self.devtools = DevTools(self.settings, self._exposure)
         self.extensions: list[Extension] = [Editing(), Pictures(), self.devtools]
         self._outer = OuterApp(self)
         self._lifespan = Lifespan(self._declare, lifespan, self._outer)
-        Router.__init__(self)
         Starlette.__init__(
             self,
             debug=bool(self.settings.debug),
@@ -149,6 +149,14 @@ class App(Generation, Router, Starlette):
 
     def _add(self, route: BaseRoute) -> None:
         self.router.routes.append(route)
+
+    def _apps(self) -> list[Any]:
+        return [self]
+
+    def include_router(self, router: Router, prefix: str = "", *, name: str | None = None) -> None:
+        """Add the declarations of a router; see ``Router.include_router``."""
+        super().include_router(router, prefix, name=name)
+        self.static_files.add(self.static_folders)
 
     def fallback(self, function: F) -> F:
         """Declare the page for every URL that no route matches. The function takes ``path``, without its slash.
@@ -352,8 +360,8 @@ class App(Generation, Router, Starlette):
 
     @property
     def folders(self) -> list[Path]:
-        """The app's folders of templates and static files."""
-        return [folder for folder in (self._templates_folder, *self.static_files.folders[:-1]) if folder]
+        """The folders of templates and static files, of the app and its routers."""
+        return [*self.template_folders, *self.static_folders]
 
     @property
     def database(self) -> Location:
@@ -518,7 +526,10 @@ class App(Generation, Router, Starlette):
             tables=self.tables,
             written_hooks=self.written_hooks,
             policies=self.policies,
-            templates=self._templates_folder,
+            templates=self._own_templates,
+            router_templates=[path for path in self.template_folders if path != self._own_templates],
+            static=self._own_static,
+            router_static=[path for path in self.static_folders if path != self._own_static],
             static_files=self.static_files,
             template_globals=self.template_globals,
             extensions=self.extensions,
@@ -547,14 +558,3 @@ def _check_arguments(names: Iterable[str]) -> None:
 
 def _public_names(cls: type) -> list[str]:
     return [name for name in dir(cls) if not name.startswith("_")]
-
-
-def _subfolder(folder: str | Path | None, name: str) -> Path | None:
-    """Return the folder ``name`` in an app's folder, if it exists."""
-    if folder is None:
-        return None
-    home = Path(folder).resolve()
-    home = home.parent if home.is_file() else home
-    if not home.is_dir():
-        raise BadApp(f"The app's folder {home} does not exist. Write App(…, folder=__file__).")
-    return home / name if (home / name).is_dir() else None

@@ -159,7 +159,9 @@ def _connect(declared: Declarations, store: PageStore, world: WorldStore, broker
     template_globals: dict[str, Any] = {**functions.functions()}
     for extension in declared.extensions:
         template_globals |= extension.template_globals()
-    templates = Templates(declared.templates, template_globals | dict(declared.template_globals))
+    templates = Templates(
+        declared.templates, template_globals | dict(declared.template_globals), declared.router_templates
+    )
     templates.environment.filters["link"] = functions.link
     prefetching = is_prefetch_enabled(settings, engine.about) and not settings.read_only
     scripts = [

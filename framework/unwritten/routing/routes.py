@@ -103,11 +103,11 @@ class PageRoute(PatternRoute):
         """True if the page may be different for another visitor, or refused."""
         return self.allow is not None or self.function.wants_request or self.function.wants_visit
 
-    def with_prefix(self, prefix: str) -> PageRoute:
-        """Return the same page below a prefix."""
+    def with_prefix(self, prefix: str, name: str, links: PagePattern | None) -> PageRoute:
+        """Return the same page below a prefix, with this name and these links."""
         pattern = self.pattern.with_prefix(prefix)
-        function = PageFunction(self.function.function, pattern, self.name)
-        return PageRoute(pattern, function, self.endpoint, self.links, prefetch=self.prefetch, allow=self.allow)
+        function = PageFunction(self.function.function, pattern, name)
+        return PageRoute(pattern, function, self.endpoint, links, prefetch=self.prefetch, allow=self.allow)
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Respond to a request, without the wrapper in which Starlette handles the exceptions of its endpoints."""
