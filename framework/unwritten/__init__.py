@@ -23,6 +23,8 @@ further step is one more line:
 * ``app.table(Post)`` stores rows in SQLite, beside the pages. ``@app.action("/post")`` handles a form, and may return
   ``Redraw("posts")``.
 * ``@app.fallback`` is the page for every URL that no route matches. ``Router`` collects pages in a module of their own.
+* ``await app.generate("…", schema=Facts)`` returns a text or a value to a route, an action or a script. A route may
+  catch ``OverBudget``. ``await app.write(paths)`` writes many pages.
 * ``@app.allow_prompt`` decides about a ``PromptCheck`` before a page is generated.
 
 An ``App`` is a Starlette app: ``middleware``, ``lifespan``, ``exception_handlers``, ``url_for``, ``Mount`` and sessions

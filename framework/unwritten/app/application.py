@@ -153,10 +153,9 @@ class App(Generation, Router, Starlette):
     def _apps(self) -> list[Any]:
         return [self]
 
-    def include_router(self, router: Router, prefix: str = "", *, name: str | None = None) -> None:
-        """Add the declarations of a router; see ``Router.include_router``."""
-        super().include_router(router, prefix, name=name)
-        self.static_files.add(self.static_folders)
+    def _add_folders(self, router: Router) -> None:
+        super()._add_folders(router)
+        self.static_files.add(router.static_folders)
 
     def fallback(self, function: F) -> F:
         """Declare the page for every URL that no route matches. The function takes ``path``, without its slash.
@@ -175,8 +174,8 @@ class App(Generation, Router, Starlette):
     def allow_prompt(self, function: F) -> F:
         """Declare a check that runs before a page is generated: ``check(prompt_check)``.
 
-        It gets the page's key and title, the visitor and the prompts. True or None allows; False, or a sentence for
-        the visitor, denies. A check that raises denies.
+        It gets the page's key and title, the visitor and the prompts. For ``app.generate`` the key is "". True or None
+        allows; False, or a sentence for the visitor, denies. A check that raises denies.
 
         Raises:
             BadApp: If there is one already.
@@ -190,7 +189,8 @@ class App(Generation, Router, Starlette):
         """Declare a check of every finished text: ``check(key, region, text)``.
 
         True or None allows; False, or a sentence for the visitor, denies, and then nothing of the text is stored. A
-        check that raises denies. Drafts are not shown until the check has passed.
+        check that raises denies. Drafts are not shown until the check has passed. For ``app.generate`` the key is ""
+        and the region is "text".
 
         Raises:
             BadApp: If there is one already.

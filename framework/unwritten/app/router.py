@@ -28,7 +28,8 @@ M = TypeVar("M")
 class Router:
     """Collects the declarations of a part of an app, for ``app.include_router``. ``App`` is a router too.
 
-    Checks of prompts and texts, the fallback and middleware belong to the app.
+    Checks of prompts and texts, the fallback and middleware belong to the app. Functions of a router find the app that
+    includes it in ``router.app``.
 
     Args:
         folder: The folder of this part, or a file in it: ``folder=__file__``. Its ``templates`` and ``static`` take
@@ -100,9 +101,12 @@ class Router:
         for route in routes:
             self._add(route)
         self.written_hooks += hooks
+        self._add_folders(router)
+        router._included_in.append(self)
+
+    def _add_folders(self, router: Router) -> None:
         self.template_folders += [path for path in router.template_folders if path not in self.template_folders]
         self.static_folders += [path for path in router.static_folders if path not in self.static_folders]
-        router._included_in.append(self)
 
     def _check_open(self, declared: str) -> None:
         """Raise ``BadApp`` if the router was included, so that a declaration would have no effect."""

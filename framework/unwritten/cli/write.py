@@ -33,7 +33,7 @@ INTERRUPTED = 130
     "files",
     metavar="FILE",
     multiple=True,
-    type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path),
+    type=click.Path(allow_dash=True, path_type=Path),
     help="Write the pages listed in a file, one path a line. Lines that begin with # are comments. - is stdin.",
 )
 @click.option("--missing", is_flag=True, help="Write the pages that stored pages link to, the most linked first.")
@@ -104,7 +104,8 @@ def _read_paths(file: Path) -> list[tuple[str, str]]:
         with click.open_file(str(file), encoding="utf-8-sig") as lines:
             return list(_numbered(str(file), lines))
     except (OSError, UnicodeDecodeError) as error:
-        raise UnwrittenError(f"{file} cannot be read as a list of paths in UTF-8: {error}.") from error
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise UnwrittenError(f"The list of paths {file} cannot be read: {reason}.") from error
 
 
 def _numbered(name: str, lines: Iterable[str]) -> Iterator[tuple[str, str]]:

@@ -45,11 +45,11 @@ _TEXT_DENIED = "The text that the model wrote was rejected, and is not stored."
 
 @dataclass(frozen=True, slots=True)
 class PromptCheck:
-    """A page that is about to be generated.
+    """A page, or a text for ``app.generate``, that is about to be generated.
 
     Attributes:
-        key: The page's key.
-        title: The page's title.
+        key: The page's key. "" for ``app.generate``.
+        title: The page's title. "" for ``app.generate``.
         client_id: The client that requests it: an IP address, or "" if unknown.
         prompts: The engine's prompts by the name of the canvas.
     """

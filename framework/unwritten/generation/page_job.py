@@ -464,7 +464,9 @@ class PageJob:
                     if self.check_text is not None:
                         if frame.usage is None:
                             continue  # drafts are not shown before the finished text is checked
-                        await self.check_text(self.key, region_job.name, region_job.final_text(frame))
+                        await self.check_text(
+                            self.key if self.is_page else "", region_job.name, region_job.final_text(frame)
+                        )
                     await formatter.show(frame)
             if region_job.completed_requests == completed:
                 return

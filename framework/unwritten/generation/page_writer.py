@@ -27,7 +27,7 @@ from ..routing.audience import no_visitor
 from ..routing.redirects import CanonicalRedirect
 from ..routing.routes import PageRequest
 from ..storage.pages import PageStore
-from ..storage.transactions import without_write_lock
+from ..storage.transactions import no_table_access, without_write_lock
 from .job_queue import JobQueue
 from .job_starter import JobStarter
 from .page_job import Subscriber
@@ -97,7 +97,7 @@ class PageWriter:
         given = list(dict.fromkeys(paths))
         run = _Run(given, progress)
         async with without_write_lock():
-            with no_visitor():
+            with no_visitor(), no_table_access():
                 async with asyncio.TaskGroup() as group:
                     for _ in range(min(self._num_workers, len(given))):
                         group.create_task(self._work(run))

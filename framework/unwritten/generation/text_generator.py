@@ -26,7 +26,7 @@ from ..formats.page import Canvas, Page
 from ..routing.audience import current_connection
 from ..routing.prompts import build_prompt
 from ..security.client_address import client_id
-from ..storage.transactions import without_write_lock
+from ..storage.transactions import no_table_access, without_write_lock
 from .budgets import Budgets
 from .hooks import Policies, PromptCheck
 from .job_queue import JobQueue
@@ -40,6 +40,9 @@ REGION = "text"
 
 CLIENT_CHECK_SECONDS = 0.25
 """Seconds between two checks whether the client has left, while the model writes nothing."""
+
+CANCEL_SECONDS = 0.05
+"""Seconds in which a streaming response, which notices this itself, may cancel the task before it fails."""
 
 
 class CanvasOptions(TypedDict, total=False):
@@ -150,12 +153,15 @@ class TextGenerator:
     @contextlib.asynccontextmanager
     async def _job(self, canvas: Canvas, scope: Scope | None) -> AsyncIterator[tuple[TextJob, Subscriber]]:
         """Start a job, and stop it at the end of the context unless it has finished."""
-        job, subscriber = await self._start(canvas, scope), Subscriber()
+        subscriber = Subscriber()
+        with no_table_access():  # the task of the job lives on its own
+            job = await self._start(canvas, scope)
         job.subscribe(subscriber)
         try:
             yield job, subscriber
         finally:
-            self._jobs.stop(job)
+            with no_table_access():
+                self._jobs.stop(job)
 
     async def _start(self, canvas: Canvas, scope: Scope | None) -> TextJob:
         """Submit the job of a canvas.
@@ -170,7 +176,7 @@ class TextGenerator:
             await self._policies.allow_prompt(PromptCheck("", "", client, {REGION: prompt}))
         region_job = RegionJob(REGION, canvas, prompt, self._linker, self._about.canvas_length)
         key = f"app.generate, number {next(self._numbers)}"  # no page has it: it does not begin with a slash
-        job = TextJob(key, Page(**{REGION: canvas}), region_job, self._linker, scope)
+        job = TextJob(key, Page(text=canvas), region_job, self._linker, scope)
         with self._metrics.refusals(), self._jobs.reserve(job.priority, stores=False):
             if scope is not None:
                 await self._budgets.spend(client, scope=scope)
@@ -188,6 +194,7 @@ class TextGenerator:
                 await subscriber.changed.wait()
         subscriber.changed.clear()
         if scope is not None and self._has_left(scope):
+            await asyncio.sleep(CANCEL_SECONDS)
             raise ClientDisconnect
 
 

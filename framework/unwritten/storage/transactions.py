@@ -277,6 +277,16 @@ async def without_write_lock() -> AsyncIterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def no_table_access() -> Iterator[None]:
+    """Run the code inside this context, and the tasks that it starts, as neither an action nor a page function."""
+    token = _access.set(None)
+    try:
+        yield
+    finally:
+        _access.reset(token)
+
+
 def is_autocommit() -> bool:
     """True if each write is a transaction of its own: neither a page function nor an action is running."""
     return _access.get() is None

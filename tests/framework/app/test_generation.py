@@ -20,8 +20,10 @@ from tests.support.servers import PATIENCE, served, wait_for
 from unwritten import App, Denied, OverBudget, Page, PromptCheck
 from unwritten.core.errors import BadApp, BadPage, Busy, PageFailed, TimedOut
 from unwritten.storage.tables import Table
+from unwritten.storage.transactions import is_autocommit
 from unwritten.testing import Visitor
 from unwritten_engine import Engine, Priority, scripted
+from unwritten_engine import Request as EngineRequest
 from unwritten_engine.errors import GenerationFailed
 from unwritten_engine.scripted import HANG
 
@@ -128,7 +130,7 @@ def test_arguments_that_do_not_fit_are_errors(tmp_path: Path) -> None:
                     await app.generate("A line.", **arguments)
             for prompt in ("", "  ", None):
                 with pytest.raises(BadPage, match="must be a string that says what to write"):
-                    await app.generate(prompt)  # type: ignore[call-overload]
+                    await app.generate(prompt)  # type: ignore[arg-type]
             with pytest.raises(TypeError, match=r"There is no argument 'token'\. Did you mean 'tokens'"):
                 await app.generate("A line.", token=3)  # type: ignore[call-overload]
 
@@ -219,6 +221,7 @@ def test_policies_check_the_prompt_and_the_text(tmp_path: Path) -> None:
 
     @app.allow_text
     async def texts(key: str, region: str, text: str) -> str | None:
+        assert (key, region) == ("", "text")
         return "That is rude." if "rude" in text else None
 
     @app.route("/stream")
@@ -311,7 +314,13 @@ def with_actions(home: Path, engine: Engine) -> tuple[App, Table[Row], dict[str,
 
 def test_an_action_asks_and_then_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("unwritten.routing.page_function.FUNCTION_TIME_LIMIT", 1.0)
-    engine = scripted(["Hi", 1.5, "Hi."])
+    contexts: list[bool] = []
+
+    def greet(request: EngineRequest) -> list[str | float]:
+        contexts.append(is_autocommit())
+        return ["Hi", 1.5, "Hi."]
+
+    engine = scripted(greet)
     app, rows, steps = with_actions(tmp_path, engine)
 
     async def act() -> None:
@@ -331,6 +340,7 @@ def test_an_action_asks_and_then_writes(tmp_path: Path, monkeypatch: pytest.Monk
             assert [answer.result().status_code for answer in sent] == [303, 303]
         assert [row.text for row in rows.select()] == ["other", "Hi.Hi.1"], "what it reads afterwards is current"
     assert len(engine.requests) == 2, "the second click gets the response to the first"
+    assert contexts == [True, True], "what a job starts later does not belong to the action"
 
 
 def test_asking_after_a_write_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:

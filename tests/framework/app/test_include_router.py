@@ -57,9 +57,9 @@ def test_invalid_prefixes_and_other_things_are_errors(tmp_path: Path) -> None:
         app.include_router(router, prefix="/{country}")
     with pytest.raises(BadApp, match="takes a Router, but got module"):
         app.include_router(pytest)  # type: ignore[arg-type]
-    for other in (make_app(tmp_path, scripted("x")), app):
+    for included in (make_app(tmp_path, scripted("x")), app):
         with pytest.raises(BadApp, match="An App is mounted"):
-            app.include_router(other)
+            app.include_router(included)
     other = Router()
     other.table(Post)
     app.include_router(router)

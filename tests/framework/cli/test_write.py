@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -154,6 +154,13 @@ def test_a_page_of_another_process_is_stored_once(tmp_path: Path) -> None:
     asyncio.run(script())
 
 
+def test_a_server_shows_what_another_process_has_written(tmp_path: Path) -> None:
+    app, other = make_wiki(tmp_path, scripted("Of the server.")), make_wiki(tmp_path, scripted("Of the command."))
+    with browser(app) as client:
+        assert written(other, ["/wiki/Tea"]).written == ["/wiki/Tea"]
+        assert "Of the command." in client.get("/wiki/Tea").text
+
+
 def test_what_cannot_work_is_an_error(tmp_path: Path) -> None:
     app = make_wiki(tmp_path, scripted("x"))
     with pytest.raises(BadApp, match="not running"):
@@ -197,10 +204,9 @@ def article(title: str) -> str:
 
 
 @pytest.fixture(autouse=True)
-def same_priority(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def same_priority(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the priority of the test process."""
     monkeypatch.setattr("unwritten.cli.write._lower_priority", lambda: None)
-    return
 
 
 def run(home: Path, *arguments: str, stdin: str = "") -> Result:
@@ -245,7 +251,6 @@ def test_missing_pages_are_those_that_stored_pages_link_to(tmp_path: Path) -> No
     [
         ([], "Name the pages, such as /wiki/Tea, or give --file or --missing."),
         (["--limit", "3", "/wiki/Tea"], "--limit belongs to --missing."),
-        (["--file", "none.txt"], "does not exist"),
     ],
 )
 def test_wrong_arguments(tmp_path: Path, arguments: list[str], message: str) -> None:
@@ -253,11 +258,12 @@ def test_wrong_arguments(tmp_path: Path, arguments: list[str], message: str) -> 
     assert result.exit_code == 2 and message in result.output
 
 
-def test_a_file_that_is_not_utf8(tmp_path: Path) -> None:
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     listed = tmp_path / "paths.txt"
     listed.write_bytes(b"/wiki/\xff\n")
-    result = run(tmp_path, "--file", str(listed))
-    assert result.exit_code == 1 and "cannot be read as a list of paths in UTF-8" in result.output
+    for file, reason in ((listed, "it is not UTF-8"), (tmp_path / "none.txt", "No such file or directory")):
+        result = run(tmp_path, "--file", str(file))
+        assert result.exit_code == 1 and f"The list of paths {file} cannot be read: {reason}." in result.output
 
 
 def test_ctrl_c_says_how_to_continue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
