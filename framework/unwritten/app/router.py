@@ -274,7 +274,7 @@ def _subfolders(folder: str | Path | None, name: str) -> list[Path]:
     home = Path(folder).resolve()
     home = home.parent if home.is_file() else home
     if not home.is_dir():
-        raise BadApp(f"The app's folder {home} does not exist. Write folder=__file__.")
+        raise BadApp(f"The folder {home} does not exist. Write folder=__file__.")
     return [home / name] if (home / name).is_dir() else []
 
 

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import anyio.from_thread
 import pytest
 from pydantic import BaseModel
 from starlette.requests import Request
@@ -341,6 +342,21 @@ def test_an_action_asks_and_then_writes(tmp_path: Path, monkeypatch: pytest.Monk
         assert [row.text for row in rows.select()] == ["other", "Hi.Hi.1"], "what it reads afterwards is current"
     assert len(engine.requests) == 2, "the second click gets the response to the first"
     assert contexts == [True, True], "what a job starts later does not belong to the action"
+
+
+def test_a_function_without_async_asks_through_its_thread(tmp_path: Path) -> None:
+    app, rows, _ = with_actions(tmp_path, scripted("Hi."))
+
+    @app.action("/other")
+    def sync() -> None:
+        assert rows.count() == 0
+        rows.insert(Row(text=anyio.from_thread.run(app.generate, "A greeting.")))
+
+    template = FORM.replace('"act"', '"sync"')
+    (tmp_path / "templates" / "act.html").write_text(template)
+    visitor = Visitor(app)
+    visitor.visit("/").submit("Go")
+    assert [row.text for row in rows.select()] == ["Hi."]
 
 
 def test_asking_after_a_write_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:

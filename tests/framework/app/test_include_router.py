@@ -182,7 +182,7 @@ def test_two_routers_with_the_same_file_are_an_error(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_does_not_exist_is_an_error() -> None:
-    with pytest.raises(BadApp, match=r"The app's folder .*nowhere does not exist"):
+    with pytest.raises(BadApp, match=r"The folder .*nowhere does not exist"):
         Router(folder="nowhere")
 
 
