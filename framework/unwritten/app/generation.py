@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncGenerator, Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, cast, overload
@@ -11,6 +12,7 @@ from unwritten_engine import Progress
 from ..formats.base import Format
 from ..generation.page_writer import WriteResult
 from ..generation.text_generator import CanvasOptions
+from ..routing.audience import current_connection
 from ..web.site import Site
 
 if TYPE_CHECKING:
@@ -79,7 +81,8 @@ class Generation:
             PageFailed: If the model wrote nothing usable in two attempts (503). TimedOut: in time (504).
             EngineError: If the engine has failed (503).
         """
-        return await self.site.generator.generate(prompt, schema, format, canvas)
+        site = await self._running()
+        return await site.generator.generate(prompt, schema, format, canvas)
 
     @overload
     def stream(
@@ -109,7 +112,23 @@ class Generation:
             format: See ``generate``.
             canvas: See ``generate``.
         """
-        return self.site.generator.stream(prompt, schema, format, canvas)
+        return self._stream(prompt, schema, format, canvas)
+
+    async def _stream(
+        self, prompt: str, schema: type[Any] | None, format: str | Format | None, canvas: CanvasOptions
+    ) -> AsyncGenerator[Any, None]:
+        site = await self._running()
+        async with contextlib.aclosing(site.generator.stream(prompt, schema, format, canvas)) as values:
+            async for value in values:
+                yield value
+
+    async def _running(self) -> Site:
+        """Return the components of the app. A request starts an app without a lifespan, such as a mounted one.
+
+        Raises:
+            BadApp: If the app is not running yet.
+        """
+        return self.site if current_connection.get() is None else await self._lifespan.ready()
 
     async def write(self, paths: Iterable[str], *, progress: Progress | None = None) -> WriteResult:
         """Write many pages: ``await app.write(["/wiki/Tea", "/wiki/Salt"])``.
@@ -133,7 +152,8 @@ class Generation:
             StoreReadOnly: If the app only reads its database.
             BadApp: If the app is not running, in a page function, or after a write in an action.
         """
-        return await self.site.writer.write(paths, progress)
+        site = await self._running()
+        return await site.writer.write(paths, progress)
 
     # -- scripts ------------------------------------------------------------------------------------------
 

@@ -12,8 +12,11 @@ from typing import Any
 import anyio.from_thread
 import pytest
 from pydantic import BaseModel
+from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Mount
+from starlette.testclient import TestClient
 from tests.support.apps import browser, make_app, make_wiki, templates, write
 from tests.support.forum import action_url
 from tests.support.servers import PATIENCE, served, wait_for
@@ -105,6 +108,13 @@ def test_a_stream_yields_the_text_so_far_and_the_result_last(tmp_path: Path) -> 
             assert titles[0] == (False, "T") and titles[-1] == (True, "Tea")
 
     asyncio.run(script())
+
+
+def test_a_request_starts_a_mounted_app(tmp_path: Path) -> None:
+    app = with_route(tmp_path, scripted("It is warm."))
+    with TestClient(Starlette(routes=[Mount("/guide", app)])) as client:
+        assert client.get("/guide/ask?q=Why").text == "It is warm."
+    asyncio.run(app.close())
 
 
 def test_a_test_answers_it(tmp_path: Path) -> None:
