@@ -210,15 +210,13 @@ def test_a_visitor_is_charged_as_for_a_page(tmp_path: Path) -> None:
     assert len(engine.requests) == 2
 
 
-def test_a_script_is_not_charged(tmp_path: Path) -> None:
-    app = make_wiki(tmp_path, scripted(["Words.", 0.01, "Words."]), visitor_pages=1, engine_seconds=0.001)
-
-    async def script() -> None:
-        async with app:
-            for _ in range(3):
-                await app.generate("A line.")
-
-    asyncio.run(script())
+def test_what_no_visitor_has_caused_is_not_charged(tmp_path: Path) -> None:
+    app = make_wiki(tmp_path, scripted(["Words.", 0.1, "Words."]), engine_seconds=0.05)
+    with browser(app) as client:
+        assert client.portal is not None
+        assert client.portal.call(app.generate, "A line.") == "Words."
+        write(client, "/wiki/Tea")  # it is not refused
+        assert client.get("/wiki/Salt").status_code == 429, "the visitor's own page is charged"
 
 
 def test_policies_check_the_prompt_and_the_text(tmp_path: Path) -> None:
