@@ -26,6 +26,8 @@ further step is one more line:
   ``Redraw("posts")``.
 * ``photo: ImageUpload`` in an action takes a file of a form. ``Canvas("…", images=[photo])`` shows it to the model.
 * ``@app.fallback`` is the page for every URL that no route matches. ``Router`` collects pages in a module of their own.
+* ``await app.generate("…", schema=Facts)`` returns a text or a value to a route, an action or a script. A route may
+  catch ``OverBudget``. ``await app.write(paths)`` writes many pages.
 * ``@app.allow_prompt`` decides about a ``PromptCheck`` before a page is generated.
 
 An ``App`` is a Starlette app: ``middleware``, ``lifespan``, ``exception_handlers``, ``url_for``, ``Mount`` and sessions
@@ -43,6 +45,7 @@ from .core.errors import (
     BadURL,
     Busy,
     Denied,
+    OverBudget,
     PageFailed,
     StoreError,
     UnwrittenError,
@@ -67,6 +70,7 @@ __all__ = [
     "Example",
     "Format",
     "ImageUpload",
+    "OverBudget",
     "Page",
     "PageFailed",
     "PromptCheck",

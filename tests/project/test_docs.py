@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -227,6 +228,29 @@ def test_the_album_describes_photos(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert page.status == 422 and "A PNG, JPEG or WebP image, please." in page
     page = visitor.visit("/").submit("Add", photo=b"\x89PNG\r\n\x1a\n")
     assert "A single white pixel." in page and "/_unwritten/file/" in page.html
+
+
+def test_the_examples_of_generating_in_your_own_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    app = app_of("tea.py", tmp_path, monkeypatch)
+    use(scripted("Words.", by_ask={"One line": "It is warm."}), monkeypatch)
+    with TestClient(app) as visitor:
+        assert visitor.get("/api/line").json() == {"line": "It is warm."}
+        assert visitor.get("/api/poem").text.endswith("'Words.'\n")
+    use(scripted("Words.", by_ask={"motto": "Be kind."}), monkeypatch)
+    monkeypatch.setitem(sys.modules, "tea", sys.modules["app"])
+    exec(compile(blocks()["script.py"], "script.py", "exec"), {"__name__": "script"})
+    assert "Be kind.\n['/tea/Assam', '/tea/Sencha'] {'/tee/Oolong':" in capsys.readouterr().out
+
+
+def test_the_example_of_a_router(tmp_path: Path) -> None:
+    file = tmp_path / "recipes.py"
+    file.write_text(blocks()["recipes.py"], encoding="utf-8")
+    names: dict[str, Any] = {"__file__": str(file), "__name__": "recipes"}
+    exec(compile(file.read_text(encoding="utf-8"), str(file), "exec"), names)
+    visitor = Visitor(names["router"], {"tip": "Use salt.", "recipe": "Boil it."})
+    assert "Boil it." in visitor.visit("/Soup").text and visitor.visit("/Soup/tip").html == "Use salt."
 
 
 def test_the_command_for_a_gpu_works_with_random_weights(home: Path) -> None:

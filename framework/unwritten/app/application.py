@@ -47,6 +47,7 @@ from ..web.site import Site
 from ..web.watchdog import Watchdog
 from .declarations import Declarations
 from .framework_routes import WellKnownRoutes, framework_mount
+from .generation import Generation
 from .lifespan import Lifespan
 from .middleware_stack import build_stack, may_refuse
 from .outer_app import OuterApp
@@ -58,7 +59,7 @@ D = TypeVar("D")
 S = TypeVar("S")
 
 
-class App(Router, Starlette):
+class App(Generation, Router, Starlette):
     """A Starlette app whose pages are generated when they are clicked.
 
     Args:
@@ -119,15 +120,15 @@ class App(Router, Starlette):
         self._exposure = Exposure(self.settings)
         self._watchdog = Watchdog()
         self._mount = MountPoint()
-        self._templates_folder = _subfolder(folder, "templates")
-        static = _subfolder(folder, "static")
-        self.static_files = VersionedStaticFiles([static] if static else [])
+        Router.__init__(self, folder=folder)
+        self._own_templates = next(iter(self.template_folders), None)
+        self._own_static = next(iter(self.static_folders), None)
+        self.static_files = VersionedStaticFiles(self.static_folders)
         self._fallback: PageRoute | None = None
         self.devtools = DevTools(self.settings, self._exposure)
         self.extensions: list[Extension] = [Editing(), Pictures(), self.devtools]
         self._outer = OuterApp(self)
         self._lifespan = Lifespan(self._declare, lifespan, self._outer)
-        Router.__init__(self)
         Starlette.__init__(
             self,
             debug=bool(self.settings.debug),
@@ -149,6 +150,13 @@ class App(Router, Starlette):
     def _add(self, route: BaseRoute) -> None:
         self.router.routes.append(route)
 
+    def _apps(self) -> list[Any]:
+        return [self]
+
+    def _add_folders(self, router: Router) -> None:
+        super()._add_folders(router)
+        self.static_files.add(router.static_folders)
+
     def fallback(self, function: F) -> F:
         """Declare the page for every URL that no route matches. The function takes ``path``, without its slash.
 
@@ -165,8 +173,8 @@ class App(Router, Starlette):
     def allow_prompt(self, function: F) -> F:
         """Declare a check that runs before a page is generated: ``check(prompt_check)``.
 
-        It gets the page's key and title, the visitor and the prompts. True or None allows; False, or a sentence for
-        the visitor, denies. A check that raises denies.
+        It gets the page's key and title, the visitor and the prompts. For ``app.generate`` the key is "". True or None
+        allows; False, or a sentence for the visitor, denies. A check that raises denies.
 
         Raises:
             BadApp: If there is one already.
@@ -180,7 +188,8 @@ class App(Router, Starlette):
         """Declare a check of every finished text: ``check(key, region, text)``.
 
         True or None allows; False, or a sentence for the visitor, denies, and then nothing of the text is stored. A
-        check that raises denies. Drafts are not shown until the check has passed.
+        check that raises denies. Drafts are not shown until the check has passed. For ``app.generate`` the key is ""
+        and the region is "text".
 
         Raises:
             BadApp: If there is one already.
@@ -293,15 +302,6 @@ class App(Router, Starlette):
     # -- the running app ----------------------------------------------------------------------------------
 
     @property
-    def site(self) -> Site:
-        """The components of the running app.
-
-        Raises:
-            BadApp: If the app is not running yet.
-        """
-        return self._lifespan.site
-
-    @property
     def running_site(self) -> Site | None:
         """The components of the app while it runs, otherwise None."""
         return self._lifespan.running_site
@@ -358,8 +358,8 @@ class App(Router, Starlette):
 
     @property
     def folders(self) -> list[Path]:
-        """The app's folders of templates and static files."""
-        return [folder for folder in (self._templates_folder, *self.static_files.folders[:-1]) if folder]
+        """The folders of templates and static files, of the app and its routers."""
+        return [*self.template_folders, *self.static_folders]
 
     @property
     def database(self) -> Location:
@@ -530,7 +530,10 @@ class App(Router, Starlette):
             tables=self.tables,
             written_hooks=self.written_hooks,
             policies=self.policies,
-            templates=self._templates_folder,
+            templates=self._own_templates,
+            router_templates=[path for path in self.template_folders if path != self._own_templates],
+            static=self._own_static,
+            router_static=[path for path in self.static_folders if path != self._own_static],
             static_files=self.static_files,
             template_globals=self.template_globals,
             extensions=self.extensions,
@@ -559,14 +562,3 @@ def _check_arguments(names: Iterable[str]) -> None:
 
 def _public_names(cls: type) -> list[str]:
     return [name for name in dir(cls) if not name.startswith("_")]
-
-
-def _subfolder(folder: str | Path | None, name: str) -> Path | None:
-    """Return the folder ``name`` in an app's folder, if it exists."""
-    if folder is None:
-        return None
-    home = Path(folder).resolve()
-    home = home.parent if home.is_file() else home
-    if not home.is_dir():
-        raise BadApp(f"The app's folder {home} does not exist. Write App(…, folder=__file__).")
-    return home / name if (home / name).is_dir() else None

@@ -21,9 +21,11 @@ from ..generation.hooks import OnWrittenRunner
 from ..generation.job_queue import JobQueue
 from ..generation.job_starter import JobStarter, SchemaChecker
 from ..generation.metrics import Metrics
+from ..generation.page_writer import PageWriter
 from ..generation.prefetcher import Prefetcher, is_prefetch_enabled
 from ..generation.prompt_builder import PromptBuilder
 from ..generation.refresher import Refresher
+from ..generation.text_generator import TextGenerator
 from ..generation.unfinished_pages import UnfinishedPages
 from ..rendering.document import SCRIPTS
 from ..rendering.renderer import Renderer
@@ -50,6 +52,7 @@ from ..web.page_handler import PageHandler
 from ..web.site import Site
 from ..web.socket_registry import LiveSockets
 from ..web.template_globals import TemplateGlobals
+from ..web.transport import has_left
 from .declarations import Declarations
 
 log = logging.getLogger("unwritten")
@@ -160,7 +163,9 @@ def _connect(declared: Declarations, store: PageStore, world: WorldStore, broker
     template_globals: dict[str, Any] = {**functions.functions()}
     for extension in declared.extensions:
         template_globals |= extension.template_globals()
-    templates = Templates(declared.templates, template_globals | dict(declared.template_globals))
+    templates = Templates(
+        declared.templates, template_globals | dict(declared.template_globals), declared.router_templates
+    )
     templates.environment.filters["link"] = functions.link
     prefetching = is_prefetch_enabled(settings, engine.about) and not settings.read_only
     scripts = [
@@ -200,6 +205,27 @@ def _connect(declared: Declarations, store: PageStore, world: WorldStore, broker
         visitor_cookie=visitor_cookie,
         personal_values=PersonalValues(resolver, visitor_cookie),
         is_developing=declared.is_developing,
+    )
+    text_links = declared.links or (declared.fallback.pattern if declared.fallback else None)
+    generator = TextGenerator(
+        world=declared.world,
+        about=engine.about,
+        jobs=jobs,
+        schemas=schemas,
+        budgets=budgets,
+        policies=policies,
+        metrics=metrics,
+        linker=resolver.linker("/", text_links),
+        has_left=has_left,
+    )
+    writer = PageWriter(
+        settings=settings,
+        about=engine.about,
+        mount=mount,
+        access=access,
+        store=store,
+        starter=starter,
+        jobs=jobs,
     )
     prefetcher = Prefetcher(jobs=jobs, starter=starter, resolver=access, store=store) if prefetching else None
 
@@ -296,6 +322,8 @@ def _connect(declared: Declarations, store: PageStore, world: WorldStore, broker
         renderer=renderer,
         jobs=jobs,
         starter=starter,
+        generator=generator,
+        writer=writer,
         prefetcher=prefetcher,
         refresher=refresher,
         unfinished=unfinished,

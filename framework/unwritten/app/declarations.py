@@ -48,6 +48,9 @@ class Declarations:
     written_hooks: Sequence[OnWritten]
     policies: Policies
     templates: Path | None
+    router_templates: Sequence[Path]
+    static: Path | None
+    router_static: Sequence[Path]
     static_files: VersionedStaticFiles
     template_globals: Mapping[str, Any]
     extensions: Sequence[Extension]
@@ -71,6 +74,8 @@ class Declarations:
                 "returns a prompt. If your pages are in another module, import it where the app is made."
             )
         _check_duplicates("page", self.pages)
+        _check_files("template", self.templates, self.router_templates)
+        _check_files("static file", self.static, self.router_static)
         _check_duplicates("action", [route for route in self.routes if isinstance(route, ActionRoute)])
         for links in filter(None, (self.links, *(route.links for route in self.pages))):
             if not any(links.leads_to(route.pattern) for route in self.pages):
@@ -82,6 +87,22 @@ class Declarations:
         for route in self.pages:
             own = route.pattern if len(route.pattern.parameters) == 1 else None
             route.links = route.links or self.links or own or fallback
+
+
+def _check_files(kind: str, own: Path | None, folders: Sequence[Path]) -> None:
+    """Raise ``BadApp`` if two routers have a file of the same name, and the app does not decide with its own."""
+    found: dict[Path, Path] = {}
+    for folder in folders:
+        for file in folder.rglob("*"):
+            name = file.relative_to(folder)
+            if not file.is_file() or any(part.startswith(".") for part in name.parts):
+                continue
+            if name in found and not (own is not None and (own / name).is_file()):
+                raise BadApp(
+                    f"Two routers have the {kind} {str(name)!r}: {found[name]} and {file}. Rename one of them, or put "
+                    "it into a subfolder. If both should be the same, put it into the app's own folder."
+                )
+            found[name] = file
 
 
 def _check_duplicates(kind: str, routes: Sequence[PatternRoute]) -> None:
@@ -98,6 +119,7 @@ def _check_duplicates(kind: str, routes: Sequence[PatternRoute]) -> None:
         if route.name in names:
             raise BadApp(
                 f"Two {kind}s are called {route.name!r}: {names[route.name].path!r} and {route.path!r}. "
-                f"Rename a function, or write @app.{kind}(…, name='another')."
+                f"Rename a function, or write @app.{kind}(…, name='another'). A router that is included twice needs a "
+                "name: include_router(…, name='more')."
             )
         paths[paths_matched] = names[route.name] = route

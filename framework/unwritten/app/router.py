@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, TypeVar
 
+from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
@@ -27,36 +29,92 @@ M = TypeVar("M")
 
 
 class Router:
-    """Collects the declarations of a part of an app, for ``app.include_router``. ``App`` is a router too."""
+    """Collects the declarations of a part of an app, for ``app.include_router``. ``App`` is a router too.
 
-    def __init__(self) -> None:
+    Checks of prompts and texts, the fallback and middleware belong to the app. Functions of a router find the app that
+    includes it in ``router.app``.
+
+    Args:
+        folder: The folder of this part, or a file in it: ``folder=__file__``. Its ``templates`` and ``static`` take
+            precedence over the framework's, and those of the app over both. None: the part has neither.
+
+    Attributes:
+        template_folders: The folders with templates: its own, then those of included routers.
+        static_folders: The folders with static files, in the same order.
+
+    Raises:
+        BadApp: If the folder does not exist.
+    """
+
+    def __init__(self, *, folder: str | Path | None = None) -> None:
         self.declared_routes: list[BaseRoute] = []
         self.written_hooks: list[OnWritten] = []
         self.tables = Tables()
+        self.template_folders = _subfolders(folder, "templates")
+        self.static_folders = _subfolders(folder, "static")
+        self._included_in: list[Router] = []
 
     def _add(self, route: BaseRoute) -> None:
         self.declared_routes.append(route)
 
-    def include_router(self, router: Router, prefix: str = "") -> None:
-        """Add the declarations of another router.
+    @property
+    def app(self) -> Any:
+        """The app that includes the router, for its functions: ``router.app.value(…)``. Of several, one that runs.
+
+        Raises:
+            BadApp: If no app includes the router yet.
+        """
+        apps = self._apps()
+        if not apps:
+            raise BadApp(
+                "No app includes this router yet: app.include_router(router). Use router.app inside functions."
+            )
+        return next((app for app in apps if app.running_site is not None), apps[-1])
+
+    def _apps(self) -> list[Any]:
+        return [app for router in self._included_in for app in router._apps()]
+
+    def include_router(self, router: Router, prefix: str = "", *, name: str | None = None) -> None:
+        """Add the declarations of another router, and its templates and static files.
+
+        What is declared on the router later is an error. It may be included again under another prefix: its tables are
+        shared. Then give one inclusion a name.
 
         Args:
             router: The router.
-            prefix: Put before each of its paths, such as ``/recipes``.
+            prefix: Put before each of its paths, such as ``/recipes``. All its functions take the parameters of a
+                prefix such as ``/{lang}``. A ``links`` pattern that leads to a page of the router gets it too.
+            name: Put before the names of its pages, actions and routes: with "de", ``recipe`` becomes ``de:recipe``.
 
         Raises:
-            BadApp: If the prefix is not a path pattern, or a function lacks a parameter of it.
-            BadTable: If a table's name is taken, as when a router is included twice.
+            BadApp: If it is not a router, the prefix is not a path pattern, or a function lacks a parameter of it.
+            BadTable: If another table has the name of one of its tables.
         """
+        if not isinstance(router, Router):
+            raise BadApp(f"include_router takes a Router, but got {type(router).__name__} ({str(router)[:60]!r}).")
+        if router is self or isinstance(router, Starlette):
+            raise BadApp("A router cannot include itself or an App. An App is mounted: routes=[Mount('/more', app)].")
         if prefix and (not prefix.startswith("/") or prefix.endswith("/")):
             raise BadApp(f"The prefix {prefix!r} must begin with a slash and not end with one, such as '/recipes'.")
-        routes = [_with_prefix(route, prefix) for route in router.declared_routes]
+        pages = [route.pattern for route in router.declared_routes if isinstance(route, PageRoute)]
+        routes = [_with_prefix(route, prefix, name, pages) for route in router.declared_routes]
+        hooks = [OnWritten(hook.function.function, hook.pattern.with_prefix(prefix)) for hook in router.written_hooks]
         for table in router.tables:
             self.tables.add(table)
         for route in routes:
             self._add(route)
-        for hook in router.written_hooks:
-            self.written_hooks.append(OnWritten(hook.function.function, hook.pattern.with_prefix(prefix)))
+        self.written_hooks += hooks
+        self._add_folders(router)
+        router._included_in.append(self)
+
+    def _add_folders(self, router: Router) -> None:
+        self.template_folders += [path for path in router.template_folders if path not in self.template_folders]
+        self.static_folders += [path for path in router.static_folders if path not in self.static_folders]
+
+    def _check_open(self, declared: str) -> None:
+        """Raise ``BadApp`` if the router was included, so that a declaration would have no effect."""
+        if self._included_in:
+            raise BadApp(f"{declared} is declared on a router that was included already. Call include_router after it.")
 
     def page(
         self,
@@ -95,6 +153,7 @@ class Router:
                 function of the request, ``vary`` neither, or ``fresh`` is not a ``timedelta`` of at least a second.
         """
         _check_path("page", path)
+        self._check_open(f"The page {path!r}")
         if fresh is not None:
             check_fresh(fresh, f"The page {path!r}")
         access_rule = AccessRule(allow) if allow is not None else None
@@ -132,6 +191,7 @@ class Router:
             BadApp: If the path is not a pattern, or the function's signature does not fit it.
         """
         _check_path("action", path)
+        self._check_open(f"The action {path!r}")
 
         def declare(function: F) -> F:
             pattern = PagePattern(path)
@@ -152,6 +212,7 @@ class Router:
             BadApp: If the path is not a pattern.
         """
         _check_path("route", path)
+        self._check_open(f"The route {path!r}")
 
         def declare(function: F) -> F:
             self._add(Route(path, function, methods=list(methods), name=name))
@@ -175,6 +236,7 @@ class Router:
             BadApp: If the path is not a pattern, or the function's signature does not fit it.
         """
         _check_path("on_written", path)
+        self._check_open(f"The hook for {path!r}")
 
         def declare(function: F) -> F:
             self.written_hooks.append(OnWritten(function, PagePattern(path)))
@@ -196,7 +258,9 @@ class Router:
         Raises:
             BadTable: If the model cannot be stored, or the name is taken.
         """
-        return self.tables.add(Table(model, name, index=index, initial=initial))
+        table = Table(model, name, index=index, initial=initial)
+        self._check_open(f"The table {table.name!r}")
+        return self.tables.add(table)
 
 
 def _check_path(decorator: str, path: object) -> None:
@@ -206,12 +270,29 @@ def _check_path(decorator: str, path: object) -> None:
     check_pattern(path)
 
 
-def _with_prefix(route: BaseRoute, prefix: str) -> BaseRoute:
-    if isinstance(route, (PageRoute, ActionRoute)):
-        return route.with_prefix(prefix)
+def _with_prefix(route: BaseRoute, prefix: str, name: str | None, pages: Sequence[PagePattern]) -> BaseRoute:
+    """Return a route of an included router, whose pages have these patterns."""
     assert isinstance(route, Route)  # a router creates no others
+    full_name = f"{name}:{route.name}" if name else route.name
+    if isinstance(route, PageRoute):
+        is_own = route.links is not None and any(map(route.links.leads_to, pages))
+        links = route.links.with_prefix(prefix) if route.links is not None and is_own else route.links
+        return route.with_prefix(prefix, full_name, links)
+    if isinstance(route, ActionRoute):
+        return route.with_prefix(prefix, full_name)
     check_pattern(prefix + route.path)
-    return Route(prefix + route.path, route.endpoint, methods=list(route.methods or ()), name=route.name)
+    return Route(prefix + route.path, route.endpoint, methods=list(route.methods or ()), name=full_name)
+
+
+def _subfolders(folder: str | Path | None, name: str) -> list[Path]:
+    """Return the folder ``name`` in the folder of an app or a router, if it exists."""
+    if folder is None:
+        return []
+    home = Path(folder).resolve()
+    home = home.parent if home.is_file() else home
+    if not home.is_dir():
+        raise BadApp(f"The folder {home} does not exist. Write folder=__file__.")
+    return [home / name] if (home / name).is_dir() else []
 
 
 async def serve_page(request: Request, route: PageRoute) -> Response:

@@ -84,6 +84,7 @@ COMMANDS: Mapping[str, LazyCommand] = {
     "run": LazyCommand("run:run", "Serve your own app."),
     "engine": LazyCommand("engine:engine", "Load an engine once, and serve it to several apps and processes."),
     "get": LazyCommand("pages:get", "Print one page, without a server."),
+    "write": LazyCommand("write:write", "Write many pages in one run."),
     "pages": LazyCommand("pages:pages", "List, search, count and delete stored pages; show their history."),
     "export": LazyCommand("worlds:export", "Export the pages as a static site."),
     "import": LazyCommand("worlds:import_", "Import the pages of another world's file."),

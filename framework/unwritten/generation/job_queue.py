@@ -114,7 +114,8 @@ class JobQueue(BrokerListener):
         self._partial_results: LRUCache[str, Mapping[str, StoredCanvas]] = LRUCache(_PARTIAL_RESULTS)
         # Half of what the engine runs in parallel, so that a click finds a free place, and the likeliest page is ready
         # soon instead of all of them late.
-        self._prefetch_slots = max(1, min(settings.jobs, engine.about.parallel) // 2)
+        self._slots = max(1, min(settings.jobs, engine.about.parallel))
+        self._prefetch_slots = max(1, self._slots // 2)
         self._tasks = BackgroundTasks()
         self._num_reserved = 0
         self._closing = False
@@ -181,13 +182,19 @@ class JobQueue(BrokerListener):
     # -- submitting and cancelling ------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def reserve(self, priority: Priority) -> Iterator[None]:
+    def reserve(self, priority: Priority, *, stores: bool = True) -> Iterator[None]:
         """Keep a place in the queue for a job that is created and submitted inside this context.
+
+        Args:
+            priority: The job's priority.
+            stores: False if nothing will be stored.
 
         Raises:
             Busy: If the queue is full. Prefetches do not count against clicks.
             StoreReadOnly: If pages cannot be stored.
         """
+        if stores:
+            self._check_store()
         self._check_capacity(priority)
         places = int(priority is Priority.CLICK)
         self._num_reserved += places
@@ -196,12 +203,14 @@ class JobQueue(BrokerListener):
         finally:
             self._num_reserved -= places
 
-    def _check_capacity(self, priority: Priority) -> None:
+    def _check_store(self) -> None:
         if self._settings.read_only:
             raise StoreReadOnly("This page is not written yet, and this server only reads its database.")
+        self.unsaved.check_capacity()
+
+    def _check_capacity(self, priority: Priority) -> None:
         if self.draining and priority is Priority.PREFETCH:
             raise Busy("The server is restarting. Try again in a moment.", 5)
-        self.unsaved.check_capacity()
         if priority is Priority.PREFETCH:
             return
         running, waiting = len(_clicks(self._running)), len(_clicks(self._waiting))
@@ -363,7 +372,8 @@ class JobQueue(BrokerListener):
         if first.priority is Priority.CLICK:
             return first if clicks < self._settings.jobs else None
         is_free = not clicks and not self._broker.other_clicks
-        return first if is_free and len(self._running) < self._prefetch_slots else None
+        slots = self._prefetch_slots if first.is_attended else self._slots
+        return first if is_free and len(self._running) < slots else None
 
     async def _run(self, job: PageJob) -> None:
         preempted = False
@@ -379,10 +389,14 @@ class JobQueue(BrokerListener):
             self._start_next()  # may be this job again
             if not preempted and job.finished.is_set():  # it failed or was cancelled
                 results = job.partial_results()
-                if results:
+                if results and job.is_page:
                     self._partial_results[job.key] = results
                 self._remove(job)
         if preempted or job.finished.is_set():
+            return
+        if not job.is_page:
+            job.finish("written", "")
+            self._remove(job)
             return
         self.seconds_per_page += 0.2 * (job.seconds - self.seconds_per_page)
         try:
@@ -442,7 +456,7 @@ class JobQueue(BrokerListener):
         self.unsaved.discard(job)
         if self._by_key.get(job.slot) is job:
             del self._by_key[job.slot]
-        if not job.is_refresh:
+        if job.is_page and not job.is_refresh:
             self._recent[job.key] = job
         self._broker.report_clicks(self._num_own_clicks)
         lease = self._leases.pop(job, None)

@@ -36,7 +36,7 @@ from .freshness import fresh_canvases, freshness_of
 from .hooks import Policies, PromptCheck
 from .job_queue import JobQueue
 from .metrics import Metrics
-from .page_job import PageJob, refresh_slot
+from .page_job import UNATTENDED_RANK, PageJob, refresh_slot
 from .prompt_builder import PromptBuilder
 from .region_job import RegionJob
 from .shared_jobs import adopt, finished_canvases
@@ -120,6 +120,7 @@ class JobStarter:
         change: Change = WRITTEN,
         previous: StoredPage | None = None,
         visitor: str = "",
+        is_attended: bool = True,
     ) -> PageJob:
         """Start generating a page, or return the job that already does. Finished regions are not regenerated.
 
@@ -131,6 +132,7 @@ class JobStarter:
             change: What changes on a stored page, and how.
             previous: That page. It stays if the change fails.
             visitor: The visitor's identifier, who may stop the job. Empty: that of the request's cookie.
+            is_attended: False if no visitor has caused it; see ``PageJob``.
 
         Returns:
             The job. It is another one than was asked for if the page is being generated already, by this process or
@@ -168,7 +170,10 @@ class JobStarter:
                     else:
                         job = self._job(page_request, region_jobs, priority, change, previous)
                     job.visitor = visitor or self._visitor_cookie.read(page_request.request)
-                    await self._charge(page_request, searched, priority)
+                    if is_attended:
+                        await self._charge(page_request, searched, priority)
+                    else:
+                        job.is_attended, job.link_rank = False, UNATTENDED_RANK
                     self._validate(job)
                     self._jobs.submit(job, lease)
                 return job
@@ -452,32 +457,40 @@ class SchemaChecker:
             BadSchema: If it does not support a schema. The message names the place in it, and the fix.
             BadPage: If it does not support a seed or an option, or cannot see the images of a canvas.
         """
-        about = self._engine.about
         for name, canvas in page.canvases.items():
-            if canvas.images and not about.abilities.images:
-                raise BadPage(
-                    f"The canvas {name!r} of the page {path!r} has images, which {about.model} ({about.engine}) cannot "
-                    "see. Choose an engine with a model for images, or leave them out where app.supports('images') is "
-                    "false."
-                )
-            schema = canvas.schema
-            has_seed = canvas.seed is not None
-            checked = (schema, canvas.canvases, canvas.tokens, canvas.opening, has_seed, repr(canvas.options))
-            if (schema is None and not has_seed and not canvas.options) or checked in self._checked:
-                continue
-            try:
-                self._engine.check(_request(canvas))
-            except EngineError as error:
-                reason, problem = str(error), BadPage
-                if schema is not None:
-                    reason, problem = reason.replace("The schema ", f"The schema {schema.__name__} ", 1), BadSchema
-                raise problem(
-                    f"The canvas {name!r} of the page {path!r} cannot be written by {about.model} ({about.engine}). "
-                    f"{reason}"
-                ) from None
-            self._checked.add(checked)
+            self.check_canvas(f"The canvas {name!r} of the page {path!r}", canvas)
+            if canvas.schema is not None:
+                self._values.register(canvas.schema)
+
+    def check_canvas(self, subject: str, canvas: Canvas) -> None:
+        """Check that the engine supports a canvas.
+
+        Args:
+            subject: What messages call it.
+            canvas: The canvas.
+
+        Raises:
+            BadSchema, BadPage: See ``check``.
+        """
+        about = self._engine.about
+        if canvas.images and not about.abilities.images:
+            raise BadPage(
+                f"{subject} has images, which {about.model} ({about.engine}) cannot see. Choose an engine with a model "
+                "for images, or leave them out where app.supports('images') is false."
+            )
+        schema = canvas.schema
+        has_seed = canvas.seed is not None
+        checked = (schema, canvas.canvases, canvas.tokens, canvas.opening, has_seed, repr(canvas.options))
+        if (schema is None and not has_seed and not canvas.options) or checked in self._checked:
+            return
+        try:
+            self._engine.check(_request(canvas))
+        except EngineError as error:
+            reason, problem = str(error), BadPage
             if schema is not None:
-                self._values.register(schema)
+                reason, problem = reason.replace("The schema ", f"The schema {schema.__name__} ", 1), BadSchema
+            raise problem(f"{subject} cannot be written by {about.model} ({about.engine}). {reason}") from None
+        self._checked.add(checked)
 
 
 def _request(canvas: Canvas) -> Request:

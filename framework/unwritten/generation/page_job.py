@@ -43,6 +43,9 @@ def _no_images(images: Sequence[Upload | bytes]) -> tuple[bytes, ...]:
     raise PageFailed("The images of this page cannot be read.")
 
 
+UNATTENDED_RANK = 9
+"""The ``link_rank`` of pages that a script writes: after all prefetches; see ``prefetcher.LinkRank``."""
+
 _REVERTED = "The page is as it was."
 SHUTDOWN = "The server is restarting. Reload this page in a moment to continue."
 ABANDONED = "The page was left before it was finished."
@@ -138,7 +141,12 @@ class PageJob:
         shows_age: True if texts of the page are generated again when they are old; see ``freshness``.
         as_of: When the oldest of them was generated. None: when the page was stored.
         discarded_tokens: About how many generated tokens were thrown away.
+        is_attended: False if a script or a command has caused the job, and no visitor. Then no budget is charged, and
+            it may use all places that clicks leave free.
     """
+
+    is_page = True
+    """False if the result is not a page, and is not stored; see ``text_generator.TextJob``."""
 
     def __init__(
         self,
@@ -186,6 +194,7 @@ class PageJob:
         self.discarded_tokens = 0
         self.shows_age = False
         self.as_of: datetime | None = None
+        self.is_attended = True
         self._subscribers: set[Subscriber] = set()
         self._grace_timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
@@ -487,7 +496,9 @@ class PageJob:
                     if self.check_text is not None:
                         if frame.usage is None:
                             continue  # drafts are not shown before the finished text is checked
-                        await self.check_text(self.key, region_job.name, region_job.final_text(frame))
+                        await self.check_text(
+                            self.key if self.is_page else "", region_job.name, region_job.final_text(frame)
+                        )
                     await formatter.show(frame)
             if region_job.completed_requests == completed:
                 return

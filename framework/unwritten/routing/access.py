@@ -16,6 +16,7 @@ from typing import Any, Protocol, TypeAlias
 
 import anyio.from_thread
 from cachetools import TTLCache
+from starlette.authentication import AuthCredentials, UnauthenticatedUser
 from starlette.responses import Response
 from starlette.routing import Match, Router
 from starlette.types import ASGIApp, Message, Scope
@@ -171,6 +172,24 @@ class PageAccess:
         if status in _TEMPORARY:
             raise PageFailed("This page cannot be read at the moment. Try again.")
         raise BadURL("You may not read this page.", status if 400 <= status < 500 else 403)
+
+    async def resolve_unattended(self, key: str) -> PageRequest | Response | None:
+        """Resolve a key to write its page, and not to show it: no middleware and no access rule is asked.
+
+        A page function that takes the request gets that of a visitor about whom nothing is known.
+
+        Returns:
+            See ``resolve_key``.
+
+        Raises:
+            Exception: What the page function raises, also because of the unknown visitor.
+        """
+        normalized = page_key(key)
+        route = None if normalized is None else self._route_of(normalized)
+        if route is None or normalized is None:
+            return None
+        origin = {**anonymous(None), "session": {}, "user": UnauthenticatedUser(), "auth": AuthCredentials()}
+        return await self._resolver.resolve_unchecked(route, normalized, origin)
 
     async def find(self, key: str, origin: Scope | None) -> PageRequest | None:
         """Return the page request of a page that a visitor may read, and None for any other key."""

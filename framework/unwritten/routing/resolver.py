@@ -173,7 +173,6 @@ class PageResolver:
             current_audience.reset(token)
         if isinstance(page, Response):
             return page
-        links = route.links.link if route.links else None
         variant = url_of_key if vary is None else partial(self._variant, route.vary, vary)
         return PageRequest(
             key,
@@ -181,7 +180,7 @@ class PageResolver:
             page,
             route,
             request,
-            Linker(key, links, self._store.known_to_exist, self._sign, self._mount.prefix, self._no_pages, variant),
+            self.linker(key, route.links, variant),
             frozenset(tracker.tables),
             frame_src(page.embeds, request.headers.get("host"), self._mount.root_path) if page.embeds else "",
         )
@@ -201,6 +200,17 @@ class PageResolver:
             return self._parse(request, route).key
         except BadURL:
             return ""
+
+    def linker(self, key: str, links: PagePattern | None, variant: Callable[[str], str] = url_of_key) -> Linker:
+        """Return what decides where the links of a page lead.
+
+        Args:
+            key: The page's key.
+            links: The pattern of the pages that ``[[Title]]`` leads to. None: nowhere.
+            variant: Returns the key of the page that a URL leads to for the page's visitors.
+        """
+        link = links.link if links else None
+        return Linker(key, link, self._store.known_to_exist, self._sign, self._mount.prefix, self._no_pages, variant)
 
     def _parse(self, request: Request, route: PageRoute) -> _ParsedURL:
         values = route.pattern.parse_request(request.path_params)
@@ -259,6 +269,14 @@ class PageResolver:
             return None
         page_request = await self._resolve_on([route], key)
         return page_request if isinstance(page_request, PageRequest) else None
+
+    async def resolve_unchecked(self, route: PageRoute, key: str, origin: Scope) -> PageRequest | Response | None:
+        """Resolve a key on its route for a result that is not shown to anyone, so that no access rule is asked.
+
+        Raises:
+            BadURL, TimedOut, BadPage: See ``resolve``.
+        """
+        return await self._resolve_on([route], key, origin, is_sample=True)
 
     async def _resolve_on(
         self,

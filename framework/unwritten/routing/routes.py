@@ -116,15 +116,14 @@ class PageRoute(PatternRoute):
         """True if what some visitors get at the page's URL must not be sent to others."""
         return self.allow is not None or self.vary is not None
 
-    def with_prefix(self, prefix: str) -> PageRoute:
-        """Return the same page below a prefix."""
+    def with_prefix(self, prefix: str, name: str, links: PagePattern | None) -> PageRoute:
+        """Return the same page below a prefix, with this name and these links."""
         pattern = self.pattern.with_prefix(prefix)
-        function = PageFunction(self.function.function, pattern, self.name)
         return PageRoute(
             pattern,
-            function,
+            PageFunction(self.function.function, pattern, name),
             self.endpoint,
-            self.links,
+            links,
             prefetch=self.prefetch,
             allow=self.allow,
             vary=self.vary,

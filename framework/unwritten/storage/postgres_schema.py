@@ -130,5 +130,5 @@ def _index_values(connection: Connection) -> None:
             )
 
 
-_STEPS: Mapping[str, Callable[[Connection], None]] = {"p002_search_values": _index_values}
+_STEPS: Mapping[str, Callable[[Connection], None]] = {"p003_search_values": _index_values}
 """What a migration does after its statements."""

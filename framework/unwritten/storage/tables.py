@@ -320,12 +320,12 @@ class Tables:
         return iter(self._by_name.values())
 
     def add(self, table: Table[M]) -> Table[M]:
-        """Add a table, and return it.
+        """Add a table, and return it. Adding it again does nothing.
 
         Raises:
-            BadTable: If there is one with its name.
+            BadTable: If another one has its name.
         """
-        if table.name in self._by_name:
+        if self._by_name.get(table.name, table) is not table:
             raise BadTable(
                 f"There is a table {table.name!r} already. Give this one another name: "
                 f"app.table({table.model.__name__}, name='…')."

@@ -18,6 +18,7 @@ from starlette.types import ASGIApp
 
 from unwritten_engine import Engine
 
+from ..app.router import Router
 from ..core.errors import BadURL
 from ..core.paths import url_of_key
 from .app_runner import AppRunner
@@ -42,6 +43,7 @@ class Visitor:
     Args:
         app: The app, or an ASGI app that contains it: ``Starlette(routes=[Mount("/guide", app)])``. Paths are then
             those of the outer app: ``visitor.visit("/guide/wiki/Tea")``. During the visit the app serves nothing else.
+            Or a router, which is then visited alone, without a prefix.
         engine: An engine; answers by a part of the prompt (``{"lighthouse": "A lighthouse is…"}``, see ``answers``); or
             the name of a real engine, as for ``--engine``. None: the app's own open engine, or placeholders.
         database: A file to use instead of a temporary one.
@@ -55,7 +57,7 @@ class Visitor:
 
     def __init__(
         self,
-        app: ASGIApp,
+        app: ASGIApp | Router,
         engine: Engine | Mapping[str, ScriptedText] | str | None = None,
         *,
         database: str | Path | None = None,

@@ -57,10 +57,10 @@ class ActionRoute(PatternRoute):
         super().__init__(pattern, function.name, endpoint, "POST")
         self.function = function
 
-    def with_prefix(self, prefix: str) -> ActionRoute:
-        """Return the same action below a prefix."""
+    def with_prefix(self, prefix: str, name: str) -> ActionRoute:
+        """Return the same action below a prefix, with this name."""
         pattern = self.pattern.with_prefix(prefix)
-        return ActionRoute(pattern, ActionFunction(self.function.function, pattern, self.name), self.endpoint)
+        return ActionRoute(pattern, ActionFunction(self.function.function, pattern, name), self.endpoint)
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """Match as Starlette does, and put the route into the scope as ``action_route``."""

@@ -22,6 +22,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
+from weakref import WeakValueDictionary
 
 from pydantic import ValidationError
 from starlette.middleware import sessions
@@ -39,7 +40,7 @@ from ..routing.routes import PageRequest
 from ..routing.visit import Visit, VisitReader
 from ..security.signer import FormCheck, Signer, VisitorCookie
 from ..storage.database import Connection, Database, insert_row
-from ..storage.transactions import function_transaction
+from ..storage.transactions import WriteTurn, function_transaction
 from .action_routes import PAGE, TOKEN, ActionRoute, FormTags
 from .form_data import MAX_FIELD_SIZE, read_form
 from .live_updates import LiveUpdates, canvases_of
@@ -109,9 +110,9 @@ class ActionHandler:
         self._renderer = renderer
         self._handler = handler
         self._updates = updates
-        # Held while an action runs: SQLite allows one writer, and waiting here does not occupy a thread.
         self._write_lock = write_lock
         self._max_file_bytes = max_file_bytes
+        self._running: WeakValueDictionary[_Submission, asyncio.Lock] = WeakValueDictionary()
 
     async def handle(self, request: Request, route: ActionRoute) -> Response:
         """Respond to the POST request of a form.
@@ -162,13 +163,14 @@ class ActionHandler:
             if not visit.visitor:
                 cookie, visitor = self._visitor_cookie.new()
                 visit = replace(visit, visitor=visitor)
-        async with self._write_lock:
+        # The function gives its turn away while it waits for the model. The same form, sent twice, waits all the time.
+        async with self._running.setdefault(submission, asyncio.Lock()), WriteTurn(self._write_lock) as turn:
             previous = self._previous_response(submission)
             if previous is not None:
                 return previous
             try:
                 response, names, written = await self._run(
-                    route, {**arguments, **fields}, visit, request, page, page_request, submission, stored_files
+                    route, {**arguments, **fields}, visit, request, page, page_request, submission, stored_files, turn
                 )
             except ValidationError as error:  # of a model that the function made from its fields
                 form = route.function.form.explain(pairs, error)
@@ -205,13 +207,16 @@ class ActionHandler:
         page_request: PageRequest | None,
         submission: _Submission,
         files: Sequence[SentFile],
+        turn: WriteTurn,
     ) -> tuple[Response, Sequence[str], set[str]]:
         """Call the function in a transaction. Return its response, the regions to update, and the changed tables."""
         function = route.function
         try:
-            async with function_transaction(self._database, route.name, is_async=function.is_async) as transaction:
-                await store_files(transaction, files)
-                result = await function.run(arguments, visit, request)
+            async with function_transaction(
+                self._database, route.name, turn, is_async=function.is_async
+            ) as transaction:
+                result = await function.run(arguments, visit, request, transaction.time_limit)
+                await store_files(transaction, files)  # not before: the function may wait for the model
                 _check_session(request, route.name)
                 names = result.names if isinstance(result, Redraw) else ()
                 response = self._response(result, route, page or "/")

@@ -123,7 +123,7 @@ def _policy(frame_src: str) -> tuple[bytes, bytes]:
 def _cache_headers(route: PageRoute) -> dict[str, str]:
     """Return the headers for caches: browsers ask each time. The response depends on the client for some pages."""
     # Programs get the page as JSON at the same URL.
-    vary = "accept" if route.vary is None else "accept, cookie, accept-language, authorization"
+    vary = "Accept" if route.vary is None else "Accept, Accept-Language, Authorization, Cookie"
     return {"cache-control": "private, no-cache" if route.is_private else "no-cache", "vary": vary}
 
 

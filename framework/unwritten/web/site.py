@@ -17,9 +17,11 @@ from ..generation.hooks import Policies
 from ..generation.job_queue import JobQueue
 from ..generation.job_starter import JobStarter, SchemaChecker
 from ..generation.metrics import Metrics
+from ..generation.page_writer import PageWriter
 from ..generation.prefetcher import Prefetcher
 from ..generation.prompt_builder import PromptBuilder
 from ..generation.refresher import Refresher
+from ..generation.text_generator import TextGenerator
 from ..generation.unfinished_pages import UnfinishedPages
 from ..rendering.renderer import Renderer
 from ..routing.access import PageAccess
@@ -81,6 +83,8 @@ class Site:
     renderer: Renderer
     jobs: JobQueue
     starter: JobStarter
+    generator: TextGenerator
+    writer: PageWriter
     prefetcher: Prefetcher | None
     refresher: Refresher
     unfinished: UnfinishedPages
