@@ -16,6 +16,7 @@ from ..broker.open import open_broker
 from ..core.engine_options import engine_options
 from ..core.errors import BadSetting
 from ..core.settings import Settings
+from ..formats.gists import writes_gists
 from ..generation.budgets import Budgets
 from ..generation.hooks import OnWrittenRunner
 from ..generation.job_queue import JobQueue
@@ -33,6 +34,7 @@ from ..routing.resolver import PageResolver
 from ..routing.visit import VisitReader
 from ..security.signed_links import SignedLinks
 from ..security.signer import Signer, VisitorCookie
+from ..storage.aliases import AliasStore
 from ..storage.pages import PageStore
 from ..storage.unfinished import UnfinishedPageStore
 from ..storage.values import ValueStore
@@ -46,7 +48,7 @@ from ..web.page_handler import PageHandler
 from ..web.site import Site
 from ..web.socket_registry import LiveSockets
 from ..web.template_globals import TemplateGlobals
-from .declarations import Declarations
+from .declarations import Declarations, canonical_aliases
 
 log = logging.getLogger("unwritten")
 
@@ -118,6 +120,7 @@ def _connect(declared: Declarations, store: PageStore, world: WorldStore, broker
 
     # Storage and security.
     values = ValueStore(store.database)
+    aliases = AliasStore(store.database)
     signer = Signer(world.secret)
     visitor_cookie = VisitorCookie(signer)
     signed_links = SignedLinks(settings.signed_links, exposure, signer)
@@ -132,6 +135,9 @@ def _connect(declared: Declarations, store: PageStore, world: WorldStore, broker
         store=store,
         visits=visits,
         sign=signed_links.sign,
+        aliases=aliases,
+        is_open=lambda key: access.is_open(key),
+        is_developing=declared.is_developing,
     )
 
     access = PageAccess(
@@ -181,7 +187,12 @@ def _connect(declared: Declarations, store: PageStore, world: WorldStore, broker
         on_written=OnWrittenRunner(store.database, write_lock, declared.tables.notify, declared.written_hooks).run,
         broker=broker,
     )
-    prompt_builder = PromptBuilder(declared.world, Memory(store, settings, access, engine.about.context), visits)
+    prompt_builder = PromptBuilder(
+        declared.world,
+        Memory(store, settings, access, engine.about.context),
+        visits,
+        gists=writes_gists(engine.about, settings),
+    )
     starter = JobStarter(
         prompt_builder=prompt_builder,
         store=store,
@@ -249,6 +260,7 @@ def _connect(declared: Declarations, store: PageStore, world: WorldStore, broker
     jobs.observe(budgets, metrics, *([prefetcher] if prefetcher else []), updates, unfinished)
     broker.listen(jobs, budgets, *([prefetcher] if prefetcher else []), updates)
     declared.tables.observe(updates.on_table_write)
+    aliases.declare(canonical_aliases(declared.aliases, resolver.canonical_key))
     world.update(declared.name, declared.world, declared.links.path if declared.links else None, engine.about)
     site = Site(
         name=declared.name,
@@ -262,6 +274,7 @@ def _connect(declared: Declarations, store: PageStore, world: WorldStore, broker
         signer=signer,
         signed_links=signed_links,
         store=store,
+        aliases=aliases,
         broker=broker,
         values=values,
         world=world,

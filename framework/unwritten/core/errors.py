@@ -149,6 +149,10 @@ class BadEdit(UnwrittenError):
     """An edit cannot be made as it was requested. The message says what to change about it."""
 
 
+class BadAlias(BadEdit):
+    """A key cannot be another name of a page, or is none."""
+
+
 class EditConflict(UnwrittenError):
     """The page has changed since the version that was edited. Nothing was written."""
 

@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -23,12 +24,15 @@ from ..core.mount import MountPoint
 from ..core.paths import WELL_KNOWN_PATHS, page_key
 from ..core.tracing import current_trace
 from ..formats.links import Linker
+from ..formats.page import Page
 from ..security.headers import frame_src
+from ..storage.aliases import AliasStore
 from ..storage.pages import PageStore
 from ..storage.transactions import ReadTracker
 from .audience import current_audience
+from .link_targets import LinkTargets
 from .patterns import PagePattern, safe_title, single_line
-from .redirects import CanonicalRedirect
+from .redirects import AliasRedirect, CanonicalRedirect
 from .routes import PageRequest, PageRoute
 from .visit import VisitReader
 
@@ -76,6 +80,7 @@ class _ParsedURL:
     Attributes:
         key: The page's key.
         title: Its title, if the page function returns none.
+        parameters: The parameters of its path.
         arguments: The page function's arguments.
         redirect: The key to redirect to, if the URL is another spelling of it.
         is_constant: True if the URL will always mean this.
@@ -83,6 +88,7 @@ class _ParsedURL:
 
     key: str
     title: str
+    parameters: Mapping[str, Any]
     arguments: Mapping[str, Any]
     redirect: str | None
     is_constant: bool
@@ -99,6 +105,9 @@ class PageResolver:
         store: The stored pages and their links.
         visits: Reads the visit for page functions that take one.
         sign: Returns the URL of an unwritten page with a signature, where links are signed.
+        aliases: Other names of pages.
+        is_open: True if a page is the same for all visitors; see ``PageAccess.is_open``.
+        is_developing: True if the author wants to know about titles that lead nowhere.
     """
 
     def __init__(
@@ -111,6 +120,9 @@ class PageResolver:
         store: PageStore,
         visits: VisitReader,
         sign: Callable[[str], str] = str,
+        aliases: AliasStore,
+        is_open: Callable[[str], bool],
+        is_developing: Callable[[], bool] = bool,
     ) -> None:
         self._name = name
         self._pages = pages
@@ -119,6 +131,10 @@ class PageResolver:
         self._store = store
         self._visits = visits
         self._sign = sign
+        self._aliases = aliases
+        self._is_open = is_open
+        self._is_developing = is_developing
+        self._explained: set[tuple[str, str]] = set()
         self._no_pages = frozenset(WELL_KNOWN_PATHS) - {getattr(route, "path", "") for route in router.routes}
         self._parsed: dict[tuple[str, bytes | str], _ParsedURL] = {}
 
@@ -131,7 +147,8 @@ class PageResolver:
             is_sample: True if the result is not shown to anyone, so that the access rule does not matter.
 
         Returns:
-            The page request, a redirect to the canonical URL, or the response that the page function returned.
+            The page request, a redirect from another spelling or another name of the page, or the response that the
+            page function returned.
 
         Raises:
             BadURL: If no page can have the URL, or the page's access rule denies it.
@@ -151,6 +168,9 @@ class PageResolver:
             await route.allow.check(request)
         if url.redirect is not None:
             return CanonicalRedirect(self._mount, url.redirect)
+        target = self._aliases.target(url.key)
+        if target is not None and not is_sample and not self._store.exists([url.key]):
+            return AliasRedirect(self._mount, target)
         visit = await self._visits.read_checked(request, url.key) if function.wants_visit else None
         trace = current_trace.get()
         # Without the context manager ``audience``, because this runs for every stored page.
@@ -162,17 +182,61 @@ class PageResolver:
             current_audience.reset(token)
         if isinstance(page, Response):
             return page
-        links = route.links.link if route.links else None
         return PageRequest(
             url.key,
             url.title if page.title is None else safe_title(page.title),
             page,
             route,
             request,
-            Linker(url.key, links, self._store.known_to_exist, self._sign, self._mount.prefix, self._no_pages),
+            self._linker(url, route, page),
             frozenset(tracker.tables),
             frame_src(page.embeds, request.headers.get("host"), self._mount.root_path) if page.embeds else "",
         )
+
+    def _linker(self, url: _ParsedURL, route: PageRoute, page: Page) -> Linker:
+        """Return what decides where the links of a page lead."""
+        targets = LinkTargets(route.links, url.parameters, page.canvases.values())
+        return Linker(
+            url.key,
+            None if targets.lead_nowhere else targets.key_for,
+            self._store.known_to_exist,
+            self._sign,
+            self._mount.prefix,
+            self._no_pages,
+            partial(self._explain, targets, route),
+            self._link_target,
+        )
+
+    def _link_target(self, key: str) -> str:
+        """Return the page that a link to a key leads to: that of an alias, unless not everyone may know of it."""
+        target = self._aliases.target(key)
+        if target is None or not self._is_open(target) or self._store.known_to_exist([key]):
+            return key
+        return target
+
+    def canonical_key(self, key: str) -> str | None:
+        """Return the key of the page that a path leads to, or None if it leads to no page.
+
+        Raises:
+            BadURL: If no page can have its parameters.
+        """
+        normalized = page_key(key)
+        if normalized is None:
+            return None
+        scope = self.scope_for(normalized)
+        for route in self._pages:
+            match, child = route.matches(scope)
+            if match is Match.FULL:
+                return route.pattern.build(route.pattern.parse_request(child["path_params"]))
+        return None
+
+    def _explain(self, targets: LinkTargets, route: PageRoute, title: str) -> str:
+        """Return why a title leads nowhere. In development, log each reason once for a route."""
+        reason = targets.problem(title)
+        if self._is_developing() and (route.path, reason) not in self._explained and len(self._explained) < 100:
+            self._explained.add((route.path, reason))
+            log.warning("The title %r on a page %s is no link: %s.", title, route.path, reason)
+        return reason
 
     def _parse(self, request: Request, route: PageRoute) -> _ParsedURL:
         values = route.pattern.parse_request(request.path_params)
@@ -189,6 +253,7 @@ class PageResolver:
         return _ParsedURL(
             key=path + route.function.canonical_query(arguments, query),
             title=safe_title(_default_title(route.pattern, values) or self._name),
+            parameters=values,
             arguments=arguments,
             redirect=redirect,
             is_constant=route.pattern.is_constant and all(isinstance(value, str) for value in arguments.values()),

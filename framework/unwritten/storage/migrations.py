@@ -179,3 +179,12 @@ def m012_unfinished(db: Database) -> None:
     db.table("unfinished").create(
         {"key": str, "canvases": str, "saved_at": float}, pk="key", not_null={"canvases", "saved_at"}
     )
+
+
+@migrations()
+def m013_aliases_and_gists(db: Database) -> None:
+    """Create aliases: keys that are other names of pages. Add to links what the target was said to be about."""
+    db.table("aliases").create(
+        {"alias": str, "target": str, "declared": int}, pk="alias", not_null={"target", "declared"}
+    ).create_index(["target"])
+    db.table("links").add_column("gist", str, not_null_default="")

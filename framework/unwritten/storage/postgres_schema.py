@@ -13,7 +13,9 @@ from .database import Connection
 MIGRATIONS_TABLE = "unwritten_migrations"
 """Where the names of the applied migrations are stored. It also marks a database as ours."""
 
-TABLES = "pages versions canvases links search world canvas_values tables actions boxes pictures unfinished".split()
+TABLES = (
+    "pages versions canvases links search world canvas_values tables actions boxes pictures unfinished aliases".split()
+)
 """The tables of the framework. A schema that has them without ``MIGRATIONS_TABLE`` belongs to another program."""
 
 COLUMN_TYPES: Mapping[str, str] = {"int": "BIGINT", "bool": "BOOLEAN", "float": "DOUBLE PRECISION"}
@@ -78,7 +80,15 @@ CREATE TABLE pictures (
 """
 """``STRING`` stands for ``TEXT``, the type with the collation."""
 
-MIGRATIONS: Mapping[str, str] = {"p001_initial": _INITIAL}
+_ALIASES_AND_GISTS = """
+CREATE TABLE aliases (alias STRING NOT NULL, target STRING NOT NULL, declared BOOLEAN NOT NULL);
+CREATE UNIQUE INDEX aliases_once ON aliases (md5(alias));
+CREATE INDEX aliases_alias ON aliases USING hash (alias);
+CREATE INDEX aliases_target ON aliases USING hash (target);
+ALTER TABLE links ADD COLUMN gist STRING NOT NULL DEFAULT ''
+"""
+
+MIGRATIONS: Mapping[str, str] = {"p001_initial": _INITIAL, "p002_aliases_and_gists": _ALIASES_AND_GISTS}
 """The statements of all migrations by name, in order, separated by semicolons at the end of a line."""
 
 

@@ -27,6 +27,7 @@ from ..routing.routes import PageRoute
 from ..security.exposure import Exposure
 from ..security.signed_links import SignedLinks
 from ..security.signer import Signer, VisitorCookie
+from ..storage.aliases import AliasStore
 from ..storage.pages import PageStore
 from ..storage.tables import Tables
 from ..storage.values import ValueStore
@@ -63,6 +64,7 @@ class Site:
     signer: Signer
     signed_links: SignedLinks
     store: PageStore
+    aliases: AliasStore
     broker: Broker
     values: ValueStore
     world: WorldStore
