@@ -81,9 +81,10 @@ async def _delete_pages(path: Path, only: Collection[str]) -> None:
         others = [page.key for page in store.all(limit=-1) if page.key not in only]
         for key in others:
             await store.delete(key)
-        for alias, target in AliasStore(store.database).all():
-            if target not in only:
-                await AliasStore(store.database).remove(alias)
+        secret = [alias for alias, target in AliasStore(store.database).all() if target not in only]
+        await store.database.write(
+            lambda connection: connection.executemany("DELETE FROM aliases WHERE alias = ?", [(key,) for key in secret])
+        )
         if others:
             await store.database.write(lambda connection: connection.execute("DELETE FROM pictures"))
     finally:

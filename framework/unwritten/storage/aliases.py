@@ -59,7 +59,7 @@ class AliasStore:
         """Remove an alias, and return its former target.
 
         Raises:
-            BadAlias: If there is none.
+            BadAlias: If there is none, or the app declares it.
             StoreLocked, StoreFull, StoreReadOnly, StoreError: Nothing was written.
         """
         removed = await self._database.write(lambda connection: _remove(connection, alias))
@@ -119,6 +119,8 @@ def _remove(connection: Connection, alias: str) -> str:
     target = _target(connection, alias)
     if target is None:
         raise BadAlias(f"{alias} is not another name of a page.")
+    if connection.execute("SELECT 1 FROM aliases WHERE alias = ? AND declared", (alias,)).fetchall():
+        raise BadAlias(f"{alias} is declared in the app's code: remove app.alias({alias!r}, …) there.")
     connection.execute("DELETE FROM aliases WHERE alias = ?", (alias,))
     return target
 

@@ -97,6 +97,8 @@ def test_declared_aliases_replace_those_declared_before(
     with caplog.at_level(logging.WARNING, "unwritten"):
         aliases.declare({"/b": "/d", "/stored": "/c"})
     assert aliases.all() == [("/b", "/d"), ("/by/hand", "/c")]
+    with pytest.raises(BadAlias, match="declared in the app's code"):
+        asyncio.run(aliases.remove("/b"))
     assert "'/stored'" in caplog.text or "/stored is a stored page" in caplog.text
 
 

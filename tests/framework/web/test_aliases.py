@@ -10,7 +10,8 @@ import pytest
 from click.testing import CliRunner
 from starlette.requests import Request
 from tests.support.apps import browser, database_file, make_app, make_wiki, write
-from tests.support.html_checks import inner
+from tests.support.html_checks import inner, page_faults
+from tests.support.servers import wait_for
 
 from unwritten import App
 from unwritten.cli.main import main
@@ -176,3 +177,58 @@ def test_aliases_are_imported_and_copied_with_their_world(tmp_path: Path) -> Non
         store = PageStore(path)
         assert AliasStore(store.database).all() == expected
         store.close()
+
+
+def names(client: Any, **fields: str) -> Any:
+    """Send the form for other names of the page about Sarah."""
+    return client.post("/_unwritten/alias", data={"page": SARAH, **fields})
+
+
+def test_editors_add_and_remove_other_names(tmp_path: Path) -> None:
+    app = make_wiki(tmp_path, scripted("A text."), edits="on")
+    with browser(app) as client:
+        write(client, SARAH)
+        write(client, "/wiki/Tea")
+        assert names(client, alias="The Captain").headers["location"] == SARAH
+        assert names(client, alias="/wiki/Old Sarah").status_code == 303
+        assert app.site.aliases.of(SARAH) == ["/wiki/Old_Sarah", CAPTAIN]
+        page = client.get(f"/_unwritten/edit?page={SARAH}")
+        assert page_faults(page.text) == []
+        assert f'value="{CAPTAIN}"' in page.text
+        assert client.get(f"/_unwritten/edit?page={CAPTAIN}").status_code == 200  # the forms of the page itself
+        for name, message in (
+            ("Tea", "stored page"),
+            ("Captain Sarah", "itself"),
+            ("..", "No page can have"),
+            ("/nowhere/x", "No page can have"),
+        ):
+            response = names(client, alias=name)
+            assert response.status_code == 400
+            assert message in response.text
+            assert f'value="{name}"' in response.text
+        assert names(client, alias=CAPTAIN, remove="1").status_code == 303
+        assert app.site.aliases.of(SARAH) == ["/wiki/Old_Sarah"]
+        assert names(client, alias=CAPTAIN, remove="1").status_code == 303  # again
+
+
+def test_only_editors_change_names(tmp_path: Path) -> None:
+    with browser(make_wiki(tmp_path, scripted("A text."), edits="off")) as client:
+        write(client, SARAH)
+        assert names(client, alias="The Captain").status_code == 403
+
+
+def test_names_of_protected_pages_cannot_be_probed(tmp_path: Path) -> None:
+    app = make_protected(tmp_path)
+    app.settings = app.settings.model_copy(update={"edits": "on"})
+    with browser(app) as client:
+        write(client, "/wiki/Home")
+        sarah = {"x-user": "sarah"}
+        client.get("/secret/Plan", headers=sarah)
+        wait_for(lambda: app.site.store.exists(["/secret/Plan"]))
+        answers = [
+            client.post("/_unwritten/alias", data={"page": "/wiki/Home", "alias": name})
+            for name in ("/secret/Plan", "/secret/Other", "/wiki/Nick")
+        ]
+        assert {answer.status_code for answer in answers} == {400}
+        assert all("cannot be used here" in answer.text for answer in answers)
+        assert "/secret/Plan" not in answers[2].text
