@@ -231,10 +231,23 @@ def _mean(values: Sequence[float]) -> float:
     default=BY_NAME["memory_tokens"].default,
     help="Tokens of memory, when it is on.",
 )
+@click.option(
+    "--way", "names", multiple=True, type=click.Choice([way.name for way in ways(1)]), help="Measure only this way."
+)
 @click.option("--follow", "num_followed", type=click.IntRange(0), default=0, help="Pages written with gists.")
 @click.option("--show", is_flag=True, help="Print every page.")
-def command(spec: str, model: str | None, limit: int, tokens: int, memory: int, num_followed: int, show: bool) -> None:
+def command(
+    spec: str,
+    model: str | None,
+    limit: int,
+    tokens: int,
+    memory: int,
+    names: tuple[str, ...],
+    num_followed: int,
+    show: bool,
+) -> None:
     """Measure whether later pages know what earlier ones said."""
+    chosen = [way for way in ways(memory) if way.name in (names or [way.name])]
     options: dict[str, Any] = {"model": model} if model else {}
     engine = open_engine(spec, **options)
     began = time.monotonic()
@@ -248,7 +261,7 @@ def command(spec: str, model: str | None, limit: int, tokens: int, memory: int, 
         async with contextlib.AsyncExitStack() as stack:
             stack.push_async_callback(engine.close)
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-            for way in ways(memory):
+            for way in chosen:
                 if show:
                     click.echo(f"-- {way.words}", err=True)
                 found[way.name] = await measure(engine, way, FACTS[:limit], tokens=tokens, folder=folder, told=told)
@@ -266,9 +279,7 @@ def command(spec: str, model: str | None, limit: int, tokens: int, memory: int, 
         "gist": "well above the next",
         "no_gist": "",
     }
-    rows = [
-        (way.words, f"{sum(a.recalled for a in found[way.name])} of {limit}", reach[way.name]) for way in ways(memory)
-    ]
+    rows = [(way.words, f"{sum(a.recalled for a in found[way.name])} of {limit}", reach[way.name]) for way in chosen]
     rows.append(("seconds for all pages", f"{seconds:.0f}", ""))
     agreement = {
         "gist_agreement": _mean([promise.with_gist for promise in promises]),
