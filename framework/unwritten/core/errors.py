@@ -21,6 +21,7 @@
     │   └── UnusableText      the generated text cannot be used; another attempt may help
     │       └── SchemaMismatch  it does not fit its schema
     ├── BadEdit               an edit that cannot be made as it was requested
+    │   └── BadAlias          a key that cannot be another name of a page, or is none
     ├── EditConflict          the page has changed since the version that was edited
     ├── StoreError            the database cannot be read or written
     │   ├── StoreLocked       another program holds the write lock

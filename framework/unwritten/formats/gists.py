@@ -98,7 +98,9 @@ def find_gists(text: str, *, done: bool) -> Gists:
             start = match.end() - 1
             content_end, end = _note_end(text, start, done)
             by_title.setdefault(title, clean_gist(text[start + 1 : content_end]))
-            before = len(text[:start].rstrip(" \t"))
+            before = start
+            while before > position and text[before - 1] in " \t":
+                before -= 1
             after = text[end : end + 1]
             if before > position and (not after or not after.isalnum()):
                 start = before
