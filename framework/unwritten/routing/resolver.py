@@ -24,7 +24,6 @@ from ..core.mount import MountPoint
 from ..core.paths import WELL_KNOWN_PATHS, page_key
 from ..core.tracing import current_trace
 from ..formats.links import Linker
-from ..formats.page import Page
 from ..security.headers import frame_src
 from ..storage.aliases import AliasStore
 from ..storage.pages import PageStore
@@ -134,7 +133,8 @@ class PageResolver:
         self._aliases = aliases
         self._is_open = is_open
         self._is_developing = is_developing
-        self._explained: set[tuple[str, str]] = set()
+        self._reported: set[tuple[str, str]] = set()
+        self._reports = {route.path: partial(self._report_title, route.path) for route in pages}
         self._no_pages = frozenset(WELL_KNOWN_PATHS) - {getattr(route, "path", "") for route in router.routes}
         self._parsed: dict[tuple[str, bytes | str], _ParsedURL] = {}
 
@@ -182,30 +182,32 @@ class PageResolver:
             current_audience.reset(token)
         if isinstance(page, Response):
             return page
+        targets = LinkTargets(route.links, url.parameters, page.canvases.values(), self._reports[route.path])
         return PageRequest(
             url.key,
             url.title if page.title is None else safe_title(page.title),
             page,
             route,
             request,
-            self._linker(url, route, page),
+            Linker(
+                url.key,
+                targets.key_for if route.links is not None or not targets.lead_nowhere else None,
+                self._store.known_to_exist,
+                self._sign,
+                self._mount.prefix,
+                self._no_pages,
+                targets.explain,
+                self._link_target,
+            ),
             frozenset(tracker.tables),
             frame_src(page.embeds, request.headers.get("host"), self._mount.root_path) if page.embeds else "",
         )
 
-    def _linker(self, url: _ParsedURL, route: PageRoute, page: Page) -> Linker:
-        """Return what decides where the links of a page lead."""
-        targets = LinkTargets(route.links, url.parameters, page.canvases.values())
-        return Linker(
-            url.key,
-            None if targets.lead_nowhere else targets.key_for,
-            self._store.known_to_exist,
-            self._sign,
-            self._mount.prefix,
-            self._no_pages,
-            partial(self._explain, targets, route),
-            self._link_target,
-        )
+    def _report_title(self, path: str, title: str, reason: str) -> None:
+        """Log a title that leads nowhere, in development and once for each page function and reason."""
+        if self._is_developing() and (path, reason) not in self._reported and len(self._reported) < 100:
+            self._reported.add((path, reason))
+            log.warning("The title %r on a page %s is no link: %s.", title, path, reason)
 
     def _link_target(self, key: str) -> str:
         """Return the page that a link to a key leads to: that of an alias, unless not everyone may know of it."""
@@ -229,14 +231,6 @@ class PageResolver:
             if match is Match.FULL:
                 return route.pattern.build(route.pattern.parse_request(child["path_params"]))
         return None
-
-    def _explain(self, targets: LinkTargets, route: PageRoute, title: str) -> str:
-        """Return why a title leads nowhere. In development, log each reason once for a route."""
-        reason = targets.problem(title)
-        if self._is_developing() and (route.path, reason) not in self._explained and len(self._explained) < 100:
-            self._explained.add((route.path, reason))
-            log.warning("The title %r on a page %s is no link: %s.", title, route.path, reason)
-        return reason
 
     def _parse(self, request: Request, route: PageRoute) -> _ParsedURL:
         values = route.pattern.parse_request(request.path_params)

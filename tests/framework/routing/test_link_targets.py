@@ -53,14 +53,14 @@ def test_a_known_parameter_that_does_not_fit_leads_nowhere() -> None:
     pattern = PagePattern("/{year:int}/{title}")
     assert pattern.link("Tea", known={"year": 1743}) == "/1743/Tea"
     assert pattern.link("Tea", known={"year": "soon"}) is None
-    assert "'soon'" in LinkTargets(pattern, {"year": "soon"}).problem("Tea")
+    assert "'soon'" in LinkTargets(pattern, {"year": "soon"}).explain("Tea")
 
 
 def test_problems_name_what_is_missing() -> None:
-    assert "'city'" in LinkTargets(STREETS, {"country": "Portugal"}).problem("Tea")
-    assert "'n'" in LinkTargets(PagePattern("/{n:int}")).problem("7")
-    assert "links=" in LinkTargets(None).problem("Tea")
-    assert "120" in LinkTargets(PagePattern("/{title}")).problem("x" * 121)
+    assert "'city'" in LinkTargets(STREETS, {"country": "Portugal"}).explain("Tea")
+    assert "'n'" in LinkTargets(PagePattern("/{n:int}")).explain("7")
+    assert "links=" in LinkTargets(None).explain("Tea")
+    assert "120" in LinkTargets(PagePattern("/{title}")).explain("x" * 121)
 
 
 def test_pages_of_a_city_link_to_its_streets(tmp_path: Path) -> None:
