@@ -164,8 +164,9 @@ def count_pages(**world: Any) -> None:
 @click.argument("alias", metavar="[ALIAS]", required=False)
 @click.argument("page", metavar="[PATH]", required=False)
 @click.option("--remove", is_flag=True, help="Remove the alias.")
+@click.option("--replace", is_flag=True, help="Delete the page that is stored as ALIAS, with all its versions.")
 @world_options
-def alias_pages(alias: str | None, page: str | None, remove: bool, **world: Any) -> None:
+def alias_pages(alias: str | None, page: str | None, remove: bool, replace: bool, **world: Any) -> None:
     """Make ALIAS another name of the page PATH: visits and links to it lead to the page. Alone, list all aliases.
 
     \b
@@ -183,6 +184,8 @@ def alias_pages(alias: str | None, page: str | None, remove: bool, **world: Any)
         elif remove:
             click.echo(f"{keys[0]} is no longer another name of {asyncio.run(aliases.remove(keys[0]))}.")
         else:
+            if replace:
+                asyncio.run(store.replace_with_alias(*keys))
             click.echo(f"{keys[0]} is another name of {asyncio.run(aliases.add(*keys))}.")
 
 

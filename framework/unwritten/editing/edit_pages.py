@@ -138,6 +138,7 @@ class EditPages:
             "diff": diff,
             "aliases": [] if selected else site.aliases.of(stored.key),
             "alias": alias,
+            "can_replace": site.exposure.owner.owns(page_request.request.scope),
             "max_title_length": MAX_PARAMETER_LENGTH,
             "writing": site.jobs.is_active(page_request.key),
             "about": site.engine.about,
@@ -260,7 +261,7 @@ class EditPages:
         site = await self._get_site()
         require_edits(site, request)
         form = await read_form(request)
-        form.require_only({"page", "alias", "remove"})
+        form.require_only({"page", "alias", "remove", "replace"})
         page_request, stored = await find_stored_page(site, form.page_key(), request)
         name = parse_line(form.one("alias"), "name")
         try:
@@ -269,6 +270,8 @@ class EditPages:
                     await site.aliases.remove(name)
             else:
                 alias = await _new_alias(site, page_request, name)
+                if form.one("replace") and site.exposure.owner.owns(request.scope):
+                    await site.store.replace_with_alias(alias, stored.key)
                 await site.aliases.add(alias, stored.key)
         except (BadEdit, StoreError) as error:
             status = 503 if isinstance(error, StoreError) else 400

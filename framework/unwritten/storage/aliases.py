@@ -100,8 +100,8 @@ def add_alias(connection: Connection, alias: str, target: str, *, declared: bool
         raise BadAlias(f"{alias} cannot be another name of itself.")
     if connection.execute("SELECT 1 FROM pages WHERE key = ?", (alias,)).fetchall():
         raise BadAlias(
-            f"{alias} is a stored page, so it cannot be another name of {target}. Delete it first: "
-            f"unwritten pages delete {alias}"
+            f"{alias} is a stored page, so it cannot be another name of {target}. The owner can delete it: "
+            f"unwritten pages alias {alias} {target} --replace"
         )
     end = _target(connection, target) or target
     if end == alias:

@@ -132,6 +132,20 @@ class PageStore:
         """Delete a page with all its versions. Return False if there was none."""
         return await self.database.write(lambda connection: _delete(connection, key))
 
+    async def replace_with_alias(self, key: str, target: str) -> None:
+        """Delete a page with all its versions, and make its key another name of another page, in one transaction.
+
+        Raises:
+            BadAlias: See ``AliasStore.add``. Nothing was deleted.
+            StoreLocked, StoreFull, StoreReadOnly, StoreError: Nothing was deleted.
+        """
+
+        def work(connection: Connection) -> None:
+            _delete(connection, key)
+            add_alias(connection, key, target)
+
+        await self.database.write(work)
+
     # -- one page -----------------------------------------------------------------------------------------
 
     def get(self, key: str, version: int | None = None) -> StoredPage | None:

@@ -38,7 +38,8 @@ def test_a_gist_reaches_the_prompt_of_its_page_and_no_visitor(tmp_path: Path) ->
         assert not app.site.store.search("1743")
         stored = app.site.store.get("/wiki/Harbour")
         assert stored is not None and stored.canvases["body"].text.endswith(TEXT.replace(f"{{{NOTE}}}", ""))
-        assert app.site.store.link("/wiki/Harbour", "/wiki/Odo_Brask").gist == NOTE
+        link = app.site.store.link("/wiki/Harbour", "/wiki/Odo_Brask")
+        assert link is not None and link.gist == NOTE
         write(client, "/wiki/Odo_Brask")
     assert GIST_REQUEST in engine.requests[0].prompt.system
     assert any("]]{" in example.answer for example in engine.requests[0].prompt.examples)

@@ -73,7 +73,7 @@ def test_aliases_never_lead_to_aliases(aliases: AliasStore) -> None:
         ("/a", "/a", "itself"),
         ("/c", "/a", "is another name of /c, so"),
         ("/a", "/d", "already. Remove that first"),
-        ("/stored", "/c", "is a stored page.*unwritten pages delete /stored"),
+        ("/stored", "/c", "is a stored page.*unwritten pages alias /stored /c --replace"),
     ],
 )
 def test_impossible_aliases_are_refused(
@@ -86,6 +86,16 @@ def test_impossible_aliases_are_refused(
     with pytest.raises(BadAlias, match=message):
         asyncio.run(aliases.add(alias, target))
     assert aliases.all() == before
+
+
+def test_a_page_is_replaced_as_a_whole_or_not_at_all(store: PageStore, aliases: AliasStore) -> None:
+    save(store, "/stored", Link("/x", "x", "x"))
+    with pytest.raises(BadAlias, match="itself"):
+        asyncio.run(store.replace_with_alias("/stored", "/stored"))
+    assert store.exists(["/stored"])
+    asyncio.run(store.replace_with_alias("/stored", "/c"))
+    assert not store.exists(["/stored"])
+    assert aliases.all() == [("/stored", "/c")]
 
 
 def test_declared_aliases_replace_those_declared_before(

@@ -151,6 +151,10 @@ def test_aliases_on_the_command_line(tmp_path: Path) -> None:
     )
     assert run("pages", "alias", database) == f"0 {CAPTAIN} -> {SARAH}\n"
     assert "stored page" in run("pages", "alias", "/wiki/Tea", SARAH, database)
+    assert (
+        run("pages", "alias", "/wiki/Tea", SARAH, "--replace", database) == f"0 /wiki/Tea is another name of {SARAH}.\n"
+    )
+    assert run("pages", "alias", "/wiki/Tea", "--remove", database).startswith("0 ")
     assert "Give ALIAS" in run("pages", "alias", "/wiki/Tea", database)
     assert "not the path" in run("pages", "alias", "wiki/Tea", SARAH, database)
     assert run("pages", "alias", CAPTAIN, "--remove", database).startswith("0 ")
@@ -209,6 +213,18 @@ def test_editors_add_and_remove_other_names(tmp_path: Path) -> None:
         assert names(client, alias=CAPTAIN, remove="1").status_code == 303
         assert app.site.aliases.of(SARAH) == ["/wiki/Old_Sarah"]
         assert names(client, alias=CAPTAIN, remove="1").status_code == 303  # again
+
+
+@pytest.mark.parametrize("is_owner", [True, False])
+def test_only_the_owner_deletes_the_page_under_a_name(tmp_path: Path, is_owner: bool) -> None:
+    app = make_wiki(tmp_path, scripted("A text."), edits="on")
+    with browser(app) as client:
+        write(client, SARAH)
+        write(client, "/wiki/Tea")
+        app.owner.owns = lambda scope: is_owner  # type: ignore[method-assign]
+        assert ("Delete the page" in client.get(f"/_unwritten/edit?page={SARAH}").text) is is_owner
+        assert names(client, alias="Tea", replace="1").status_code == (303 if is_owner else 400)
+        assert app.site.store.exists(["/wiki/Tea"]) == (set() if is_owner else {"/wiki/Tea"})
 
 
 def test_only_editors_change_names(tmp_path: Path) -> None:
