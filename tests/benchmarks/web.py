@@ -106,7 +106,7 @@ def frame_cost(size: int, frames: int = 120) -> float:
         app.prepare()
         try:
             text = long_text("Frame", size)
-            linker = Linker("/page/Frame", PagePattern("/page/{title}").link, app.store.exists)
+            linker = Linker("/page/Frame", PagePattern("/page/{title}").link, app.site.store.exists)
             region_job = RegionJob("body", Canvas("About frames."), Prompt("About frames."), linker, 256)
             page = Page(body=Canvas("About frames."))
             job = PageJob("/page/Frame", page, "Frame", {"body": region_job}, linker)

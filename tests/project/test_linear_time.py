@@ -31,6 +31,7 @@ import unwritten_engine
 from unwritten.core.errors import UnwrittenError
 from unwritten.formats.base import CustomFormatter, Format, Formatter, RegionContext
 from unwritten.formats.direction import BlockDirections
+from unwritten.formats.gists import find_gists
 from unwritten.formats.html import render_wiki_links
 from unwritten.formats.links import WIKI_LINK, find_anchors
 from unwritten.formats.registry import FORMATS
@@ -109,6 +110,7 @@ def in_value(name: str, quote: str = '"') -> Callable[[str], object]:
 
 own = Format("own", render=str)
 PARSERS: dict[str, Callable[[str], object]] = {
+    "find_gists": lambda text: (find_gists("[[a]]" + text, done=False), find_gists(text, done=True)),
     "common_prefix": lambda text: common_prefix(text, text + text),
     **{f"{name} done": formatter(format, done=True) for name, format in FORMATS.items()},
     **{f"{name} growing": formatter(format) for name, format in FORMATS.items()},
@@ -140,7 +142,7 @@ PARSERS: dict[str, Callable[[str], object]] = {
     "single_line": lambda text: single_line(text, 10**9),
     "title of a link": PagePattern("/wiki/{title}").link,
     "path of a link": PagePattern("/wiki/{title:path}").link,
-    "statements": lambda text: memory._as_data(text),
+    "statements": lambda text: memory.as_data(text),
     "names": lambda text: memory._names([text]),
     "sentences of memory": memory._SENTENCE.split,
     "search_vector": lambda text: search_vector(text, text, text),
@@ -169,6 +171,7 @@ TRUSTED = {
     *"explain_refusal make_static region_label edit_path edit_link file_of settled_message refused_message".split(),
     *"key_problem only_reasoning parse_seed parse_line is_same_origin clean_rendered build_prompt".split(),
     *"box_document insert_marks num_held_back page_to_store plan_rewrite plan_revision stored_view".split(),
+    *"asks_for_gists without_request".split(),
     *"restart_message state_region_message unlink_unsettled without_unsupported to_number variant_key".split(),
     "word_diff",  # its number of steps is limited; see test_diff
 }

@@ -24,7 +24,7 @@ from unwritten_engine.errors import suggestion
 from ..core.assets import VersionedStaticFiles
 from ..core.errors import BadApp, BadSetting, BadURL
 from ..core.mount import IN_PROCESS, MountPoint
-from ..core.paths import DATA_SUFFIX, FRAMEWORK_PREFIX, site_path
+from ..core.paths import DATA_SUFFIX, FRAMEWORK_PREFIX, page_key, site_path
 from ..core.settings import BY_NAME, load_settings
 from ..devtools import DevTools
 from ..editing import Editing
@@ -69,8 +69,9 @@ class App(Generation, Router, Starlette):
             layout. A page can have another one: ``Page(…, lang="de")``.
         folder: The app's folder, or a file in it: ``folder=__file__``. Its ``templates`` and ``static`` take
             precedence over the framework's. None: the app has neither.
-        links: The pattern of the pages that ``[[Title]]`` leads to, such as ``/wiki/{title}``. None: the page's own
-            pattern if it has one parameter, otherwise that of the fallback.
+        links: The pattern of the pages that ``[[Title]]`` leads to, such as ``/wiki/{title}``. The title is its last
+            parameter; the others, as in ``/{country}/{city}``, are those of the page with the link. None: the page's
+            own pattern if it has one parameter, otherwise that of the fallback.
         engine: An open engine, or the name of one for ``open_engine``. None: the settings decide.
         debug: True shows tracebacks and developer tools to every browser. The same as the setting ``debug``.
         routes: Starlette routes. They come before the pages.
@@ -106,6 +107,7 @@ class App(Generation, Router, Starlette):
         self.world = world
         self.language = language
         self.links = PagePattern(links) if links else None
+        self._aliases: dict[str, str] = {}
         self.policies = Policies()
         self.template_globals: dict[str, Any] = {"app": self}
         self._keywords = {
@@ -169,6 +171,25 @@ class App(Generation, Router, Starlette):
         self._fallback = PageRoute(pattern, PageFunction(function, pattern), serve_page, None)
         self.router.routes.append(URLOnlyRoute(self._fallback))
         return function
+
+    def alias(self, alias: str, target: str) -> None:
+        """Declare another name of a page: ``app.alias("/wiki/The_Captain", "/wiki/Captain_Sarah")``.
+
+        Links to the alias lead to the page, and its URL redirects there. A page that is stored under the alias stays
+        until it is deleted.
+
+        Args:
+            alias: The key that is another name.
+            target: The key of the page. It need not be written yet.
+
+        Raises:
+            BadApp: If one of them is not a key, or the alias leads elsewhere already.
+        """
+        for key in (alias, target):
+            if not isinstance(key, str) or page_key(key) is None:
+                raise BadApp(f"app.alias takes the keys of pages, such as '/wiki/Captain_Sarah', not {key!r}.")
+        if self._aliases.setdefault(alias, target) != target:
+            raise BadApp(f"{alias!r} is another name of {self._aliases[alias]!r} already. It has one target.")
 
     def allow_prompt(self, function: F) -> F:
         """Declare a check that runs before a page is generated: ``check(prompt_check)``.
@@ -520,6 +541,7 @@ class App(Generation, Router, Starlette):
             name=self.name,
             world=self.world,
             links=self.links,
+            aliases=self._aliases,
             settings=self.settings,
             database=self.database,
             engine=self._engine,

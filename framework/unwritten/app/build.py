@@ -16,6 +16,7 @@ from ..broker.open import open_broker
 from ..core.engine_options import engine_options
 from ..core.errors import BadSetting
 from ..core.settings import Settings
+from ..formats.gists import writes_gists
 from ..generation.budgets import Budgets
 from ..generation.hooks import OnWrittenRunner
 from ..generation.job_queue import JobQueue
@@ -31,6 +32,7 @@ from ..rendering.document import SCRIPTS
 from ..rendering.renderer import Renderer
 from ..rendering.templates import Templates
 from ..routing.access import PageAccess
+from ..routing.link_targets import LinkTargets
 from ..routing.memory import Memory
 from ..routing.personal_values import PersonalValues
 from ..routing.resolver import PageResolver
@@ -38,6 +40,7 @@ from ..routing.stored_pages import StoredPages
 from ..routing.visit import VisitReader
 from ..security.signed_links import SignedLinks
 from ..security.signer import Signer, VisitorCookie
+from ..storage.aliases import AliasStore
 from ..storage.pages import PageStore
 from ..storage.unfinished import UnfinishedPageStore
 from ..storage.values import ValueStore
@@ -53,7 +56,7 @@ from ..web.site import Site
 from ..web.socket_registry import LiveSockets
 from ..web.template_globals import TemplateGlobals
 from ..web.transport import has_left
-from .declarations import Declarations
+from .declarations import Declarations, canonical_aliases
 
 log = logging.getLogger("unwritten")
 
@@ -125,6 +128,7 @@ def _connect(declared: Declarations, store: PageStore, world: WorldStore, broker
 
     # Storage and security.
     values = ValueStore(store.database)
+    aliases = AliasStore(store.database)
     signer = Signer(world.secret)
     visitor_cookie = VisitorCookie(signer)
     signed_links = SignedLinks(settings.signed_links, exposure, signer)
@@ -139,6 +143,9 @@ def _connect(declared: Declarations, store: PageStore, world: WorldStore, broker
         store=store,
         visits=visits,
         sign=signed_links.sign,
+        aliases=aliases,
+        is_open=lambda key: access.is_open(key),
+        is_developing=declared.is_developing,
     )
 
     access = PageAccess(
@@ -190,7 +197,12 @@ def _connect(declared: Declarations, store: PageStore, world: WorldStore, broker
         on_written=OnWrittenRunner(store.database, write_lock, declared.tables.notify, declared.written_hooks).run,
         broker=broker,
     )
-    prompt_builder = PromptBuilder(declared.world, Memory(store, settings, access, engine.about.context), visits)
+    prompt_builder = PromptBuilder(
+        declared.world,
+        Memory(store, settings, access, engine.about.context),
+        visits,
+        gists=writes_gists(engine.about, settings),
+    )
     starter = JobStarter(
         prompt_builder=prompt_builder,
         store=store,
@@ -215,7 +227,7 @@ def _connect(declared: Declarations, store: PageStore, world: WorldStore, broker
         budgets=budgets,
         policies=policies,
         metrics=metrics,
-        linker=resolver.linker("/", text_links),
+        linker=resolver.linker("/", LinkTargets(text_links)),
         has_left=has_left,
     )
     writer = PageWriter(
@@ -293,6 +305,7 @@ def _connect(declared: Declarations, store: PageStore, world: WorldStore, broker
     jobs.observe(budgets, metrics, *([prefetcher] if prefetcher else []), updates, unfinished)
     broker.listen(jobs, budgets, *([prefetcher] if prefetcher else []), updates)
     declared.tables.observe(updates.on_table_write)
+    aliases.declare(canonical_aliases(declared.aliases, resolver.canonical_key))
     world.update(declared.name, declared.world, declared.links.path if declared.links else None, engine.about)
     site = Site(
         name=declared.name,
@@ -307,6 +320,7 @@ def _connect(declared: Declarations, store: PageStore, world: WorldStore, broker
         signed_links=signed_links,
         store=store,
         stored_pages=StoredPages(store, access),
+        aliases=aliases,
         broker=broker,
         values=values,
         world=world,

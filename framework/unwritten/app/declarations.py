@@ -15,7 +15,7 @@ from starlette.types import ASGIApp
 from unwritten_engine import Engine
 
 from ..core.assets import VersionedStaticFiles
-from ..core.errors import BadApp
+from ..core.errors import BadApp, BadURL
 from ..core.mount import MountPoint
 from ..core.settings import Settings
 from ..generation.hooks import OnWritten, Policies
@@ -37,6 +37,7 @@ class Declarations:
     name: str
     world: str
     links: PagePattern | None
+    aliases: Mapping[str, str]
     settings: Settings
     database: Location
     engine: Engine | None
@@ -77,16 +78,57 @@ class Declarations:
         _check_files("template", self.templates, self.router_templates)
         _check_files("static file", self.static, self.router_static)
         _check_duplicates("action", [route for route in self.routes if isinstance(route, ActionRoute)])
-        for links in filter(None, (self.links, *(route.links for route in self.pages))):
-            if not any(links.leads_to(route.pattern) for route in self.pages):
-                raise BadApp(
-                    f"links={links.path!r} leads to no page. The pages are "
-                    f"{', '.join(repr(route.pattern.path) for route in self.pages)}."
-                )
         fallback = self.fallback.pattern if self.fallback else None
+        links = self._checked_links(self.links) if self.links else None
         for route in self.pages:
             own = route.pattern if len(route.pattern.parameters) == 1 else None
-            route.links = route.links or self.links or own or fallback
+            route.links = self._checked_links(route.links) if route.links else links or own or fallback
+
+    def _checked_links(self, links: PagePattern) -> PagePattern:
+        """Return a pattern of links with the ``canonical`` function of the page that it leads to.
+
+        Raises:
+            BadApp: If it leads to no page.
+        """
+        target = next((route.pattern for route in self.pages if links.leads_to(route.pattern)), None)
+        if target is None:
+            raise BadApp(
+                f"links={links.path!r} leads to no page. The pages are "
+                f"{', '.join(repr(route.pattern.path) for route in self.pages)}."
+            )
+        return links.with_canonical_of(target)
+
+
+def canonical_aliases(aliases: Mapping[str, str], canonical: Callable[[str], str | None]) -> dict[str, str]:
+    """Return declared aliases with their keys in the canonical spelling, each with the page at its end.
+
+    Args:
+        aliases: The pages by their other names.
+        canonical: Returns the canonical spelling of a key, or None if it leads to no page.
+
+    Raises:
+        BadApp: If a key leads to no page, or an alias to itself.
+    """
+    keys: dict[str, str] = {}
+    for alias, target in aliases.items():
+        for path in (alias, target):
+            try:
+                key = canonical(path)
+            except BadURL as error:
+                raise BadApp(f"app.alias({alias!r}, {target!r}): {error}") from None
+            if key is None:
+                raise BadApp(f"app.alias({alias!r}, {target!r}): {path!r} leads to no page of this app.")
+            keys[path] = key
+    targets = {keys[alias]: keys[target] for alias, target in aliases.items()}
+    ends: dict[str, str] = {}
+    for alias in targets:
+        seen = [alias]
+        while seen[-1] in targets:
+            seen.append(targets[seen[-1]])
+            if seen[-1] in seen[:-1]:
+                raise BadApp(f"The aliases of the app lead in a circle: {' → '.join(seen)}. Remove one of them.")
+        ends[alias] = seen[-1]
+    return ends
 
 
 def _check_files(kind: str, own: Path | None, folders: Sequence[Path]) -> None:

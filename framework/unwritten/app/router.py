@@ -133,7 +133,8 @@ class Router:
         Args:
             path: The pattern, in Starlette's syntax. ``{title}`` reads underscores as spaces; ``{title:raw}`` keeps
                 them.
-            links: The pattern of the pages that ``[[Title]]`` on this page leads to. None: the app's.
+            links: The pattern of the pages that ``[[Title]]`` on this page leads to. None: the app's. The title is its
+                last parameter; the others are this page's parameters of the same name.
             canonical: Applied to every parameter that is read as words, so that several spellings lead to one page.
             prefetch: True if the page may be generated before it is clicked.
             allow: A function of the request, sync or async, that decides who may read the page. True allows, False

@@ -14,6 +14,8 @@ import click
 from unwritten_engine.errors import suggestion
 
 from ..app.application import App
+from ..core.paths import page_key
+from ..storage.aliases import AliasStore
 from ..storage.open import check_exists
 from ..storage.pages import PageStore
 from ..storage.records import PageSummary
@@ -96,7 +98,9 @@ async def _print_page(app: App, url: str, *, as_json: bool) -> tuple[int, bool]:
 
 @click.group("pages")
 def pages() -> None:
-    """List, search, count and delete the stored pages, and show their history. No model is loaded.
+    """List, search, count and delete the stored pages, show their history, and give them other names.
+
+    No model is loaded.
 
     \b
     unwritten pages list --demo wiki
@@ -163,6 +167,43 @@ def count_pages(**world: Any) -> None:
     """Print the number of stored pages."""
     with _open_store(**world) as store:
         click.echo(store.count())
+
+
+@pages.command("alias")
+@click.argument("alias", metavar="[ALIAS]", required=False)
+@click.argument("page", metavar="[PATH]", required=False)
+@click.option("--remove", is_flag=True, help="Remove the alias.")
+@click.option("--replace", is_flag=True, help="Delete the page that is stored as ALIAS, with all its versions.")
+@world_options
+def alias_pages(alias: str | None, page: str | None, remove: bool, replace: bool, **world: Any) -> None:
+    """Make ALIAS another name of the page PATH: visits and links to it lead to the page. Alone, list all aliases.
+
+    \b
+    unwritten pages alias /wiki/The_Captain /wiki/Captain_Sarah --demo wiki
+    unwritten pages alias /wiki/The_Captain --remove --demo wiki
+    """
+    if remove != (alias is not None and page is None):
+        raise click.UsageError("Give ALIAS and PATH, or ALIAS and --remove, or nothing to list all aliases.")
+    keys = [_parse_key(path) for path in (alias, page) if path is not None]
+    with _open_store(**world) as store:
+        aliases = AliasStore(store.database)
+        if not keys:
+            for name, target in aliases.all():
+                click.echo(f"{name} -> {target}")
+        elif remove:
+            click.echo(f"{keys[0]} is no longer another name of {asyncio.run(aliases.remove(keys[0]))}.")
+        else:
+            if replace:
+                asyncio.run(store.replace_with_alias(*keys))
+            click.echo(f"{keys[0]} is another name of {asyncio.run(aliases.add(*keys))}.")
+
+
+def _parse_key(path: str) -> str:
+    """Return the key of a page as typed: with or without spaces."""
+    key = page_key(path.replace(" ", "_"))
+    if key is None:
+        raise click.UsageError(f"{path!r} is not the path of a page, such as /wiki/Captain_Sarah.")
+    return key
 
 
 @pages.command("delete")

@@ -126,6 +126,11 @@ class Settings(BaseModel):
         default="auto",
         description="Report drawings and programs as supported (`app.supports`): on, off, or auto: as the engine says.",
     )
+    gists: Switch = Field(
+        default="auto",
+        description="Ask the model for a hidden note about the target of each link, for the prompt of that page: on, "
+        "off, or auto: if the engine is good at following instructions and shows no drafts.",
+    )
     signed_links: Switch = Field(
         default="auto",
         description="Generate pages only for links that a page displayed: on, off, or auto: on for everyone but the "

@@ -39,7 +39,8 @@ _TABLES: Mapping[str, str] = {
     "kind note base regions opened_after",
     "canvases": "version position name format prompt text seed tokens steps canvases seconds reason schema fact "
     "repairs",
-    "links": "source target text sentence position",
+    "links": "source target text sentence gist position",
+    "aliases": "alias target declared",
     "world": "name value",
     "tables": "name columns model",
     "search_content": "id c0 c1 c2",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import unicodedata
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from html import unescape
@@ -42,6 +43,10 @@ MAX_TEXT = 300
 """Maximum length of a link's text that is stored. A longer one is cut."""
 
 
+MAX_REJECTED = 50
+"""Maximum number of titles of one page of which it is remembered that they lead nowhere."""
+
+
 @dataclass(frozen=True, slots=True)
 class Link:
     """A link on a page.
@@ -50,11 +55,13 @@ class Link:
         key: The key of the page that it leads to.
         text: The link's text.
         sentence: The sentence that contains it, as plain text.
+        gist: What the page with the link says that the target will be about, hidden from visitors. Often empty.
     """
 
     key: str
     text: str
     sentence: str
+    gist: str = ""
 
 
 class Linker:
@@ -69,7 +76,12 @@ class Linker:
         sign: Returns the address of an unwritten page with a signature, where links are signed.
         root_path: The prefix under which the app is served.
         no_pages: Paths of the framework where no page can be.
+        explain: Returns why a title leads nowhere.
+        resolve: Returns the key of the page that a key leads to: another one if it is an alias.
         variant: Returns the key of the stored page that a visitor of this page gets at a URL.
+
+    Attributes:
+        rejected: Titles that lead nowhere, each with the reason: the first ``MAX_REJECTED``.
     """
 
     def __init__(
@@ -80,14 +92,19 @@ class Linker:
         sign: Callable[[str], str] = str,
         root_path: str = "",
         no_pages: Collection[str] = (),
+        explain: Callable[[str], str] | None = None,
+        resolve: Callable[[str], str] = str,
         variant: Callable[[str], str] = url_of_key,
     ) -> None:
+        self.rejected: dict[str, str] = {}
         self.page = page
         self.root_path = root_path
         self._key_for = key_for
         self._find_written = find_written
         self._sign = sign
         self._no_pages = no_pages
+        self._explain = explain
+        self._resolve = resolve
         self._variant = variant
         self._stored_keys: dict[str, str] = {}
         self._written: dict[str, bool] = {page: True}
@@ -98,7 +115,11 @@ class Linker:
     def key_for(self, title: str) -> str | None:
         """Return the key of the page with this title, or None if no page can have it."""
         if title not in self._keys:
-            self._keys[title] = self._page(self._key_for(title) if self._key_for else None)
+            path = self._key_for(title) if self._key_for else None
+            key = self._keys[title] = self._page(path)
+            if key is None and len(self.rejected) < MAX_REJECTED:
+                reason = self._explain(title) if self._explain and path is None else f"no page can be at {path}"
+                self.rejected[title] = reason
         return self._keys[title]
 
     def anchor(self, title: str, text: str) -> Markup:
@@ -156,9 +177,9 @@ class Linker:
         return self._page(path)
 
     def _page(self, path: str | None) -> str | None:
-        """Return a path, or None if it is one of the framework's."""
+        """Return the path that a path leads to, or None if it is one of the framework's."""
         is_reserved = path is not None and unquote(re.split("[?#]", path, maxsplit=1)[0]) in self._no_pages
-        return None if is_reserved else path
+        return None if is_reserved or path is None else self._resolve(path)
 
 
 def find_anchors(html: str, root_path: str = "") -> list[Link]:
@@ -209,6 +230,19 @@ def plain_text(text: str) -> str:
     text = WIKI_LINK.sub(lambda match: match[2] or match[1], text)
     text = _LINE_MARKUP.sub(" ", _IMAGE_OR_LINK.sub(r"\1", text))
     return " ".join(_EMPHASIS.sub("", _MARKUP.sub("", text)).split())
+
+
+def title_variants(title: str) -> list[str]:
+    """Return a title in lower case, and then its possible singular forms in English."""
+    folded = " ".join(unicodedata.normalize("NFC", title).replace("_", " ").casefold().split())
+    variants = [folded]
+    if len(folded) > 3 and folded.endswith("s") and not folded.endswith("ss"):
+        variants.append(folded[:-1])
+        if folded.endswith("ies"):
+            variants.append(folded[:-3] + "y")
+        elif folded.endswith("es"):
+            variants.append(folded[:-2])
+    return variants
 
 
 def title_from_key(key: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from datetime import timedelta
 from types import MappingProxyType
@@ -13,10 +13,13 @@ from starlette.responses import Response
 
 from unwritten_engine import Example
 
+from ..core.bidi import remove_controls
 from ..core.errors import BadApp, BadPage
+from ..core.paths import page_key
 from ..security.headers import Embeds
 from .base import Format
-from .registry import get_format
+from .links import title_from_key
+from .registry import UNLINKED_FORMATS, get_format
 from .schema import check_schema
 from .uploads import MODEL_IMAGES, Upload, media_type_of
 
@@ -73,6 +76,8 @@ class Canvas:
         schema: A pydantic model or a dataclass. The text is generated as JSON that matches it, and templates see its
             fields.
         fact: True makes the value a fact of the world: prompts of later pages mention it.
+        links: Pages that the text should link to: titles or keys in a list, or keys by title. The prompt names them,
+            and ``[[Title]]`` leads to them in any case, and in the plural.
         examples: Prompts with good answers. A base model imitates them, an instruct model is shown them.
         opening: Text that the answer begins with.
         stop: Strings that end the text.
@@ -86,9 +91,11 @@ class Canvas:
 
     Attributes:
         resolved_format: The ``Format`` that ``format`` names.
+        named_links: The keys in ``links`` by title. "" where the key follows from the title.
 
     Raises:
-        BadPage: If the prompt is empty, the format is unknown, the schema is invalid, or a length is below 1.
+        BadPage: If the prompt is empty, the format is unknown, the schema is invalid, a length is below 1, or ``links``
+            has something that is not a title or a key.
         BadApp: If ``fresh`` is not a ``timedelta`` of at least a second.
     """
 
@@ -99,6 +106,7 @@ class Canvas:
     tokens: int | None = None
     schema: type[Any] | None = None
     fact: bool = False
+    links: Sequence[str] | Mapping[str, str] = ()
     examples: Sequence[Example] = ()
     opening: str = ""
     stop: Sequence[str] = ()
@@ -107,6 +115,7 @@ class Canvas:
     options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     fresh: timedelta | None = None
     resolved_format: Format = field(init=False, repr=False, compare=False)
+    named_links: Mapping[str, str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not isinstance(self.prompt, str) or not self.prompt.strip():
@@ -140,6 +149,43 @@ class Canvas:
             if isinstance(value, str):
                 raise BadPage(f"Canvas({name}=…) takes a list, but got the string {value!r}.")
             object.__setattr__(self, name, tuple(value))
+        if self.links and self.resolved_format.name in UNLINKED_FORMATS:
+            raise BadPage(
+                f"The canvas {self.prompt!r} has links=…, but the format {self.resolved_format.name!r} has no links."
+            )
+        object.__setattr__(self, "named_links", _named_links(self.links))
+
+
+def _named_links(links: object) -> Mapping[str, str]:
+    """Return the keys of the pages that a canvas names, by title. "" is the key that follows from the title.
+
+    Raises:
+        BadPage: If something is not a title or a key.
+    """
+    if isinstance(links, str):
+        raise BadPage(f"Canvas(links=…) takes a list, but got the string {links!r}: write links=[{links!r}].")
+    if not isinstance(links, (Mapping, Iterable)):
+        raise BadPage(f"Canvas(links=…) takes a list of titles and keys, or keys by title, not {links!r}.")
+    named: dict[str, str] = {}
+    for item in links:
+        key = links[item] if isinstance(links, Mapping) else item
+        if not isinstance(item, str) or not isinstance(key, str) or not item.strip():
+            raise BadPage(f"Canvas(links=…) takes titles and keys of pages, not {item!r}: pass page.title or page.key.")
+        if not key.startswith("/"):
+            if isinstance(links, Mapping):
+                raise BadPage(f"Canvas(links={{{item!r}: {key!r}}}) needs a key, which begins with a slash.")
+            named.setdefault(_link_title(item), "")
+            continue
+        path = page_key(key)
+        if path is None:
+            raise BadPage(f"Canvas(links=…): no page can be at {key!r}.")
+        named.setdefault(_link_title(item if isinstance(links, Mapping) else title_from_key(path)), path)
+    return MappingProxyType(named)
+
+
+def _link_title(title: str) -> str:
+    """Return a title on one line, without characters that have a meaning in ``[[Title|text]]``."""
+    return " ".join(re.sub(r"[\[\]|{}]", " ", remove_controls(title)).split()) or "Untitled"
 
 
 def check_fresh(fresh: object, subject: str) -> None:

@@ -92,6 +92,9 @@ FORMATS: Mapping[str, Format] = MappingProxyType({format.name: format for format
 MARKUP_FORMATS = frozenset({"svg", "app"})
 """Formats that need an instruction-following model. Every engine can write the others."""
 
+UNLINKED_FORMATS = frozenset({"text", "svg", "app", "typed"})
+"""Formats without links to other pages."""
+
 
 def get_format(format: str | Format) -> Format:
     """Return a built-in format by its name, or an author's format unchanged.

@@ -19,12 +19,14 @@ class PromptBuilder:
         world: What holds for everything in the app. It leads every prompt.
         memory: Finds what earlier pages say about a subject.
         visits: Reads the link that was clicked.
+        gists: True if the model is asked for gists of links; see ``formats.gists``.
     """
 
-    def __init__(self, world: str, memory: Memory, visits: VisitReader) -> None:
+    def __init__(self, world: str, memory: Memory, visits: VisitReader, *, gists: bool = False) -> None:
         self._world = world
         self._memory = memory
         self._visits = visits
+        self._gists = gists
 
     async def recall(self, page_request: PageRequest) -> list[str]:
         """Return what earlier pages say about the subject of a page that is about to be generated."""
@@ -39,6 +41,8 @@ class PromptBuilder:
             facts: What earlier pages say about its subject; see ``recall``. Not needed if nothing will be generated.
         """
         return {
-            name: build_prompt(world=self._world, canvas=canvas, subject=page_request.title, facts=facts)
+            name: build_prompt(
+                world=self._world, canvas=canvas, subject=page_request.title, facts=facts, gists=self._gists
+            )
             for name, canvas in page_request.page.canvases.items()
         }

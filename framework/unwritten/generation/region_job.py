@@ -17,6 +17,7 @@ from ..core.errors import PageFailed, UnusableText
 from ..core.frame_numbers import frame_numbers
 from ..formats.base import RegionContext
 from ..formats.direction import BlockDirections
+from ..formats.gists import asks_for_gists, remove_gists
 from ..formats.links import Link, Linker, find_anchors, html_to_text
 from ..formats.page import Canvas
 from ..formats.schema import json_schema_of
@@ -88,6 +89,7 @@ class RegionJob:
         self._formatted = FormattedFrame(Markup(""))
         self._formatted_of: Frame | None = None  # the frame that was formatted last
         self._retried = False
+        self._gists: dict[str, str] = {}
         self._seed = canvas.seed
         self._revision: Revision | None = None
         self._restored: StoredCanvas | None = None
@@ -141,14 +143,18 @@ class RegionJob:
     def merge(self, frame: Frame) -> Frame:
         """Return the frame of the whole region for a frame of the engine, which may cover only a part of it.
 
-        A wrapper around the model's answer is removed here, before anything is shown, checked or stored.
+        A wrapper around the model's answer, and the gists of links in it, are removed here, before anything is shown,
+        checked or stored.
 
         Raises:
             PageFailed: If it is the last frame of a part, and it is empty, or text that had to stay is missing.
         """
         task = self._revision.task if self._revision else None
         if not (task and task.draft and task.draft.keep):  # the positions of kept text are known
-            frame = unwrap(frame, self.format.name, (task.prompt if task else self.prompt).opening)
+            prompt = task.prompt if task else self.prompt
+            frame = unwrap(frame, self.format.name, prompt.opening)
+            if asks_for_gists(prompt.system):
+                frame, self._gists = remove_gists(frame)
         return self._revision.merge(frame) if self._revision else frame
 
     def apply_frame(self, frame: Frame, prepared: PreparedFrame | None = None) -> None:
@@ -358,9 +364,10 @@ class RegionJob:
         return earlier.region()
 
     def links(self, linker: Linker) -> list[Link]:
-        """Return the links of the finished text as it is rendered, with the sentences around them."""
-        found = find_anchors(str(self.formatted().html), linker.root_path)
-        return [replace(link, key=linker.stored_key(link.key)) for link in found]
+        """Return the links of the finished text as it is rendered, with the sentences around them, and their gists."""
+        gists = {linker.key_for(title): gist for title, gist in reversed(self._gists.items())}
+        links = find_anchors(str(self.formatted().html), linker.root_path)
+        return [replace(link, key=linker.stored_key(link.key), gist=gists.get(link.key, "")) for link in links]
 
     def search_text(self) -> str:
         """Return the finished text as plain text on one line, for search and snippets."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -18,10 +19,19 @@ from unwritten_engine.errors import suggestion
 
 from ..core.assets import asset_dir
 from ..core.errors import BadPage
+from ..formats.gists import GIST_REQUEST, example_without_gists
+from ..formats.links import WIKI_LINK
 from ..formats.page import Canvas
+from .memory import as_data, fit_to_budget
+
+LINK_NOTE = "Pages to link to:"
+"""Begins the statement that names pages for the links of a text."""
+
+_MAX_LINK_TOKENS = 120
+"""Maximum number of tokens for the titles in it."""
 
 
-def build_prompt(*, world: str, canvas: Canvas, subject: str, facts: Sequence[str] = ()) -> Prompt:
+def build_prompt(*, world: str, canvas: Canvas, subject: str, facts: Sequence[str] = (), gists: bool = False) -> Prompt:
     """Return the engine's prompt for one canvas of one page.
 
     Args:
@@ -29,6 +39,7 @@ def build_prompt(*, world: str, canvas: Canvas, subject: str, facts: Sequence[st
         canvas: What to generate.
         subject: The page's title. It is named in the prompt if the author's prompt does not name it.
         facts: What the visit and the store know about the subject, one statement each, the most relevant first.
+        gists: True if the model is asked for gists of links; see ``formats.gists``.
 
     Returns:
         A prompt whose system part and examples are the same for every subject.
@@ -41,9 +52,16 @@ def build_prompt(*, world: str, canvas: Canvas, subject: str, facts: Sequence[st
         examples = builtin_examples(file)
         if file == "article" and not opening and subject:
             opening = f"**{subject.replace('*', '')}**"
+    gists = gists and format.name == "markdown"
+    if not gists:
+        examples = tuple(map(example_without_gists, examples))
+    titles = _link_titles(canvas, subject)
+    if titles:
+        facts = [*facts, _link_note(titles)]
+        examples = tuple(map(_with_link_note, examples))
     return Prompt(
         ask=_with_subject(canvas.prompt, subject),
-        system=" ".join(part for part in (world.strip(), format.instructions) if part),
+        system=" ".join(part for part in (world.strip(), format.instructions, GIST_REQUEST if gists else "") if part),
         examples=examples,
         facts=tuple(facts),
         opening=opening,
@@ -72,6 +90,22 @@ def examples_file_for(canvas: Canvas, subject: str) -> str:
 def builtin_examples(file: str) -> tuple[Example, ...]:
     """Return the examples in a file of ``templates/prompts``, named without its suffix. Empty if the name is."""
     return read_examples(asset_dir("templates") / "prompts" / f"{file}.txt") if file else ()
+
+
+def _link_titles(canvas: Canvas, subject: str) -> list[str]:
+    """Return the titles that a canvas names, as many as fit into the prompt. The page does not link to itself."""
+    titles = [as_data(title, 80) for title in canvas.named_links if title.casefold() != subject.casefold()]
+    return fit_to_budget(titles, _MAX_LINK_TOKENS)
+
+
+def _link_note(titles: Sequence[str]) -> str:
+    return f"{LINK_NOTE} {'; '.join(titles)}."
+
+
+def _with_link_note(example: Example) -> Example:
+    """Return an example whose facts name the pages that its answer links to, so that a model does the same."""
+    titles = list(dict.fromkeys(match[1] for match in WIKI_LINK.finditer(example.answer)))
+    return replace(example, facts=(*example.facts, _link_note(titles))) if titles else example
 
 
 def _with_subject(prompt: str, subject: str) -> str:

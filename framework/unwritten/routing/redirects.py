@@ -34,7 +34,7 @@ class PageRedirect(RedirectResponse):
 
 
 class CanonicalRedirect(PageRedirect):
-    """Redirects another spelling of a page's URL to the canonical one.
+    """Redirects another spelling of a page's URL to the canonical one. It is temporary: ``canonical`` may change.
 
     Attributes:
         key: The page's key, with its query.
@@ -43,3 +43,7 @@ class CanonicalRedirect(PageRedirect):
     def __init__(self, mount: MountPoint, key: str) -> None:
         super().__init__(mount, key, 302)
         self.key = key
+
+
+class AliasRedirect(CanonicalRedirect):
+    """Redirects another name of a page to the page. The visitor may not be allowed to read it."""

@@ -25,11 +25,13 @@ from ..core.paths import WELL_KNOWN_PATHS, page_key, url_of_key, variant_key
 from ..core.tracing import current_trace
 from ..formats.links import Linker
 from ..security.headers import frame_src
+from ..storage.aliases import AliasStore
 from ..storage.pages import PageStore
 from ..storage.transactions import ReadTracker
 from .audience import current_audience
+from .link_targets import LinkTargets
 from .patterns import PagePattern, safe_title, single_line
-from .redirects import CanonicalRedirect
+from .redirects import AliasRedirect, CanonicalRedirect
 from .routes import PageRequest, PageRoute
 from .vary_rule import VaryRule
 from .visit import VisitReader
@@ -78,6 +80,7 @@ class _ParsedURL:
     Attributes:
         key: The page's key.
         title: Its title, if the page function returns none.
+        parameters: The parameters of its path.
         arguments: The page function's arguments.
         redirect: The key to redirect to, if the URL is another spelling of it.
         is_constant: True if the URL will always mean this.
@@ -85,6 +88,7 @@ class _ParsedURL:
 
     key: str
     title: str
+    parameters: Mapping[str, Any]
     arguments: Mapping[str, Any]
     redirect: str | None
     is_constant: bool
@@ -101,6 +105,9 @@ class PageResolver:
         store: The stored pages and their links.
         visits: Reads the visit for page functions that take one.
         sign: Returns the URL of an unwritten page with a signature, where links are signed.
+        aliases: Other names of pages.
+        is_open: True if a page is the same for all visitors; see ``PageAccess.is_open``.
+        is_developing: True if the author wants to know about titles that lead nowhere.
     """
 
     def __init__(
@@ -113,6 +120,9 @@ class PageResolver:
         store: PageStore,
         visits: VisitReader,
         sign: Callable[[str], str] = str,
+        aliases: AliasStore,
+        is_open: Callable[[str], bool],
+        is_developing: Callable[[], bool] = bool,
     ) -> None:
         self._name = name
         self._pages = pages
@@ -121,6 +131,11 @@ class PageResolver:
         self._store = store
         self._visits = visits
         self._sign = sign
+        self._aliases = aliases
+        self._is_open = is_open
+        self._is_developing = is_developing
+        self._reported: set[tuple[str, str]] = set()
+        self._reports = {route.path: partial(self._report_title, route.path) for route in pages}
         self._no_pages = frozenset(WELL_KNOWN_PATHS) - {getattr(route, "path", "") for route in router.routes}
         self._parsed: dict[tuple[str, bytes | str], _ParsedURL] = {}
 
@@ -136,7 +151,8 @@ class PageResolver:
             is_trial: True if it is only compared with the result for another visitor; see ``personal_values``.
 
         Returns:
-            The page request, a redirect to the canonical URL, or the response that the page function returned.
+            The page request, a redirect from another spelling or another name of the page, or the response that the
+            page function returned.
 
         Raises:
             BadURL: If no page can have the URL, or the page's access rule denies it.
@@ -160,6 +176,9 @@ class PageResolver:
         if route.vary is not None and not is_sample:
             vary = await route.vary.value(request)
             key = variant_key(key, vary)
+        target = self._aliases.target(url.key)
+        if target is not None and not is_sample and not self._store.exists([key]):
+            return AliasRedirect(self._mount, target)
         visit = None
         if function.wants_visit:
             visit = self._visits.read(request, key) if is_trial else await self._visits.read_checked(request, key)
@@ -173,6 +192,7 @@ class PageResolver:
             current_audience.reset(token)
         if isinstance(page, Response):
             return page
+        targets = LinkTargets(route.links, url.parameters, page.canvases.values(), self._reports[route.path])
         variant = url_of_key if vary is None else partial(self._variant, route.vary, vary)
         return PageRequest(
             key,
@@ -180,7 +200,7 @@ class PageResolver:
             page,
             route,
             request,
-            self.linker(key, route.links, variant),
+            self.linker(key, targets, variant),
             frozenset(tracker.tables),
             frame_src(page.embeds, request.headers.get("host"), self._mount.root_path) if page.embeds else "",
         )
@@ -201,16 +221,54 @@ class PageResolver:
         except BadURL:
             return ""
 
-    def linker(self, key: str, links: PagePattern | None, variant: Callable[[str], str] = url_of_key) -> Linker:
-        """Return what decides where the links of a page lead.
+    def linker(self, key: str, targets: LinkTargets, variant: Callable[[str], str] = url_of_key) -> Linker:
+        """Return what turns the links of a page into HTML.
 
         Args:
             key: The page's key.
-            links: The pattern of the pages that ``[[Title]]`` leads to. None: nowhere.
+            targets: Where its titles lead.
             variant: Returns the key of the page that a URL leads to for the page's visitors.
         """
-        link = links.link if links else None
-        return Linker(key, link, self._store.known_to_exist, self._sign, self._mount.prefix, self._no_pages, variant)
+        return Linker(
+            key,
+            None if targets.lead_nowhere else targets.key_for,
+            self._store.known_to_exist,
+            self._sign,
+            self._mount.prefix,
+            self._no_pages,
+            targets.explain,
+            self._link_target,
+            variant,
+        )
+
+    def _report_title(self, path: str, title: str, reason: str) -> None:
+        """Log a title that leads nowhere, in development and once for each page function and reason."""
+        if self._is_developing() and (path, reason) not in self._reported and len(self._reported) < 100:
+            self._reported.add((path, reason))
+            log.warning("The title %r on a page %s is no link: %s.", title, path, reason)
+
+    def _link_target(self, key: str) -> str:
+        """Return the page that a link to a key leads to: that of an alias, unless not everyone may know of it."""
+        target = self._aliases.target(key)
+        if target is None or not self._is_open(target) or self._store.known_to_exist([key]):
+            return key
+        return target
+
+    def canonical_key(self, key: str) -> str | None:
+        """Return the key of the page that a path leads to, or None if it leads to no page.
+
+        Raises:
+            BadURL: If no page can have its parameters.
+        """
+        normalized = page_key(key)
+        if normalized is None:
+            return None
+        scope = self.scope_for(normalized)
+        for route in self._pages:
+            match, child = route.matches(scope)
+            if match is Match.FULL:
+                return route.pattern.build(route.pattern.parse_request(child["path_params"]))
+        return None
 
     def _parse(self, request: Request, route: PageRoute) -> _ParsedURL:
         values = route.pattern.parse_request(request.path_params)
@@ -227,6 +285,7 @@ class PageResolver:
         return _ParsedURL(
             key=path + route.function.canonical_query(arguments, query),
             title=safe_title(_default_title(route.pattern, values) or self._name),
+            parameters=values,
             arguments=arguments,
             redirect=redirect,
             is_constant=route.pattern.is_constant and all(isinstance(value, str) for value in arguments.values()),

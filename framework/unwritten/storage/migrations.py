@@ -210,3 +210,12 @@ def m014_uploads(db: Database) -> None:
         pk="key",
         not_null={"media_type", "content", "uploaded_at"},
     )
+
+
+@migrations()
+def m015_aliases_and_gists(db: Database) -> None:
+    """Create aliases: keys that are other names of pages. Add to links what the target was said to be about."""
+    db.table("aliases").create(
+        {"alias": str, "target": str, "declared": int}, pk="alias", not_null={"target", "declared"}
+    ).create_index(["target"])
+    db.table("links").add_column("gist", str, not_null_default="")

@@ -15,7 +15,8 @@ MIGRATIONS_TABLE = "unwritten_migrations"
 """Where the names of the applied migrations are stored. It also marks a database as ours."""
 
 TABLES = (
-    "pages versions canvases links search world canvas_values tables actions boxes pictures unfinished uploads".split()
+    "pages versions canvases links search world canvas_values tables actions boxes pictures unfinished".split()
+    + "uploads aliases".split()
 )
 """The tables of the framework. A schema that has them without ``MIGRATIONS_TABLE`` belongs to another program."""
 
@@ -93,11 +94,20 @@ CREATE TABLE uploads (
 )
 """
 
+_ALIASES_AND_GISTS = """
+CREATE TABLE aliases (alias STRING NOT NULL, target STRING NOT NULL, declared BOOLEAN NOT NULL);
+CREATE UNIQUE INDEX aliases_once ON aliases (md5(alias));
+CREATE INDEX aliases_alias ON aliases USING hash (alias);
+CREATE INDEX aliases_target ON aliases USING hash (target);
+ALTER TABLE links ADD COLUMN gist STRING NOT NULL DEFAULT ''
+"""
+
 MIGRATIONS: Mapping[str, str] = {
     "p001_initial": _INITIAL,
     "p002_variants": _VARIANTS,
     "p003_search_values": _SEARCH_VALUES,
     "p004_uploads": _UPLOADS,
+    "p005_aliases_and_gists": _ALIASES_AND_GISTS,
 }
 """The statements of all migrations by name, in order, separated by semicolons at the end of a line."""
 

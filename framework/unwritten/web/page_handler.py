@@ -29,7 +29,7 @@ from ..rendering.renderer import Renderer
 from ..routing.access import ACCESS_CHECK, AccessCheck, PageAccess
 from ..routing.form_fields import FormState
 from ..routing.page_function import PLAIN, VERSION
-from ..routing.redirects import CanonicalRedirect, PageRedirect
+from ..routing.redirects import AliasRedirect, CanonicalRedirect, PageRedirect
 from ..routing.resolver import PageResolver
 from ..routing.routes import PageRequest, PageRoute
 from ..security.headers import (
@@ -110,6 +110,12 @@ class PageHandler:
         if prefers_json(request.scope) and isinstance(page_request, PageRequest):
             return self._data.respond(page_request, request)
         source = self._source_of(signature, page_request, request) if signature is not None else None
+        if isinstance(page_request, AliasRedirect):
+            # Who may not read the page gets the response to a GET of it, which does not name it.
+            target = await self._access.resolve_key(page_request.key, request.scope)
+            if source is None or not isinstance(target, PageRequest):
+                return self.sign_redirect(page_request, request)
+            page_request = target
         if source and isinstance(page_request, CanonicalRedirect):
             page_request = await self._resolver.resolve_key(page_request.key, request.scope) or page_request
         if isinstance(page_request, Response):

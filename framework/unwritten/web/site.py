@@ -31,6 +31,7 @@ from ..routing.stored_pages import StoredPages
 from ..security.exposure import Exposure
 from ..security.signed_links import SignedLinks
 from ..security.signer import Signer, VisitorCookie
+from ..storage.aliases import AliasStore
 from ..storage.pages import PageStore
 from ..storage.tables import Tables
 from ..storage.values import ValueStore
@@ -68,6 +69,7 @@ class Site:
     signed_links: SignedLinks
     store: PageStore
     stored_pages: StoredPages
+    aliases: AliasStore
     broker: Broker
     values: ValueStore
     world: WorldStore
