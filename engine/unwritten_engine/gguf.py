@@ -52,6 +52,7 @@ class GGUFHeader:
         control_tokens: control tokens of the vocabulary, such as "<end_of_turn>".
         kv_bytes: bytes of one token in a 16-bit KV cache.
         weight_bytes: bytes of all files of the model.
+        files: all files of the model.
         metadata: all pairs except long arrays.
     """
 
@@ -64,6 +65,7 @@ class GGUFHeader:
     control_tokens: tuple[str, ...]
     kv_bytes: int
     weight_bytes: int
+    files: tuple[Path, ...]
     metadata: dict[str, Any] = field(repr=False)
 
     @property
@@ -259,6 +261,7 @@ def _make_header(path: Path, metadata: dict[str, Any]) -> GGUFHeader:
     width = number("embedding_length", 0) // heads
     kv_heads = number("attention.head_count_kv", heads)
     per_layer = number("attention.key_length", width) + number("attention.value_length", width)
+    files = tuple(_parts(path, int(metadata.get("split.count", 0))))
     tokens = metadata.get("tokenizer.ggml.tokens", [])
     kinds = metadata.get("tokenizer.ggml.token_type", [])
     return GGUFHeader(
@@ -272,6 +275,7 @@ def _make_header(path: Path, metadata: dict[str, Any]) -> GGUFHeader:
             t for t, kind in zip(tokens, kinds, strict=False) if kind == 3 or (kind == 4 and _is_control(t))
         ),
         kv_bytes=number("block_count", 0) * kv_heads * per_layer * 2,
-        weight_bytes=sum(part.stat().st_size for part in _parts(path, int(metadata.get("split.count", 0)))),
+        weight_bytes=sum(part.stat().st_size for part in files),
+        files=files,
         metadata={key: value for key, value in metadata.items() if not isinstance(value, list) or len(value) < 64},
     )
