@@ -53,6 +53,7 @@ class GGUFHeader:
         kv_bytes: bytes of one token in a 16-bit KV cache.
         weight_bytes: bytes of all files of the model.
         files: all files of the model.
+        parameters: number of weights.
         metadata: all pairs except long arrays.
     """
 
@@ -66,6 +67,7 @@ class GGUFHeader:
     kv_bytes: int
     weight_bytes: int
     files: tuple[Path, ...]
+    parameters: int
     metadata: dict[str, Any] = field(repr=False)
 
     @property
@@ -143,10 +145,10 @@ def read_header(path: str | Path) -> GGUFHeader:
         ModelUnsupported: a kind of model that llama.cpp cannot use for generation.
     """
     path = Path(path)
-    metadata, _ = read_contents(path)
+    metadata, tensors = read_contents(path)
     try:
         _refuse_other_kinds(path, metadata)
-        return _make_header(path, metadata)
+        return _make_header(path, metadata, tensors)
     except (TypeError, ValueError, OverflowError, AttributeError) as error:  # a text or a list instead of a number
         raise ModelBroken(f"{path} is damaged: its metadata is not valid ({error}). {_AGAIN}") from error
 
@@ -245,12 +247,16 @@ def _parts(path: Path, count: int) -> list[Path]:
     return [path.with_name(f"{match[1]}-{number:05}-of-{match[2]}.gguf") for number in range(1, count + 1)]
 
 
+def _count_weights(tensors: dict[str, GGUFTensor]) -> int:
+    return sum(math.prod(tensor.shape) for tensor in tensors.values())
+
+
 def _is_control(token: str) -> bool:
     """True if a token added to the vocabulary is a marker such as <start_of_image>: no space, no HTML tag."""
     return token[:1] in ("<", "[") and len(token) > 2 and not re.fullmatch(r"</?[a-z]+\d?>", token)
 
 
-def _make_header(path: Path, metadata: dict[str, Any]) -> GGUFHeader:
+def _make_header(path: Path, metadata: dict[str, Any], tensors: dict[str, GGUFTensor]) -> GGUFHeader:
     architecture = str(metadata["general.architecture"])
 
     def number(key: str, default: int) -> int:
@@ -277,5 +283,7 @@ def _make_header(path: Path, metadata: dict[str, Any]) -> GGUFHeader:
         kv_bytes=number("block_count", 0) * kv_heads * per_layer * 2,
         weight_bytes=sum(part.stat().st_size for part in files),
         files=files,
+        parameters=_count_weights(tensors)
+        + sum(_count_weights(read_contents(file)[1]) for file in files if file != path),
         metadata={key: value for key, value in metadata.items() if not isinstance(value, list) or len(value) < 64},
     )

@@ -127,12 +127,6 @@ def test_a_missing_tape_is_reported(tmp_path: Path) -> None:
         open_engine(tmp_path / "none.tape")
 
 
-def test_hugging_face_without_its_package_names_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(MissingPackage, match="pip install huggingface_hub"):
-        open_engine("hf:owner/repo/model.gguf")
-
-
 def test_auto_is_never_a_tape(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Recorder(scripted("text"), tmp_path / "auto.tape")
     monkeypatch.chdir(tmp_path)

@@ -38,6 +38,7 @@ from ..errors import (
 from ..frames import Frame, Priority, Prompt, Request
 from ..gguf import GGUFHeader, read_header
 from ..json_grammar import grammar_from_schema
+from ..model_size import judge_markup
 from ..options import Option, check_options
 from ..request_slots import Slot, SlotScheduler
 from ..text_frames import TextFrames
@@ -129,7 +130,7 @@ def open_llamacpp(
         context=plan.context,
         canvas_length=CANVAS_LENGTH,
         parallel=plan.parallel,
-        abilities=Abilities(instruct=plan.instruct, schemas=True, prefetch=True, markup=plan.instruct),
+        abilities=Abilities(instruct=plan.instruct, schemas=True, prefetch=True, markup=plan.markup),
         licence=licence or str(head.metadata.get("general.license", "")),
         reasons=(*reasons, *plan.reasons),
     )
@@ -145,6 +146,7 @@ class _LoadPlan:
     slots: int
     gpu_layers: int
     instruct: bool
+    markup: bool
     device: str
     reasons: tuple[str, ...]
 
@@ -152,7 +154,7 @@ class _LoadPlan:
 def _make_plan(head: GGUFHeader, settings: dict[str, Any]) -> _LoadPlan:
     """Choose load parameters, with reasons."""
     reasons = []
-    gpus = [str(device["description"]) for device in _devices() if "GPU" in str(device["type"])]
+    gpus = [str(device["description"]) for device in gpu_devices()]
     layers = settings["gpu_layers"]
     if not gpus:
         reasons.append("This build of llama.cpp found no GPU that it can use.")
@@ -169,22 +171,33 @@ def _make_plan(head: GGUFHeader, settings: dict[str, Any]) -> _LoadPlan:
     if context < settings["context"]:
         reasons.append(f"The context is {context:,} tokens, the model's maximum.")
     parallel = settings["parallel"]
-    spare_slots = _SPARE_BYTES // max(1, context * head.kv_bytes)
+    instruct = bool(head.chat_template) if settings["instruct"] is None else settings["instruct"]
+    markup = False
+    if instruct:  # a base model only continues text
+        markup, reason = judge_markup(head.parameters)
+        reasons.append(reason)
     on_gpu = bool(gpus) and layers > 0
     return _LoadPlan(
         threads=threads,
         context=context,
         parallel=parallel,
-        slots=parallel + min(parallel, spare_slots),
+        slots=num_slots(parallel, context * head.kv_bytes),
         gpu_layers=layers if on_gpu else 0,
-        instruct=bool(head.chat_template) if settings["instruct"] is None else settings["instruct"],
+        instruct=instruct,
+        markup=markup,
         device=gpus[0] if on_gpu else f"CPU, {threads} thread{'s' if threads > 1 else ''}",
         reasons=tuple(reasons),
     )
 
 
-def _devices() -> list[dict[str, Any]]:
-    return list(_runtime().get_device_info())
+def num_slots(parallel: int, slot_bytes: int) -> int:
+    """Return the number of cache slots for so many requests at once, with slots of this size."""
+    return parallel + min(parallel, _SPARE_BYTES // max(1, slot_bytes))
+
+
+def gpu_devices() -> list[dict[str, Any]]:
+    """Return the GPUs that this build of llama.cpp can use."""
+    return [device for device in _runtime().get_device_info() if "GPU" in str(device["type"])]
 
 
 def _runtime() -> Any:
