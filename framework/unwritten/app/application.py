@@ -280,7 +280,8 @@ class App(Router, Starlette):
     def supports(self, format: str) -> bool:
         """True if the engine writes a format well enough to show: ``app.supports("svg")``, in templates too.
 
-        Every engine writes text formats. Drawings ("svg") and programs ("app") need a model that follows instructions.
+        Every engine writes text formats. Drawings ("svg") and programs ("app") need a model that follows instructions
+        and has 2 billion parameters or more.
         The setting ``markup`` (on, off) overrides this.
 
         Raises:
