@@ -18,6 +18,7 @@ from typing import Any, Final, Literal
 
 import platformdirs
 
+from .errors import MissingPackage
 from .hub_files import local_file
 from .threads import choose_num_threads
 from .vllm.gpus import GPU, OLDEST, OWN_ENGINE_NEEDS, choose_checkpoint
@@ -179,7 +180,9 @@ def this_machine(gpus: tuple[GPU, ...] = ()) -> Machine:
     from .llamacpp.engine import gpu_devices
 
     total, free = memory()
-    usable = gpu_devices()
+    usable: list[dict[str, Any]] = []
+    with suppress(MissingPackage):
+        usable = gpu_devices()
     return Machine(
         memory=total,
         free=free,

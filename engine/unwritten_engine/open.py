@@ -199,7 +199,7 @@ def _open_hugging_face(spec: str, progress: Progress, **options: Any) -> Engine:
     check_options(options, OPTIONS, "The llama.cpp engine")
     owner, _, rest = spec.removeprefix("hf:").partition("/")
     repo, _, file = rest.partition("/")
-    if not (owner and repo and file.endswith(".gguf")):
+    if not (owner and repo and file.endswith(".gguf")) or ".." in spec.split("/"):
         raise UnknownEngine(f"{spec!r} does not name a file. The form is {_HF_EXAMPLE}.")
     path = fetch_hub_file(f"{owner}/{repo}", file, lambda share, step: progress(share * 0.9, step))
     return _open_gguf(str(path), _second(progress, 0.9), _name=spec, **options)

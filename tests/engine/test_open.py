@@ -38,6 +38,7 @@ from unwritten_engine.vllm.gpus import GPU
         ("ftp://host/model.gguf", "neither a .gguf or .tape file nor a server address"),
         ("hf:gemma", "The form is hf:OWNER/REPO/FILE.gguf"),
         ("hf:owner/repo/model.bin", "does not name a file"),
+        ("hf:owner/repo/../../model.gguf", "does not name a file"),
     ],
 )
 def test_an_unknown_engine_lists_the_known_ones(spec: str, message: str) -> None:

@@ -295,6 +295,7 @@ class LlamaCppEngine:
         self._completions: set[Completion] = set()
         self._acquired: dict[Completion, Slot] = {}
         self._warming: set[Completion] = set()
+        self._warm_lock = asyncio.Lock()
         self._num_requests = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -342,10 +343,11 @@ class LlamaCppEngine:
         A request stops this at once. It continues when no request runs, from where it was.
         """
         prefixes = {self._shared_prefix(p): replace(p, ask="A", facts=(), opening="") for p in prompts}
-        for prefix, prompt in list(prefixes.items())[: len(self._slots)]:
-            with contextlib.suppress(EngineError):
-                while not self._closing and not await self._warm_prefix(prefix, prompt):
-                    await self._idle.wait()
+        async with self._warm_lock:  # the processes that share an engine have the same prefixes
+            for prefix, prompt in list(prefixes.items())[: len(self._slots)]:
+                with contextlib.suppress(EngineError):
+                    while not self._closing and not await self._warm_prefix(prefix, prompt):
+                        await self._idle.wait()
         if self._saved is not None:
             await asyncio.to_thread(self._saved.clean)
 
