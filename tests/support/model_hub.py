@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import http.server
 import re
@@ -101,7 +102,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body) - first))
         self.end_headers()
         cut = self.hub.cuts.pop(0) if self.hub.cuts else len(body)
-        self.wfile.write(body[first : first + cut])
+        with contextlib.suppress(ConnectionError):  # the client was stopped
+            self.wfile.write(body[first : first + cut])
         self.close_connection = True
 
 
