@@ -25,7 +25,8 @@ class Abilities:
         prefetch: speculative requests cost only time on this machine, not money.
         preempts: while a click runs, requests with ``Priority.PREFETCH`` are preempted and resumed without loss. For
             other engines, the caller should cancel them.
-        markup: output is good enough for drawings and whole programs. False for base models and random weights.
+        markup: output is good enough for drawings and whole programs. False for base models, random weights and models
+            below ``model_size.MARKUP_PARAMETERS``.
         prefill: continues the prompt's opening and observes stop strings. The frames of other engines hold exactly what
             the model writes; ``clean_engine`` adds the opening, cuts the text at a stop string, and finds the JSON of a
             request with a schema.

@@ -20,6 +20,7 @@ BENCHMARKS: Mapping[str, LazyCommand] = {
     "capacity": LazyCommand("capacity:command", "What a page costs, and what a million pages a day need."),
     "ahead": LazyCommand("ahead:command", "What prefetching saves visitors, and what it costs."),
     "click": LazyCommand("click_latency:command", "From a click to the first words and to the finished page."),
+    "first": LazyCommand("first_minute:command", "A click right after the start, and one later."),
     "demos": LazyCommand("demos:command", "How long a visitor waits in each demo."),
     "morph": LazyCommand("morph:command", "How pages in use are updated, and how fast."),
     "engine": LazyCommand("run_engine:command", "The diffusion engine and generate() of transformers."),

@@ -66,6 +66,13 @@ def test_click_watches_a_page_to_its_end() -> None:
     assert found["tokens_per_s"] > 0
 
 
+def test_first_compares_a_click_after_the_start_with_later_ones() -> None:
+    found = bench("first", "--starts", "1", "--warm-up", "0", "--engine", "diffusion:random")
+    for kind in ("first", "later", "warm"):
+        assert 0 < found[f"{kind}_words_s"] <= found[f"{kind}_settled_s"]
+    assert found["starts"] == 2 and found["later_settled_ratio"] > 0
+
+
 @pytest.mark.browser
 def test_morph_runs_every_case() -> None:
     found = bench("morph", "--rounds", "1")

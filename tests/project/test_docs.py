@@ -39,9 +39,9 @@ ALL_DOCS = README + "".join(path.read_text(encoding="utf-8") for path in sorted(
 FOREIGN = """
     --max-num-seqs --max-num-batched-tokens --scheduling-policy --attention-backend --generation-config
     --diffusion-config --quantization --tensor-parallel-size --data-parallel-size --head --address --local-dir
-    --include --build --config --target --n-cpu-moe --no-install-recommends --no-proxy-headers --workers
+    --include --build --config --target --n-cpu-moe --no-install-recommends --no-proxy-headers --workers --no-deps
 """
-"""Options of vLLM, Ray, Hugging Face, CMake, llama.cpp, apt and uvicorn that the documentation names."""
+"""Options of vLLM, Ray, Hugging Face, CMake, llama.cpp, apt, pip and uvicorn that the documentation names."""
 
 
 @pytest.mark.parametrize("path", GENERATED, ids=lambda path: path.relative_to(ROOT).as_posix())

@@ -311,7 +311,8 @@ class App(Generation, Router, Starlette):
 
         ``app.supports("images")`` is true if it sees the images of a ``Canvas(…, images=[photo])``.
 
-        Every engine writes text formats. Drawings ("svg") and programs ("app") need a model that follows instructions.
+        Every engine writes text formats. Drawings ("svg") and programs ("app") need a model that follows instructions
+        and has 2 billion parameters or more.
         The setting ``markup`` (on, off) overrides this.
 
         Raises:

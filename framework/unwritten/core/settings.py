@@ -55,8 +55,8 @@ class Settings(BaseModel):
 
     engine: str = Field(
         default="auto",
-        description="Engine: auto, embedded, vllm, diffusion, a .gguf file, a recorded .tape, hf:OWNER/REPO/FILE.gguf, "
-        "or the URL of a model server or an engine server (ws://HOST:PORT).",
+        description="Engine: auto, embedded, a name that `unwritten models` lists, vllm, diffusion, a .gguf file, a "
+        "recorded .tape, hf:OWNER/REPO/FILE.gguf, or the URL of a model server or an engine server (ws://HOST:PORT).",
     )
     model: str = Field(
         default="",

@@ -90,7 +90,7 @@ FORMATS: Mapping[str, Format] = MappingProxyType({format.name: format for format
 """The built-in formats by name."""
 
 MARKUP_FORMATS = frozenset({"svg", "app"})
-"""Formats that need an instruction-following model. Every engine can write the others."""
+"""Formats that need a large enough instruction-following model. Every engine can write the others."""
 
 UNLINKED_FORMATS = frozenset({"text", "svg", "app", "typed"})
 """Formats without links to other pages."""
