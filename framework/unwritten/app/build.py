@@ -171,7 +171,7 @@ def _connect(declared: Declarations, store: PageStore, world: WorldStore, broker
     write_lock = asyncio.Lock()
     metrics = Metrics()
     budgets = Budgets(settings, exposure, broker.windows)
-    schemas = SchemaChecker(engine, values)
+    schemas = SchemaChecker(engine, values, declared.is_developing)
     policies = declared.policies
     jobs = JobQueue(
         engine,
@@ -181,7 +181,9 @@ def _connect(declared: Declarations, store: PageStore, world: WorldStore, broker
         on_written=OnWrittenRunner(store.database, write_lock, declared.tables.notify, declared.written_hooks).run,
         broker=broker,
     )
-    prompt_builder = PromptBuilder(declared.world, Memory(store, settings, access, engine.about.context), visits)
+    prompt_builder = PromptBuilder(
+        declared.world, Memory(store, settings, access, engine.about.context), visits, engine.about
+    )
     starter = JobStarter(
         prompt_builder=prompt_builder,
         store=store,

@@ -19,8 +19,8 @@ from unwritten_engine.text_thread import in_text_thread
 
 from ..broker.base import Lease
 from ..core.errors import BadPage, BadSchema, PageFailed
+from ..formats.assumed_schema import AssumedSchema, assume
 from ..formats.page import Canvas, Page
-from ..formats.schema import json_schema_of
 from ..routing.personal_values import find_personal_value
 from ..routing.routes import PageRequest
 from ..security.client_address import client_id
@@ -35,7 +35,7 @@ from .job_queue import JobQueue
 from .metrics import Metrics
 from .page_job import PageJob
 from .prompt_builder import PromptBuilder
-from .region_job import RegionJob
+from .region_job import RegionJob, requested_schema
 from .shared_jobs import adopt, finished_canvases
 
 log = logging.getLogger("unwritten")
@@ -309,7 +309,14 @@ class JobStarter:
             if canvas.schema is not None:
                 self._values.register(canvas.schema)
         return {
-            name: RegionJob(name, canvas, prompts[name], page_request.linker, self._about.canvas_length)
+            name: RegionJob(
+                name,
+                canvas,
+                prompts[name],
+                page_request.linker,
+                self._about.canvas_length,
+                assumed_schema(canvas, self._about),
+            )
             for name, canvas in page_request.page.canvases.items()
         }
 
@@ -354,9 +361,11 @@ def _unfinished_prompts(region_jobs: Mapping[str, RegionJob]) -> dict[str, Promp
 class SchemaChecker:
     """Checks once per kind of canvas that the engine supports it, and registers schemas for stored values."""
 
-    def __init__(self, engine: Engine, values: ValueStore) -> None:
+    def __init__(self, engine: Engine, values: ValueStore, is_developing: Callable[[], bool]) -> None:
         self._engine = engine
         self._values = values
+        self._is_developing = is_developing
+        self._logged: set[type[Any]] = set()
         self._checked: set[tuple[Any, ...]] = set()
 
     def check(self, path: str, page: Page) -> None:
@@ -376,8 +385,9 @@ class SchemaChecker:
             checked = (schema, canvas.canvases, canvas.tokens, canvas.opening, has_seed, repr(canvas.options))
             if (schema is None and not has_seed and not canvas.options) or checked in self._checked:
                 continue
+            assumed = assumed_schema(canvas, self._engine.about)
             try:
-                self._engine.check(_request(canvas))
+                self._engine.check(_request(canvas, assumed))
             except EngineError as error:
                 about = self._engine.about
                 reason, problem = str(error), BadPage
@@ -390,15 +400,37 @@ class SchemaChecker:
             self._checked.add(checked)
             if schema is not None:
                 self._values.register(schema)
+                self._log_assumptions(schema, assumed)
+
+    def _log_assumptions(self, schema: type[Any], assumed: AssumedSchema | None) -> None:
+        """Log what is assumed about a schema, once while the app is developed."""
+        if assumed is None or not assumed.bounds or schema in self._logged or not self._is_developing():
+            return
+        self._logged.add(schema)
+        log.info(
+            "Assumed bounds of the schema %s (set your own with Field(ge=…, le=…, max_length=…)): %s.",
+            schema.__name__,
+            "; ".join(assumed.bounds),
+        )
 
 
-def _request(canvas: Canvas) -> Request:
+def assumed_schema(canvas: Canvas, about: About) -> AssumedSchema | None:
+    """Return the schema of a canvas with assumed bounds, or None if the engine is held to the author's schema.
+
+    Servers and large models know usual values, and not all accept every bound. A grammar in this process does.
+    """
+    if canvas.schema is None or not about.abilities.patterns:
+        return None
+    return assume(canvas.schema, canvas.tokens or canvas.canvases * about.canvas_length)
+
+
+def _request(canvas: Canvas, assumed: AssumedSchema | None) -> Request:
     """Return the engine request for a canvas, with a placeholder prompt."""
     return Request(
         prompt=Prompt("A", opening=canvas.opening),
         canvases=canvas.canvases,
         max_tokens=canvas.tokens,
-        schema=json_schema_of(canvas.schema) if canvas.schema else None,
+        schema=requested_schema(canvas, assumed),
         seed=canvas.seed,
         options=canvas.options,
     )
