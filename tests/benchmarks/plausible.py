@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -27,7 +26,7 @@ from unwritten.formats.page import Canvas
 from unwritten.formats.schema import json_schema_of
 from unwritten.formats.schema_repair import repair
 from unwritten.routing.prompts import build_prompt
-from unwritten_engine import Engine, EngineError, Request, open_engine
+from unwritten_engine import Engine, EngineError, Request, Usage, open_engine
 
 WORLD = "Short, plain records for a town's web pages."
 
@@ -46,7 +45,7 @@ class Tally:
         tokens: Generated tokens.
         texts: Texts in the values.
         copied: Those that also stand in the prompt's examples.
-        seconds: Seconds of the run.
+        seconds: Seconds of the engine, which several values share.
         problems: Problems by schema and field.
     """
 
@@ -62,31 +61,29 @@ class Tally:
     seconds: float = 0.0
     problems: Counter[str] = field(default_factory=Counter)
     by_schema: dict[str, list[int]] = field(default_factory=dict)
-    shown: list[str] = field(default_factory=list)
 
 
-async def measure(engine: Engine, names: list[str], subjects: int, seed: int, *, derived: bool) -> Tally:
-    """Generate and judge values.
+async def measure(engine: Engine, names: list[str], subjects: int, seed: int, labels: list[str]) -> dict[str, Tally]:
+    """Generate and judge values, of all runs in turn, so that they share the load of the machine.
 
     Args:
         engine: The engine.
         names: Names of the cases.
         subjects: How many subjects of each.
         seed: The first seed.
-        derived: True to derive bounds and examples, as an app does.
+        labels: The runs: "before" is held to the author's schema alone, "after" as an app does.
     """
-    tally = Tally()
+    runs = {label: Tally() for label in labels}
     places = asyncio.Semaphore(max(1, engine.about.parallel))
-    begun = time.monotonic()
 
-    async def one(name: str, number: int) -> None:
+    async def one(name: str, number: int, label: str) -> None:
         case = CASES[name]
+        subject = case.subjects[number % len(case.subjects)]
         async with places:
-            await _judge(engine, name, case, case.subjects[number % len(case.subjects)], seed + number, derived, tally)
+            await _judge(engine, name, case, subject, seed + number, label == "after", runs[label])
 
-    await asyncio.gather(*(one(name, number) for number in range(subjects) for name in names))
-    tally.seconds = time.monotonic() - begun
-    return tally
+    await asyncio.gather(*(one(name, number, label) for number in range(subjects) for name in names for label in runs))
+    return runs
 
 
 async def _judge(engine: Engine, name: str, case: Case, subject: str, seed: int, derived: bool, tally: Tally) -> None:
@@ -102,8 +99,9 @@ async def _judge(engine: Engine, name: str, case: Case, subject: str, seed: int,
     text = ""
     for attempt in range(2):
         tally.again += attempt
-        text, tokens = await _text(engine, replace(request, seed=seed + 1000 * attempt))
-        tally.tokens += tokens
+        text, usage = await _text(engine, replace(request, seed=seed + 1000 * attempt))
+        tally.tokens += usage.tokens if usage else 0
+        tally.seconds += usage.seconds if usage else 0.0
         try:
             repaired = repair(case.schema, text, assumed)
         except SchemaMismatch as error:
@@ -131,7 +129,7 @@ async def _judge(engine: Engine, name: str, case: Case, subject: str, seed: int,
     tally.problems.update(
         f"{name}.{path}: {re.sub(r'-?[0-9.]+', 'N', problem)[:60]}" for path, problem in wrong.items()
     )
-    tally.shown.append(f"{name} / {subject}: {text}\n    {wrong or 'plausible'}")
+    click.echo(f"{'after' if derived else 'before'}: {name} / {subject}: {text}\n    {wrong or 'plausible'}", err=True)
 
 
 def texts_of(text: str) -> list[str]:
@@ -152,15 +150,14 @@ def is_choice(text: str, schema: Any) -> bool:
     return json.dumps(text) in json.dumps(schema) or re.fullmatch("[A-Z]{3}", text) is not None
 
 
-async def _text(engine: Engine, request: Request) -> tuple[str, int]:
-    text, tokens = "", 0
+async def _text(engine: Engine, request: Request) -> tuple[str, Usage | None]:
+    text, usage = "", None
     try:
         async for frame in engine.generate(request):
-            text = frame.text
-            tokens = frame.usage.tokens if frame.usage else tokens
+            text, usage = frame.text, frame.usage
     except EngineError as error:
-        return f"({error})", tokens
-    return text, tokens
+        return f"({error})", usage
+    return text, usage
 
 
 @click.command("plausible")
@@ -170,10 +167,7 @@ async def _text(engine: Engine, request: Request) -> tuple[str, int]:
 @click.option("--seed", default=1, show_default=True, help="The first seed.")
 @click.option("--threads", type=int, help="Threads of the embedded model.")
 @click.option("--plain/--no-plain", default=True, show_default=True, help="Measure without the derivation too.")
-@click.option("--show", is_flag=True, help="Print every value and what is wrong with it.")
-def command(
-    subjects: int, schemas: str, engine_name: str, seed: int, threads: int | None, plain: bool, show: bool
-) -> None:
+def command(subjects: int, schemas: str, engine_name: str, seed: int, threads: int | None, plain: bool) -> None:
     """Measure how plausible the values of everyday schemas are, before and after the derivation."""
     names = schemas.split(",") if schemas else list(CASES)
     unknown = sorted(set(names) - set(CASES))
@@ -182,13 +176,10 @@ def command(
     runs = asyncio.run(_run(engine_name, threads, names, subjects, seed, plain))
     rows: list[tuple[str, str, str]] = []
     for name in names:
-        shares = [f"{good / of:.2f}" for run in runs.values() for good, of in [run.by_schema[name]]]
+        shares = [f"{good / of:.2f}" for good, of in (run.by_schema[name] for run in runs.values())]
         rows.append((name, " / ".join(shares), ""))
     for what, figure in _figures().items():
         rows.append((what, " / ".join(figure(run) for run in runs.values()), ""))
-    for label, run in runs.items():
-        if show:
-            click.echo("\n".join([f"== {label}", *run.shown]))
     document = {
         label: {what: figure(run) for what, figure in _figures().items()} | {"problems": run.problems.most_common(25)}
         for label, run in runs.items()
@@ -213,11 +204,7 @@ async def _run(
 ) -> dict[str, Tally]:
     options = {"threads": threads} if threads else {}
     engine = await asyncio.to_thread(lambda: open_engine(engine_name, **options))
-    runs: dict[str, Tally] = {}
     try:
-        if plain:
-            runs["before"] = await measure(engine, names, subjects, seed, derived=False)
-        runs["after"] = await measure(engine, names, subjects, seed, derived=True)
+        return await measure(engine, names, subjects, seed, ["before", "after"] if plain else ["after"])
     finally:
         await engine.close()
-    return runs

@@ -216,7 +216,7 @@ def _author_bounds(schema: JSONSchema) -> tuple[float | None, float | None]:
 
 def _is_decimal_text(option: Any, options: Sequence[Any]) -> bool:
     """True for the text that pydantic accepts in place of a ``Decimal``. A number is written instead."""
-    is_text = isinstance(option, Mapping) and option.get("type") == "string" and "pattern" in option
+    is_text = isinstance(option, Mapping) and option.get("type") == "string" and option.keys() <= {"type", "pattern"}
     return is_text and any(isinstance(other, Mapping) and other.get("type") == "number" for other in options)
 
 
