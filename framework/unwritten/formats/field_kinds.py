@@ -215,7 +215,7 @@ _FILLERS: Final = frozenset("avg average mean total estimated approx current typ
 
 # -- texts --------------------------------------------------------------------------------------------------
 
-_FIRST = r"[^ .,;:_<>{}()|*#=+/\\\[\]\-'\"!?%&~`@\\^…–—]"
+_FIRST = r"[^ .,;:_<>{}()|*#=+/\\\[\]\-'\"!?%&~`@^…–—]"
 """A letter or a digit, of any script."""
 _CHAR = r"[^_<>{}|\\\[\]*#=~`\"]"
 """A character of a plain text: no mark of another format."""

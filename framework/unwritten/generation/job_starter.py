@@ -417,9 +417,10 @@ class SchemaChecker:
 def assumed_schema(canvas: Canvas, about: About) -> AssumedSchema | None:
     """Return the schema of a canvas with assumed bounds, or None if the engine is held to the author's schema.
 
-    Servers and large models know usual values, and not all accept every bound. A grammar in this process does.
+    Servers and large models know usual values, and not all accept every bound. A grammar in this process does. Examples
+    of the author show what values look like, and could contradict an assumption.
     """
-    if canvas.schema is None or not about.abilities.patterns:
+    if canvas.schema is None or canvas.examples or not about.abilities.patterns:
         return None
     return assume(canvas.schema, canvas.tokens or canvas.canvases * about.canvas_length)
 

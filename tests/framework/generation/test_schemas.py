@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field
 from tests.support.apps import a_linker, browser, follow, in_turn, make_app, templates, text_frame, write
 from tests.support.html_checks import inner
 
-from unwritten import App, Canvas, Page
+from unwritten import App, Canvas, Example, Page
 from unwritten.core.errors import BadPage, BadSchema
 from unwritten.formats.base import RegionContext
 from unwritten.formats.registry import get_format
@@ -424,6 +424,20 @@ def test_assumed_bounds_guide_the_engine_and_reject_nothing(tmp_path: Path) -> N
     example = asked[0].prompt.examples[0]
     assert "Soup" not in example.ask and example.ask.startswith("The recipe for ")
     Recipe.model_validate_json(example.answer)
+
+
+def test_with_examples_of_the_author_nothing_is_assumed(tmp_path: Path) -> None:
+    asked: list[Request] = []
+    app = make_app(tmp_path, recording(asked, HUGE, patterns=True, instruct=False))
+    example = Example("The recipe for bread.", '{"title":"# Bread","servings":900,"steps":["Mix.","Bake."]}')
+
+    @app.page("/recipe/{name}")
+    def recipe(name: str) -> Page:
+        return Page(title=name, body=Canvas(f"The recipe for {name}.", schema=Recipe, examples=[example]))
+
+    with browser(app) as client:
+        assert write(client, "/recipe/Soup")[-1]["state"] == "written"
+    assert asked[0].schema == json_schema_of(Recipe) and asked[0].prompt.examples == (example,)
 
 
 def test_other_engines_get_the_author_s_schema_and_prompt(tmp_path: Path) -> None:
