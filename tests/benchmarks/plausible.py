@@ -202,7 +202,7 @@ def _figures() -> dict[str, Any]:
 async def _run(
     engine_name: str, threads: int | None, names: list[str], subjects: int, seed: int, plain: bool
 ) -> dict[str, Tally]:
-    options = {"threads": threads} if threads else {}
+    options: dict[str, Any] = {"threads": threads} if threads else {}
     engine = await asyncio.to_thread(lambda: open_engine(engine_name, **options))
     try:
         return await measure(engine, names, subjects, seed, ["before", "after"] if plain else ["after"])

@@ -54,7 +54,6 @@ class AssumedSchema:
     bounds: tuple[str, ...]
 
 
-@lru_cache(512)
 def assume(schema: type[Any], tokens: int) -> AssumedSchema:
     """Return the JSON schema of a type with assumed bounds where its author set none.
 
@@ -62,6 +61,11 @@ def assume(schema: type[Any], tokens: int) -> AssumedSchema:
         schema: A pydantic model or a dataclass.
         tokens: The length of the canvas. Assumed lengths are shortened until values fit.
     """
+    return _assume(schema, tokens)  # mypy rejects type[Any] as an argument of a cached function
+
+
+@lru_cache(512)
+def _assume(schema: Any, tokens: int) -> AssumedSchema:
     root = json_schema_of(schema)
     for scale in _SCALES:
         found = _Assumptions(root, scale)

@@ -68,7 +68,7 @@ class _Tidier:
             options = schema.get("anyOf") or schema.get("oneOf") or schema.get("allOf")
             if not options:
                 return schema
-            kinds = {dict: "object", list: "array", str: "string"}
+            kinds: dict[type[Any], str] = {dict: "object", list: "array", str: "string"}
             inner = [option if "$ref" not in option else resolve_reference(option, self._root) for option in options]
             schema = next((option for option in inner if option.get("type") == kinds.get(type(data))), {})
         return {}
