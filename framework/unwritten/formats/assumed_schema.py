@@ -54,7 +54,7 @@ class AssumedSchema:
     bounds: tuple[str, ...]
 
 
-def assume(schema: type[Any], tokens: int) -> AssumedSchema:
+def assume(schema: Any, tokens: int) -> AssumedSchema:
     """Return the JSON schema of a type with assumed bounds where its author set none.
 
     Args:
@@ -190,12 +190,8 @@ class _Assumptions:
             bounded |= {
                 key: int(bounded[key]) for key in ("minimum", "maximum") if key in bounded and key not in schema
             }
-        shown = (bounded.get("minimum", low), bounded.get("maximum", high))
-        self.bounds.append(
-            f"{place}: {shown[0]:g} to {shown[1]:g}"
-            if max(map(abs, shown)) < 1e5
-            else f"{place}: {shown[0]} to {shown[1]}"
-        )
+        least, most = bounded.get("minimum", low), bounded.get("maximum", high)
+        self.bounds.append(f"{place}: {least:.10g} to {most:.10g}")
         return bounded
 
     def _text(self, schema: JSONSchema, name: str, place: str, parent: str) -> JSONSchema:
