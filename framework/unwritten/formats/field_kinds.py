@@ -147,7 +147,7 @@ pressure: 985 1035 / 998 1012 1021
 uv: 0 10 / 2 4 7
 speed: 5 180 / 25 60 110
 height cm: 20 210 / 60 120 175
-body height, person height: 150 200 / 164 172 185
+body height, person height, patient height, player height, user height: 150 200 / 164 172 185
 height, length, width, depth: 1 200 / 12 40 95
 diameter: 1 500 / 8 40 120
 diameter km: 1000 90000 / 4200 12700 49000
@@ -522,6 +522,7 @@ def _phrases(name: str, parent: str = "") -> Iterator[str]:
     words = [singular(word) for word in words_of(name)]
     if parent and (models := words_of(parent)):
         yield f"{singular(models[-1])} {' '.join(words)}"
+        yield " ".join([singular(models[-1]), *(word for word in words if word not in _UNITS)])
         yield f"{''.join(models)} {' '.join(words)}"
     yield " ".join(words)
     at = next((n for n, word in enumerate(words) if n and word in _OF), None)
