@@ -20,6 +20,7 @@ class Abilities:
         instruct: follows instructions. A base model only continues text.
         drafts: later frames may change earlier text (diffusion).
         schemas: can be constrained to a JSON schema.
+        patterns: enforces ``pattern`` in a schema, as a grammar can.
         images: accepts images in the prompt.
         edits: can edit a text in place and keep spans of it.
         prefetch: speculative requests cost only time on this machine, not money.
@@ -35,6 +36,7 @@ class Abilities:
     instruct: bool = False
     drafts: bool = False
     schemas: bool = False
+    patterns: bool = False
     images: bool = False
     edits: bool = False
     prefetch: bool = False

@@ -186,7 +186,7 @@ async def follow(engine: Engine, titles: Sequence[str], *, tokens: int, folder: 
             return Canvas(f"An encyclopedia article about {title}.", tokens=length, seed=sum(title.encode()))
 
         async with running(app):
-            database = app.store.database
+            database = app.site.store.database
             if uses_gists:
                 for title in titles:
                     await request(app, PATTERN.build({"title": title}) + "?length=120&plain=1", lambda _: None)

@@ -130,7 +130,7 @@ def open_llamacpp(
         context=plan.context,
         canvas_length=CANVAS_LENGTH,
         parallel=plan.parallel,
-        abilities=Abilities(instruct=plan.instruct, schemas=True, prefetch=True, markup=plan.markup),
+        abilities=Abilities(instruct=plan.instruct, schemas=True, patterns=True, prefetch=True, markup=plan.markup),
         licence=licence or str(head.metadata.get("general.license", "")),
         reasons=(*reasons, *plan.reasons),
     )
@@ -457,7 +457,7 @@ class LlamaCppEngine:
                 "chat_template_kwargs": {"enable_thinking": False},
             }
         # Restrict the text to the form of the examples, unless the request has other options.
-        tuned = transcript_sampling(request.prompt, constrained=request.schema is not None)
+        tuned = transcript_sampling(request.prompt, schema=request.schema)
         call |= {key: value for key, value in tuned.items() if key not in request.options}
         return call | {"prompt": self._prompt_text(request.prompt)}
 

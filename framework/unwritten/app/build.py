@@ -187,7 +187,7 @@ def _connect(declared: Declarations, store: PageStore, world: WorldStore, broker
     write_lock = asyncio.Lock()
     metrics = Metrics()
     budgets = Budgets(settings, exposure, broker.windows)
-    schemas = SchemaChecker(engine, values)
+    schemas = SchemaChecker(engine, values, declared.is_developing)
     policies = declared.policies
     jobs = JobQueue(
         engine,
@@ -201,6 +201,7 @@ def _connect(declared: Declarations, store: PageStore, world: WorldStore, broker
         declared.world,
         Memory(store, settings, access, engine.about.context),
         visits,
+        engine.about,
         gists=writes_gists(engine.about, settings),
     )
     starter = JobStarter(

@@ -184,6 +184,8 @@ def _recorded_canvas(site: Site, recording: Recording, region: RegionRecording, 
     ]
     if request.schema is not None:
         settings.append(("schema", json.dumps(request.schema, ensure_ascii=False)))
+    if region_job.assumed and region_job.assumed.bounds:
+        settings.append(("assumed bounds", "; ".join(region_job.assumed.bounds)))
     if region_job.repairs:
         settings.append(("repaired", "; ".join(region_job.repairs)))
     if not frames and region_job.state == "written":

@@ -20,8 +20,8 @@ from unwritten_engine.text_thread import in_text_thread
 from ..broker.base import Lease
 from ..core.errors import BadPage, BadSchema, Denied, PageFailed
 from ..core.paths import url_of_key
+from ..formats.assumed_schema import AssumedSchema, assume
 from ..formats.page import Canvas, Page
-from ..formats.schema import json_schema_of
 from ..routing import vary_rule
 from ..routing.personal_values import PersonalValues
 from ..routing.routes import PageRequest
@@ -38,7 +38,7 @@ from .job_queue import JobQueue
 from .metrics import Metrics
 from .page_job import UNATTENDED_RANK, PageJob, refresh_slot
 from .prompt_builder import PromptBuilder
-from .region_job import RegionJob
+from .region_job import RegionJob, requested_schema
 from .shared_jobs import adopt, finished_canvases
 
 log = logging.getLogger("unwritten")
@@ -379,7 +379,14 @@ class JobStarter:
             if canvas.schema is not None:
                 self._values.register(canvas.schema)
         return {
-            name: RegionJob(name, canvas, prompts[name], page_request.linker, self._about.canvas_length)
+            name: RegionJob(
+                name,
+                canvas,
+                prompts[name],
+                page_request.linker,
+                self._about.canvas_length,
+                assumed_schema(canvas, self._about),
+            )
             for name, canvas in page_request.page.canvases.items()
         }
 
@@ -441,9 +448,11 @@ def _unfinished_prompts(region_jobs: Mapping[str, RegionJob]) -> dict[str, Promp
 class SchemaChecker:
     """Checks once per kind of canvas that the engine supports it, and registers schemas for stored values."""
 
-    def __init__(self, engine: Engine, values: ValueStore) -> None:
+    def __init__(self, engine: Engine, values: ValueStore, is_developing: Callable[[], bool]) -> None:
         self._engine = engine
         self._values = values
+        self._is_developing = is_developing
+        self._logged: set[type[Any]] = set()
         self._checked: set[tuple[Any, ...]] = set()
 
     def check(self, path: str, page: Page) -> None:
@@ -483,23 +492,48 @@ class SchemaChecker:
         checked = (schema, canvas.canvases, canvas.tokens, canvas.opening, has_seed, repr(canvas.options))
         if (schema is None and not has_seed and not canvas.options) or checked in self._checked:
             return
+        assumed = assumed_schema(canvas, about)
         try:
-            self._engine.check(_request(canvas))
+            self._engine.check(_request(canvas, assumed))
         except EngineError as error:
             reason, problem = str(error), BadPage
             if schema is not None:
                 reason, problem = reason.replace("The schema ", f"The schema {schema.__name__} ", 1), BadSchema
             raise problem(f"{subject} cannot be written by {about.model} ({about.engine}). {reason}") from None
         self._checked.add(checked)
+        if schema is not None:
+            self._log_assumptions(schema, assumed)
+
+    def _log_assumptions(self, schema: type[Any], assumed: AssumedSchema | None) -> None:
+        """Log what is assumed about a schema, once while the app is developed."""
+        if assumed is None or not assumed.bounds or schema in self._logged or not self._is_developing():
+            return
+        self._logged.add(schema)
+        log.info(
+            "Assumed bounds of the schema %s (set your own with Field(ge=…, le=…, max_length=…)): %s.",
+            schema.__name__,
+            "; ".join(assumed.bounds),
+        )
 
 
-def _request(canvas: Canvas) -> Request:
+def assumed_schema(canvas: Canvas, about: About) -> AssumedSchema | None:
+    """Return the schema of a canvas with assumed bounds, or None if the engine is held to the author's schema.
+
+    Servers and large models know usual values, and not all accept every bound. A grammar in this process does. Examples
+    of the author show what values look like, and could contradict an assumption.
+    """
+    if canvas.schema is None or canvas.examples or not about.abilities.patterns:
+        return None
+    return assume(canvas.schema, canvas.tokens or canvas.canvases * about.canvas_length)
+
+
+def _request(canvas: Canvas, assumed: AssumedSchema | None) -> Request:
     """Return the engine request for a canvas, with a placeholder prompt."""
     return Request(
         prompt=Prompt("A", opening=canvas.opening),
         canvases=canvas.canvases,
         max_tokens=canvas.tokens,
-        schema=json_schema_of(canvas.schema) if canvas.schema else None,
+        schema=requested_schema(canvas, assumed),
         seed=canvas.seed,
         options=canvas.options,
     )

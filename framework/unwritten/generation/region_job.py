@@ -15,6 +15,7 @@ from unwritten_engine import Frame, Priority, Prompt, Request, StopReason, Usage
 
 from ..core.errors import PageFailed, UnusableText
 from ..core.frame_numbers import frame_numbers
+from ..formats.assumed_schema import AssumedSchema
 from ..formats.base import RegionContext
 from ..formats.direction import BlockDirections
 from ..formats.gists import asks_for_gists, remove_gists
@@ -49,6 +50,13 @@ class PreparedFrame:
     repairs: Sequence[str] = ()
 
 
+def requested_schema(canvas: Canvas, assumed: AssumedSchema | None) -> Mapping[str, Any] | None:
+    """Return the JSON schema that the engine is held to."""
+    if canvas.schema is None:
+        return None
+    return assumed.json_schema if assumed else json_schema_of(canvas.schema)
+
+
 class RegionJob:
     """One region of one page, and what has been generated of it.
 
@@ -61,6 +69,7 @@ class RegionJob:
         prompt: The engine's prompt for it.
         linker: Decides where links lead.
         canvas_length: Tokens in one canvas of the engine, to estimate the placeholder's height.
+        assumed: The canvas's schema with the bounds that the engine is held to. None: the schema alone.
 
     Attributes:
         state: waiting, writing, written, stopped or failed.
@@ -71,10 +80,19 @@ class RegionJob:
         format_seconds: Seconds of processor time that the last formatting took.
     """
 
-    def __init__(self, name: str, canvas: Canvas, prompt: Prompt, linker: Linker, canvas_length: int) -> None:
+    def __init__(
+        self,
+        name: str,
+        canvas: Canvas,
+        prompt: Prompt,
+        linker: Linker,
+        canvas_length: int,
+        assumed: AssumedSchema | None = None,
+    ) -> None:
         self.name = name
         self.canvas = canvas
         self.prompt = prompt
+        self.assumed = assumed
         self.state: RegionState = "waiting"
         self.number = 0
         self.frame = Frame(text="")
@@ -125,7 +143,7 @@ class RegionJob:
             prompt=task.prompt if task else self.prompt,
             canvases=canvases,
             max_tokens=tokens,
-            schema=json_schema_of(canvas.schema) if canvas.schema else None,
+            schema=requested_schema(canvas, self.assumed),
             seed=seed,
             priority=priority,
             stop=tuple(canvas.stop or self.format.stop),
@@ -200,7 +218,7 @@ class RegionJob:
         elif text.strip() != frame.text.strip():
             repairs.append("cut off incomplete end")
         if self.canvas.schema is not None:
-            repaired = repair(self.canvas.schema, text)
+            repaired = repair(self.canvas.schema, text, self.assumed)
             text = repaired.text
             repairs += repaired.repairs
         if removed and self.format.prose and not has_content(text.removeprefix(self.prompt.opening)):
@@ -217,7 +235,7 @@ class RegionJob:
             SchemaMismatch: If it does not fit the schema and cannot be repaired.
         """
         text = self._trimmed_text(frame)
-        return text if self.canvas.schema is None else repair(self.canvas.schema, text).text
+        return text if self.canvas.schema is None else repair(self.canvas.schema, text, self.assumed).text
 
     def _trimmed_text(self, frame: Frame) -> str:
         """Return the text of the last frame without an incomplete end. A revision trims its parts itself."""

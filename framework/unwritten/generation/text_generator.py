@@ -30,9 +30,10 @@ from ..storage.transactions import no_table_access, without_write_lock
 from .budgets import Budgets
 from .hooks import Policies, PromptCheck
 from .job_queue import JobQueue
-from .job_starter import SchemaChecker
+from .job_starter import SchemaChecker, assumed_schema
 from .metrics import Metrics
 from .page_job import PageJob, Subscriber
+from .prompt_builder import derives_examples
 from .region_job import RegionJob
 
 REGION = "text"
@@ -170,11 +171,12 @@ class TextGenerator:
             Busy, OverBudget, Denied, BadSchema: See ``App.generate``.
         """
         self._schemas.check_canvas(f"The text {canvas.prompt[:60]!r}", canvas)
-        prompt = build_prompt(world=self._world, canvas=canvas, subject="")
+        prompt = build_prompt(world=self._world, canvas=canvas, subject="", with_examples=derives_examples(self._about))
         client = "" if scope is None else client_id(scope)
         with self._metrics.refusals():
             await self._policies.allow_prompt(PromptCheck("", "", client, {REGION: prompt}))
-        region_job = RegionJob(REGION, canvas, prompt, self._linker, self._about.canvas_length)
+        assumed = assumed_schema(canvas, self._about)
+        region_job = RegionJob(REGION, canvas, prompt, self._linker, self._about.canvas_length, assumed)
         key = f"app.generate, number {next(self._numbers)}"  # no page has it: it does not begin with a slash
         job = TextJob(key, Page(text=canvas), region_job, self._linker, scope)
         with self._metrics.refusals(), self._jobs.reserve(job.priority, stores=False):

@@ -19,6 +19,7 @@ from unwritten_engine.errors import suggestion
 
 from ..core.assets import asset_dir
 from ..core.errors import BadPage
+from ..formats.assumed_schema import example_values
 from ..formats.gists import GIST_REQUEST, example_without_gists
 from ..formats.links import WIKI_LINK
 from ..formats.page import Canvas
@@ -31,7 +32,15 @@ _MAX_LINK_TOKENS = 120
 """Maximum number of tokens for the titles in it."""
 
 
-def build_prompt(*, world: str, canvas: Canvas, subject: str, facts: Sequence[str] = (), gists: bool = False) -> Prompt:
+def build_prompt(
+    *,
+    world: str,
+    canvas: Canvas,
+    subject: str,
+    facts: Sequence[str] = (),
+    with_examples: bool = False,
+    gists: bool = False,
+) -> Prompt:
     """Return the engine's prompt for one canvas of one page.
 
     Args:
@@ -39,6 +48,7 @@ def build_prompt(*, world: str, canvas: Canvas, subject: str, facts: Sequence[st
         canvas: What to generate.
         subject: The page's title. It is named in the prompt if the author's prompt does not name it.
         facts: What the visit and the store know about the subject, one statement each, the most relevant first.
+        with_examples: True to derive examples for a schema without any, for base models.
         gists: True if the model is asked for gists of links; see ``formats.gists``.
 
     Returns:
@@ -47,7 +57,9 @@ def build_prompt(*, world: str, canvas: Canvas, subject: str, facts: Sequence[st
     format = canvas.resolved_format
     examples = tuple(canvas.examples or format.examples)
     opening = canvas.opening or format.opening
-    if not examples:
+    if not examples and canvas.schema is not None and with_examples:
+        examples = _derived_examples(canvas, subject)
+    elif not examples:
         file = examples_file_for(canvas, subject)
         examples = builtin_examples(file)
         if file == "article" and not opening and subject:
@@ -66,6 +78,21 @@ def build_prompt(*, world: str, canvas: Canvas, subject: str, facts: Sequence[st
         facts=tuple(facts),
         opening=opening,
     )
+
+
+def _derived_examples(canvas: Canvas, subject: str) -> tuple[Example, ...]:
+    """Return examples of a canvas with a schema: its own prompt about other subjects, with ordinary values."""
+    assert canvas.schema is not None
+    found = example_values(canvas.schema, canvas.tokens or canvas.canvases * 256)
+    return tuple(Example(_about(canvas.prompt, subject, other), value) for other, value in found)
+
+
+def _about(prompt: str, subject: str, other: str) -> str:
+    """Return a prompt about another subject."""
+    prompt = " ".join(prompt.split())
+    if subject and subject.casefold() in prompt.casefold():
+        return re.sub(re.escape(subject), lambda _: other, prompt, flags=re.IGNORECASE)
+    return f"{prompt} The subject is {other}." if subject else prompt
 
 
 def examples_file_for(canvas: Canvas, subject: str) -> str:
