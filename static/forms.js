@@ -21,6 +21,7 @@
   const { morph } = /** @type {any} */ (globalThis).unwrittenMorph;
   const { captureSubmitted, captureDefaults } = /** @type {any} */ (globalThis).unwrittenControls;
   const LIVE = '[data-region][data-page][data-state="live"]';
+  const REFRESHED = "[data-colophon][data-page]:has([data-refreshed])"; // newer versions are shown when they are stored
   const UNFINISHED = '[data-region][data-page]:is([data-state="waiting"], [data-state="writing"])';
 
   // -- forms ------------------------------------------------------------
@@ -71,7 +72,7 @@
     let answer;
     const action = withKey(form);
     try {
-      const body = new URLSearchParams(fields);
+      const body = form.getAttribute("enctype") === "multipart/form-data" ? fields : new URLSearchParams(fields);
       response = await fetch(action, { method: "POST", body, headers: { accept: "text/html" } });
       answer = new DOMParser().parseFromString(await response.text(), "text/html");
     } catch {
@@ -159,9 +160,9 @@
     return Object.fromEntries(ofPage.map(({ dataset }) => [dataset.region || "", Number(dataset.frame) || 0]));
   }
 
-  /** Follow the pages whose state is shown. */
+  /** Follow the pages whose state is shown, and those that are generated again when they are old. */
   function followState() {
-    const regions = /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll(LIVE));
+    const regions = /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll(`${LIVE}, ${REFRESHED}`));
     follow("state", [...regions].map(({ dataset }) => dataset.page || ""));
   }
 
@@ -180,6 +181,7 @@
     followState();
   });
   own.follow = follow;
+  document.addEventListener("unwritten:page", followState); // its colophon is new
   document.addEventListener("htmx:after:swap", () => setTimeout(followState));
   followState();
 })();

@@ -63,8 +63,8 @@
     return found.replace(/%\((\w+)\)s/g, (_, value) => String(values[value]));
   }
 
-  /** Return the URL path for a key. @param {string} key */
-  const url = (key) => ROOT + key;
+  /** Return the URL path for a key, without the variant at its end. @param {string} key */
+  const url = (key) => ROOT + key.replace(/#vary=.*/, "");
 
   /**
    * Return the key of the page to which a URL leads, or null if it leads elsewhere: to another server, outside of the app,

@@ -49,9 +49,12 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture(scope="session")
-async def embedded(anyio_backend: str) -> AsyncIterator[Engine]:
+async def embedded(anyio_backend: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Engine]:
     """Return the embedded model, loaded once. All its tests share one event loop."""
-    engine = await asyncio.to_thread(open_engine, "embedded", context=2048)
+    prefixes = tmp_path_factory.mktemp("prefixes")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("unwritten_engine.llamacpp.engine.prefixes_folder", lambda: prefixes)
+        engine = await asyncio.to_thread(open_engine, "embedded", context=2048)
     yield engine
     await engine.close()
 

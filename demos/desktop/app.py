@@ -6,9 +6,12 @@ Every screen is a page with its own address and is stored like every page: open 
 folder. The desktop is one more page, which shows the others in windows. Without JavaScript its dock links to them.
 
     desk.py      the machine: the app, its settings, what all windows share
+    dates.py     dates of files and letters
+
+Each part has a router with its pages, actions and tables:
+
     files.py     folders, texts and pictures
     mail.py      letters and your answers
-    dates.py     dates of files and letters
     web.py       the browser: any address
     notes.py     notes, which are yours
     terminal.py  known commands show what exists; the output of all others is generated
@@ -19,9 +22,11 @@ from typing import get_args
 
 from unwritten import Page
 
-from . import files, mail, notes, terminal, web  # noqa: F401 - importing them declares their pages
+from . import files, mail, notes, programs, terminal, web
 from .desk import Accent, Look, Wallpaper, app, look, looks, window
-from .programs import all_programs
+
+for part in (files, mail, notes, programs, terminal, web):
+    app.include_router(part.router)
 
 DOCK = (
     ("files", "home", "Files"),
@@ -52,7 +57,9 @@ KEYS = (
 
 @app.page("/")
 def desktop() -> Page:
-    return Page("desktop.html", title=look().machine, embeds=True, look=look(), dock=DOCK, programs=all_programs())
+    return Page(
+        "desktop.html", title=look().machine, embeds=True, look=look(), dock=DOCK, programs=programs.all_programs()
+    )
 
 
 @app.page("/settings")

@@ -7,10 +7,12 @@ from pydantic import BaseModel, Field, model_validator
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from unwritten import Canvas, Page
+from unwritten import Canvas, Page, Router
 
 from .dates import Month, format_date, split_date
 from .desk import app, examples, look, pick, window
+
+router = Router()
 
 
 class Entry(BaseModel):
@@ -112,12 +114,12 @@ def canonical_redirect(request: Request, page: str, path: str) -> Response | Non
     return RedirectResponse(request.url_for(page, path=canonical) if canonical else request.url_for("home"), 303)
 
 
-@app.page("/files")
+@router.page("/files")
 def home() -> Page:
     return window("folder.html", "Home", listing=HOME, path="", breadcrumbs=[], rows=rows)
 
 
-@app.page("/files/{path:path}")
+@router.page("/files/{path:path}")
 def files(path: str, request: Request) -> Page | Response:
     name = path.rsplit("/", 1)[-1]
     return canonical_redirect(request, "files", path) or window(
@@ -136,7 +138,7 @@ def files(path: str, request: Request) -> Page | Response:
     )
 
 
-@app.page("/file/{path:path}")
+@router.page("/file/{path:path}")
 def file(path: str, request: Request) -> Page | Response:
     name = path.rsplit("/", 1)[-1]
     words = Canvas(f"The text of the file {describe(path)}.", "text", examples=TEXT, tokens=150)
@@ -145,7 +147,7 @@ def file(path: str, request: Request) -> Page | Response:
     )
 
 
-@app.page("/picture/{path:path}")
+@router.page("/picture/{path:path}")
 def picture(path: str, request: Request) -> Page | Response:
     name = path.rsplit("/", 1)[-1]
     canvases = {"words": Canvas(f"What the picture {describe(path)} shows.", "text", examples=PICTURE, tokens=60)}

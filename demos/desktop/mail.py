@@ -6,10 +6,12 @@ from pydantic import BaseModel, Field, model_validator
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from unwritten import Canvas, Page
+from unwritten import Canvas, Page, Router
 
 from .dates import Month, format_date, split_date
 from .desk import app, examples, pick, window
+
+router = Router()
 
 
 class Letter(BaseModel):
@@ -57,8 +59,8 @@ MATTERS = (
 )
 """Who writes, and about what. Four of each are suggested for a box, so that boxes differ."""
 
-fetched = app.table(Fetched, initial=[Fetched()])
-sent = app.table(Sent, index=["thread"])
+fetched = router.table(Fetched, initial=[Fetched()])
+sent = router.table(Sent, index=["thread"])
 BOX, LETTER, ANSWER = (examples(name) for name in ("box", "letter", "answer"))
 LetterText = Annotated[str, Field(min_length=2, max_length=1000)]
 
@@ -88,12 +90,12 @@ def letter_key(subject: str | None) -> str | None:
     return app.url_path_for("letter", subject=clean_subject(subject), default=None) if subject else None
 
 
-@app.page("/mail")
+@router.page("/mail")
 def newest(request: Request) -> Response:
     return RedirectResponse(request.url_for("box", number=fetched.count()), 303)
 
 
-@app.page("/mail/box/{number:int}")
+@router.page("/mail/box/{number:int}")
 def box(number: int) -> Page:
     threads = {row.thread: row for row in sent.select(order="-id", limit=60)}
     return window(
@@ -114,13 +116,13 @@ def box(number: int) -> Page:
     )
 
 
-@app.action("/mail/look")
+@router.action("/mail/look")
 def check_mail() -> str:
     fetched.insert(Fetched())
     return app.url_path_for("box", number=fetched.count())
 
 
-@app.page("/mail/letter/{subject}")
+@router.page("/mail/letter/{subject}")
 def letter(subject: str) -> Page:
     received = find_letter(subject)
     thread = sent.select(thread=subject)
@@ -148,18 +150,18 @@ def letter(subject: str) -> Page:
     )
 
 
-@app.action("/mail/letter/{subject}/answer")
+@router.action("/mail/letter/{subject}/answer")
 def answer(subject: str, text: LetterText) -> None:
     received = find_letter(subject)
     sent.insert(Sent(thread=subject, to=received.sender if received else "a stranger", text=text))
 
 
-@app.page("/mail/new")
+@router.page("/mail/new")
 def compose() -> Page:
     return window("compose.html", "New letter")
 
 
-@app.action("/mail/send")
+@router.action("/mail/send")
 def send(
     to: Annotated[str, Field(min_length=2, max_length=40)],
     subject: Annotated[str, Field(min_length=2, max_length=60, pattern=r"\w")],

@@ -6,9 +6,11 @@ from typing import Annotated
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
-from unwritten import Canvas, Page
+from unwritten import Canvas, Page, Router
 
 from .desk import app, examples, window
+
+router = Router()
 
 MAX_LENGTH = 8000
 
@@ -37,8 +39,8 @@ class Offer(BaseModel):
 WELCOME = """Welcome
 
 This is a note. It stays as you leave it. Everything else on this machine is written when you open it."""
-notes = app.table(Note, index=["deleted"], initial=[Note(text=WELCOME, changed="")])
-offers = app.table(Offer, index=["note"])
+notes = router.table(Note, index=["deleted"], initial=[Note(text=WELCOME, changed="")])
+offers = router.table(Offer, index=["note"])
 CONTINUATIONS = examples("note")
 NoteText = Annotated[str, Field(max_length=MAX_LENGTH)]
 
@@ -52,7 +54,7 @@ def add(text: str) -> int:
     return notes.insert(Note(text=text, changed=now())).id or 0
 
 
-@app.page("/notes")
+@router.page("/notes")
 def all_notes() -> Page:
     return window(
         "notes.html",
@@ -62,7 +64,7 @@ def all_notes() -> Page:
     )
 
 
-@app.page("/note/{number:int}")
+@router.page("/note/{number:int}")
 def note(number: int) -> Page:
     row = notes.get(number)
     if row is None:
@@ -74,28 +76,28 @@ def note(number: int) -> Page:
     return window("note.html", row.title or "Empty note", note=row, max_length=MAX_LENGTH, **canvases)
 
 
-@app.action("/notes/new")
+@router.action("/notes/new")
 def new_note() -> str:
     return app.url_path_for("note", number=add(""))
 
 
-@app.action("/note/{number:int}/save")
+@router.action("/note/{number:int}/save")
 def save(number: int, text: NoteText) -> None:
     notes.update(number, text=text.replace("\r\n", "\n"), changed=now())
 
 
-@app.action("/note/{number:int}/delete")
+@router.action("/note/{number:int}/delete")
 def delete(number: int) -> str:
     notes.update(number, deleted=True)
     return app.url_path_for("all_notes")
 
 
-@app.action("/note/{number:int}/restore")
+@router.action("/note/{number:int}/restore")
 def restore(number: int) -> None:
     notes.update(number, deleted=False)
 
 
-@app.action("/note/{number:int}/write-on")
+@router.action("/note/{number:int}/write-on")
 def continue_note(number: int, text: NoteText) -> None:
     """Save what was typed, and ask the model to continue from its last line."""
     save(number, text)
@@ -104,7 +106,7 @@ def continue_note(number: int, text: NoteText) -> None:
         offers.insert(Offer(note=number, after=last))
 
 
-@app.action("/note/{number:int}/take")
+@router.action("/note/{number:int}/take")
 def accept(number: int) -> None:
     """Append the continuation to the note."""
     row, offer = notes.get(number), offers.select(note=number, order="-id", limit=1)
@@ -115,7 +117,7 @@ def accept(number: int) -> None:
     discard(number)
 
 
-@app.action("/note/{number:int}/drop")
+@router.action("/note/{number:int}/drop")
 def discard(number: int) -> None:
     for offer in offers.select(note=number):
         offers.delete(offer.id or 0)

@@ -8,9 +8,11 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from unwritten import Canvas, Page
+from unwritten import Canvas, Page, Router
 
 from .desk import app, examples, pick, window
+
+router = Router()
 
 MAX_CLICKS = 3
 """How many of the last clicks a screen's address holds."""
@@ -55,7 +57,7 @@ THINGS = "an amount, a name, a day, a place, a number, a person, a colour, a tim
 VERBS = "Show, Add, Ask, Count, Find, Send, Compare, Check, Begin, Name, Save, Call"
 """Suggestions for a screen, picked by its path: they make a small model less repetitive."""
 
-programs = app.table(Program)
+programs = router.table(Program)
 CARD, SCREEN = examples("card"), examples("screen")
 
 
@@ -116,7 +118,7 @@ def screen_canvas(row: Program, trail: str) -> Canvas:
     return Canvas(prompt, schema=Screen, canvases=2, examples=SCREEN, tokens=190)
 
 
-@app.page("/new")
+@router.page("/new")
 def new() -> Page:
     return window("new.html", "New app", programs=all_programs())
 
@@ -126,18 +128,18 @@ def all_programs() -> list[tuple[int, str, str, str]]:
     return [(row.id or 0, row.key, row.name, row.sentence) for row in programs.select()]
 
 
-@app.action("/new/make")
+@router.action("/new/make")
 def make(sentence: Annotated[str, Field(min_length=4, max_length=300, pattern=r"\w")]) -> str:
     return programs.insert(Program(sentence=" ".join(sentence.split()))).key
 
 
-@app.action("/new/{number:int}/remove")
+@router.action("/new/{number:int}/remove")
 def remove(number: int) -> str:
     programs.delete(number)
     return app.url_path_for("new")
 
 
-@app.page("/app/{number:int}")
+@router.page("/app/{number:int}")
 def program(number: int) -> Page:
     row = get_program(number)
     canvases: dict[str, Any] = {"screen": screen_canvas(row, "")}
@@ -149,7 +151,7 @@ def program(number: int) -> Page:
     return window("program.html", row.name, program=row, trail="", press=press, card=card, **canvases)
 
 
-@app.page("/app/{number:int}/{trail:path}")
+@router.page("/app/{number:int}/{trail:path}")
 def screen(number: int, trail: str, request: Request, button: str = "", words: str = "") -> Page | Response:
     row = get_program(number)
     trail = "/".join(part for part in trail.split("/") if part != "-")

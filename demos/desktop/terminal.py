@@ -6,11 +6,13 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field
 
-from unwritten import Canvas, Page
+from unwritten import Canvas, Page, Router
 
 from .desk import app, examples, look, window
 from .files import clean_name, list_folder
 from .notes import add, notes, now
+
+router = Router()
 
 HELP = (
     "ls [folder], cd folder, cat file, pwd, echo text, note text, notes, date, hostname, clear, help\n"
@@ -33,12 +35,12 @@ class Place(BaseModel):
     folder: str = ""
 
 
-commands = app.table(Command)
-places = app.table(Place, initial=[Place()])
+commands = router.table(Command)
+places = router.table(Place, initial=[Place()])
 SHELL = examples("shell")
 
 
-@app.page("/terminal", prefetch=False)
+@router.page("/terminal", prefetch=False)
 def terminal() -> Page:
     history = commands.select(order="-id", limit=25)[::-1]
     place = places.get(1) or Place()
@@ -54,7 +56,7 @@ def output_canvas(row: Command) -> Canvas:
     return Canvas(prompt, "text", examples=SHELL, tokens=70)
 
 
-@app.action("/terminal/run")
+@router.action("/terminal/run")
 def run(line: Annotated[str, Field(max_length=200)]) -> None:
     line = " ".join(line.split())
     place = places.get(1) or Place()

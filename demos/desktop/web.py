@@ -6,9 +6,11 @@ from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from unwritten import Canvas, Page
+from unwritten import Canvas, Page, Router
 
 from .desk import app, examples, is_short, pick, window
+
+router = Router()
 
 
 class Elsewhere(BaseModel):
@@ -73,7 +75,7 @@ def go_to(request: Request, typed: str) -> Response:
     return RedirectResponse(request.url_for("search", words=typed), 303)
 
 
-@app.page("/web")
+@router.page("/web")
 def browser(request: Request, to: str = "") -> Page | Response:
     if to:
         return go_to(request, to)
@@ -82,7 +84,7 @@ def browser(request: Request, to: str = "") -> Page | Response:
     return window("browser.html", "Browser", visited=visited, suggestions=suggestions)
 
 
-@app.page("/web/{address:path}")
+@router.page("/web/{address:path}")
 def site(address: str, request: Request) -> Page | Response:
     if parse_address(address) != address:
         return go_to(request, address)
@@ -104,7 +106,7 @@ def site(address: str, request: Request) -> Page | Response:
     )
 
 
-@app.page("/search/{words}")
+@router.page("/search/{words}")
 def search(words: str) -> Page:
     results = Canvas(
         f"Web pages about {words}, by {ideas(MAKERS, 4, words)}.",

@@ -15,6 +15,7 @@ Closing the iterator of ``generate`` stops the work within one step. ``open_engi
 
 * ``auto``: DiffusionGemma on a GPU that it fits on, if its engine is installed, else ``embedded``
 * ``embedded``: Gemma 3 270M, which is part of the installation
+* ``qwen3-4b`` and other names of ``named_models``: a GGUF model that is downloaded and checked
 * ``model.gguf``, ``hf:OWNER/REPO/FILE.gguf``, ``https://HOST/FILE.gguf``: any model that llama.cpp runs
 * ``vllm``: DiffusionGemma in vLLM, on one or more GPUs
 * ``diffusion``: DiffusionGemma in our own loop, in this process

@@ -22,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Generate one text and show its frames. Return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m unwritten_engine", description="Generate one text.")
     parser.add_argument("ask", help='what to write, such as "An encyclopedia article about lighthouses."')
-    parser.add_argument("--engine", default="auto", help="as open_engine takes it (default: auto)")
+    parser.add_argument("--engine", default="auto", help="as open_engine takes it, such as qwen3-4b (default: auto)")
     parser.add_argument("--model", default="", help="the model of the engine, such as a name on its server")
     parser.add_argument("--system", default="", help="role and style of the writer")
     parser.add_argument("--opening", default="", help="how the text begins")
@@ -43,7 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (EngineError, ValueError) as error:
         notes.print(f"[bold red]Error:[/] {error}")
         return 1
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stopped:
+        if str(stopped):  # a download says how to continue
+            notes.print(str(stopped))
         return 130
     if last.usage:
         used = last.usage

@@ -8,7 +8,7 @@ Both formats put shared parts first, so that an engine evaluates them once.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from .example_grammar import grammar_from_examples
@@ -59,7 +59,7 @@ def transcript_stops(prompt: Prompt) -> tuple[str, ...]:
     return ("\n",) if answers and not any("\n" in answer for answer in answers) else (_END,)
 
 
-def transcript_sampling(prompt: Prompt, *, constrained: bool = False) -> dict[str, Any]:
+def transcript_sampling(prompt: Prompt, *, schema: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Return the sampling options of llama.cpp, by name, for a base model that continues a transcript.
 
     A grammar restricts the output to the form of the examples (see ``example_grammar``). The repetition penalty does
@@ -67,11 +67,13 @@ def transcript_sampling(prompt: Prompt, *, constrained: bool = False) -> dict[st
     because a few links in the examples make the model link every noun; the subject's own word is less likely after the
     opening, because a lighthouse is not "a kind of lighthouse"; and words of ``_CARE`` are rare. With facts, sequences
     as long as a name or a year may repeat, because the penalty also covers the prompt and would suppress the facts.
-    With a schema, the penalties keep their defaults: stronger ones produced values such as ":" and ",".
+    With a schema, the penalties keep their defaults: stronger ones produced values such as ":" and ",". If patterns
+    forbid such values, words of the examples are penalized from the second token on, because they are copied otherwise.
     """
-    if constrained:
-        return {"temperature": 0.6, "min_p": 0.08}
-    sampling: dict[str, Any] = {
+    if schema is not None:
+        sampling: dict[str, Any] = {"temperature": 0.6, "min_p": 0.08}
+        return sampling | ({"dry_allowed_length": 1} if _has_pattern(schema) else {})
+    sampling = {
         "temperature": 0.6,
         "min_p": 0.08,
         "repeat_penalty": 1.05,
@@ -97,6 +99,14 @@ def transcript_sampling(prompt: Prompt, *, constrained: bool = False) -> dict[st
     if bias:
         sampling["logit_bias"] = bias
     return sampling
+
+
+def _has_pattern(schema: Any) -> bool:
+    """True if a text anywhere in a JSON schema has a pattern."""
+    if isinstance(schema, Mapping):
+        has_own = schema.get("type") == "string" and "pattern" in schema
+        return has_own or any(map(_has_pattern, schema.values()))
+    return isinstance(schema, list) and any(map(_has_pattern, schema))
 
 
 def to_messages(prompt: Prompt, *, prefill: bool = False) -> list[dict[str, str]]:

@@ -45,7 +45,7 @@ def whole_file(target: Path, size: int) -> Iterator[BinaryIO]:
             raise OSError(errno.ENOSPC, "No space left on device")
         handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
     except OSError as error:
-        raise _unwritable(target, size, error) from error
+        raise unwritable(target, size, error) from error
     part = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
@@ -57,12 +57,13 @@ def whole_file(target: Path, size: int) -> Iterator[BinaryIO]:
     except OSError as error:
         if isinstance(error, urllib.error.URLError | TimeoutError | ConnectionError):
             raise
-        raise _unwritable(target, size, error) from error
+        raise unwritable(target, size, error) from error
     finally:
         part.unlink(missing_ok=True)
 
 
-def _unwritable(target: Path, size: int, error: OSError) -> EngineError:
+def unwritable(target: Path, size: int, error: OSError) -> EngineError:
+    """Return what to do about a file that cannot be written."""
     need = f"{size / 1e6:,.0f} MB"
     if error.errno == errno.ENOSPC:
         return EngineError(

@@ -20,12 +20,14 @@ class Abilities:
         instruct: follows instructions. A base model only continues text.
         drafts: later frames may change earlier text (diffusion).
         schemas: can be constrained to a JSON schema.
+        patterns: enforces ``pattern`` in a schema, as a grammar can.
         images: accepts images in the prompt.
         edits: can edit a text in place and keep spans of it.
         prefetch: speculative requests cost only time on this machine, not money.
         preempts: while a click runs, requests with ``Priority.PREFETCH`` are preempted and resumed without loss. For
             other engines, the caller should cancel them.
-        markup: output is good enough for drawings and whole programs. False for base models and random weights.
+        markup: output is good enough for drawings and whole programs. False for base models, random weights and models
+            below ``model_size.MARKUP_PARAMETERS``.
         prefill: continues the prompt's opening and observes stop strings. The frames of other engines hold exactly what
             the model writes; ``clean_engine`` adds the opening, cuts the text at a stop string, and finds the JSON of a
             request with a schema.
@@ -34,6 +36,7 @@ class Abilities:
     instruct: bool = False
     drafts: bool = False
     schemas: bool = False
+    patterns: bool = False
     images: bool = False
     edits: bool = False
     prefetch: bool = False

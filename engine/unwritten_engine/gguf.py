@@ -52,6 +52,8 @@ class GGUFHeader:
         control_tokens: control tokens of the vocabulary, such as "<end_of_turn>".
         kv_bytes: bytes of one token in a 16-bit KV cache.
         weight_bytes: bytes of all files of the model.
+        files: all files of the model.
+        parameters: number of weights.
         metadata: all pairs except long arrays.
     """
 
@@ -64,6 +66,8 @@ class GGUFHeader:
     control_tokens: tuple[str, ...]
     kv_bytes: int
     weight_bytes: int
+    files: tuple[Path, ...]
+    parameters: int
     metadata: dict[str, Any] = field(repr=False)
 
     @property
@@ -141,10 +145,10 @@ def read_header(path: str | Path) -> GGUFHeader:
         ModelUnsupported: a kind of model that llama.cpp cannot use for generation.
     """
     path = Path(path)
-    metadata, _ = read_contents(path)
+    metadata, tensors = read_contents(path)
     try:
         _refuse_other_kinds(path, metadata)
-        return _make_header(path, metadata)
+        return _make_header(path, metadata, tensors)
     except (TypeError, ValueError, OverflowError, AttributeError) as error:  # a text or a list instead of a number
         raise ModelBroken(f"{path} is damaged: its metadata is not valid ({error}). {_AGAIN}") from error
 
@@ -243,12 +247,16 @@ def _parts(path: Path, count: int) -> list[Path]:
     return [path.with_name(f"{match[1]}-{number:05}-of-{match[2]}.gguf") for number in range(1, count + 1)]
 
 
+def _count_weights(tensors: dict[str, GGUFTensor]) -> int:
+    return sum(math.prod(tensor.shape) for tensor in tensors.values())
+
+
 def _is_control(token: str) -> bool:
     """True if a token added to the vocabulary is a marker such as <start_of_image>: no space, no HTML tag."""
     return token[:1] in ("<", "[") and len(token) > 2 and not re.fullmatch(r"</?[a-z]+\d?>", token)
 
 
-def _make_header(path: Path, metadata: dict[str, Any]) -> GGUFHeader:
+def _make_header(path: Path, metadata: dict[str, Any], tensors: dict[str, GGUFTensor]) -> GGUFHeader:
     architecture = str(metadata["general.architecture"])
 
     def number(key: str, default: int) -> int:
@@ -259,6 +267,7 @@ def _make_header(path: Path, metadata: dict[str, Any]) -> GGUFHeader:
     width = number("embedding_length", 0) // heads
     kv_heads = number("attention.head_count_kv", heads)
     per_layer = number("attention.key_length", width) + number("attention.value_length", width)
+    files = tuple(_parts(path, int(metadata.get("split.count", 0))))
     tokens = metadata.get("tokenizer.ggml.tokens", [])
     kinds = metadata.get("tokenizer.ggml.token_type", [])
     return GGUFHeader(
@@ -272,6 +281,9 @@ def _make_header(path: Path, metadata: dict[str, Any]) -> GGUFHeader:
             t for t, kind in zip(tokens, kinds, strict=False) if kind == 3 or (kind == 4 and _is_control(t))
         ),
         kv_bytes=number("block_count", 0) * kv_heads * per_layer * 2,
-        weight_bytes=sum(part.stat().st_size for part in _parts(path, int(metadata.get("split.count", 0)))),
+        weight_bytes=sum(part.stat().st_size for part in files),
+        files=files,
+        parameters=_count_weights(tensors)
+        + sum(_count_weights(read_contents(file)[1]) for file in files if file != path),
         metadata={key: value for key, value in metadata.items() if not isinstance(value, list) or len(value) < 64},
     )

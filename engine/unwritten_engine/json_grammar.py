@@ -5,8 +5,8 @@ in the schema's order, non-empty texts, and limits where the schema has none. Un
 path in the schema.
 
 Supported: objects, ``$ref`` (also recursive), maps, bounded lists, tuples, enums, constants, unions, optional values,
-booleans, integers and numbers with bounds, texts with bounds, and the formats date, time, date-time and uuid. Ignored:
-``uniqueItems``, ``default``, titles and descriptions.
+booleans, integers and numbers with bounds, texts with bounds or a pattern (see ``pattern_grammar``), and the formats
+date, time, date-time, duration, uuid, email and uri. Ignored: ``uniqueItems``, ``default``, titles and descriptions.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import Any, Final
 
 from .errors import RequestRefused
+from .pattern_grammar import UnsupportedPattern, grammar_from_pattern
 
 DEFAULT_MAX_LENGTH: Final = 240
 """Characters of a text without a maximum length."""
@@ -49,10 +50,14 @@ _FIRST: Final = r'[^" \\\x00-\x1F\x7F] | "\\" ["\\]'
 _DATE: Final = '[12] [0-9]{3} "-" ("0" [1-9] | "1" [0-2]) "-" ("0" [1-9] | "1" [0-9] | "2" [0-8])'
 _TIME: Final = '([01] [0-9] | "2" [0-3]) ":" [0-5] [0-9] ":" [0-5] [0-9]'
 _HEX: Final = "[0-9a-f]"
+_HOST: Final = '[a-z] [a-z0-9]{1,14} ("-" [a-z0-9]{2,10})? "." ("com" | "org" | "net" | "eu" | "de" | "info")'
 _FORMATS: Final = {
     "date": _DATE,
     "time": f'{_TIME} "Z"',
     "date-time": f'{_DATE} "T" {_TIME} "Z"',
+    "duration": '"PT" ([1-9] "H")? [1-5]? [0-9] "M"',
+    "email": f'[a-z] [a-z0-9]{{1,14}} ([._] [a-z0-9]{{2,14}})? "@" {_HOST}',
+    "uri": f'"https://" ("www.")? {_HOST} ("/" [a-z0-9] [a-z0-9-]{{1,18}}){{0,2}}',
     "uuid": f'{_HEX}{{8}} "-" {_HEX}{{4}} "-4" {_HEX}{{3}} "-" [89ab] {_HEX}{{3}} "-" {_HEX}{{12}}',
 }
 
@@ -108,7 +113,8 @@ class _Grammar:
     def _typed(self, kind: str, schema: Schema, path: str, shared: bool = False) -> str:
         if kind not in SUPPORTED_KEYS:
             raise unsupported(path, f"has the type {kind!r}", f"Known: {', '.join(SUPPORTED_KEYS)}")
-        check_keys(schema, set().union(*SUPPORTED_KEYS.values()) if shared else SUPPORTED_KEYS[kind], path)
+        known = set().union(*SUPPORTED_KEYS.values()) if shared else SUPPORTED_KEYS[kind]
+        check_keys(schema, known | ({"pattern"} if kind == "string" else set()), path)
         match kind:
             case "object":
                 return self._object(schema, path)
@@ -158,6 +164,8 @@ class _Grammar:
         return f'"[" {_series(self._value(schema["items"], f"{path}[]"), minimum, maximum)} "]"'
 
     def _string(self, schema: Schema, path: str) -> str:
+        if "pattern" in schema:
+            return self._pattern(schema, path)
         if form := schema.get("format"):
             if form not in _FORMATS:
                 known = ", ".join(_FORMATS)
@@ -166,6 +174,19 @@ class _Grammar:
             return rf'"\"" {form} "\""'
         minimum, maximum = length_bounds(schema, "minLength", "maxLength", DEFAULT_MAX_LENGTH, path)
         return self._text(minimum if "minLength" in schema else min(1, maximum), maximum)
+
+    def _pattern(self, schema: Schema, path: str) -> str:
+        try:
+            expression, least, most = grammar_from_pattern(str(schema["pattern"]))
+        except UnsupportedPattern as error:
+            raise unsupported(
+                path, f"has the pattern {schema['pattern']!r}, of which {error} cannot be enforced", "Simplify it"
+            ) from None
+        if least < schema.get("minLength", 0) or most > schema.get("maxLength", most):
+            raise unsupported(
+                path, "has a pattern that matches texts of other lengths", "Put the length into the pattern: {1,8}"
+            )
+        return rf'"\"" {expression} "\""'
 
     def _text(self, minimum: int, maximum: int) -> str:
         self._rules.setdefault("char", _CHAR)

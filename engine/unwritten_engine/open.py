@@ -17,9 +17,11 @@ from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
 from .cleaning import CleanEngine, clean_engine
-from .downloads import download, hugging_face, models_folder
+from .downloads import download, models_folder
 from .engine import Engine, Progress
-from .errors import BadOption, EngineError, MissingPackage, ModelNotFound, UnknownEngine, suggestion
+from .errors import BadOption, EngineError, MissingPackage, UnknownEngine, suggestion
+from .hub_files import fetch_hub_file
+from .named_models import MODELS, NamedModel
 from .options import Option, check_options
 from .vllm.gpus import GPU, OLDEST, OWN_ENGINE_NEEDS, choose_checkpoint, find_gpus, use_only
 from .vllm.internals import INSTALL, installed_version, is_cpu_build, is_supported
@@ -60,6 +62,7 @@ def open_engine(spec: str | Path = "auto", *, progress: Progress | None = None, 
               installed, or else in the engine ``diffusion`` if that is installed; else the embedded model;
             * ``embedded``: the model that is part of the installation, Gemma 3 270M;
             * a path to a ``.gguf`` file;
+            * a name of ``named_models.MODELS`` such as ``qwen2.5-3b``: downloaded, checked and opened;
             * ``hf:OWNER/REPO/FILE.gguf``: a file on Hugging Face, downloaded to the cache folder;
             * an ``http(s)://….gguf`` address, downloaded likewise;
             * ``diffusion``: DiffusionGemma in this process; ``diffusion:REFERENCE`` for another checkpoint, a folder or
@@ -99,12 +102,15 @@ def is_remote(spec: str) -> bool:
 
 
 def _unknown(text: str) -> UnknownEngine:
-    if "/" in text or "\\" in text or "." in text:
+    is_path = "/" in text or "\\" in text or text.endswith((".bin", ".safetensors", ".gguf", ".tape"))
+    if is_path:
         return UnknownEngine(
             f"{text!r} is neither a .gguf or .tape file nor a server address. Engines are {_examples()}."
         )
-    names = [kind.name for kind in ENGINE_KINDS]
-    return UnknownEngine(f"There is no engine {text!r}.{suggestion(text, names)} Engines are {_examples()}.")
+    names = {*(kind.name for kind in ENGINE_KINDS), *MODELS}
+    longer = sorted(name for name in MODELS if text and name.startswith(text.lower()))
+    nearest = f" Did you mean {' or '.join(map(repr, longer))}?" if longer else suggestion(text, names)
+    return UnknownEngine(f"There is no engine {text!r}.{nearest} Engines are {_examples()}.")
 
 
 def _examples() -> str:
@@ -193,30 +199,47 @@ def _open_hugging_face(spec: str, progress: Progress, **options: Any) -> Engine:
     check_options(options, OPTIONS, "The llama.cpp engine")
     owner, _, rest = spec.removeprefix("hf:").partition("/")
     repo, _, file = rest.partition("/")
-    if not (owner and repo and file.endswith(".gguf")):
+    if not (owner and repo and file.endswith(".gguf")) or ".." in spec.split("/"):
         raise UnknownEngine(f"{spec!r} does not name a file. The form is {_HF_EXAMPLE}.")
-    path = _fetch_hugging_face(f"{owner}/{repo}", file, lambda share, step: progress(share * 0.9, step))
+    path = fetch_hub_file(f"{owner}/{repo}", file, lambda share, step: progress(share * 0.9, step))
     return _open_gguf(str(path), _second(progress, 0.9), _name=spec, **options)
 
 
+def _open_named(name: str, progress: Progress, **options: Any) -> Engine:
+    model = MODELS[name.lower()]
+    if not model.repo:
+        return _open_diffusion_gemma(model, progress, **options)
+    from .llamacpp.engine import OPTIONS, open_llamacpp
+
+    check_options(options, OPTIONS, "The llama.cpp engine")
+    progress(0.0, f"{model.title}, licence: {model.licence}")
+    path = fetch_hub_file(model.repo, model.file, lambda share, step: progress(share * 0.9, step))
+    return open_llamacpp(
+        path,
+        progress=_second(progress, 0.9),
+        model=f"{model.title} ({model.quantization})",
+        licence=model.licence,
+        reasons=(f"{name} was requested by name.",),
+        **options,
+    )
+
+
+def _open_diffusion_gemma(model: NamedModel, progress: Progress, **options: Any) -> Engine:
+    """Open DiffusionGemma in the engine that suits the GPU."""
+    gpus = find_gpus()
+    engine, why, gpu = _auto_choice(gpus)
+    if gpu is None:
+        raise EngineError(
+            f"{model.title} cannot run here: {why} It needs an NVIDIA GPU with {OWN_ENGINE_NEEDS / 1e9:.0f} GB. "
+            f"Models that fit: unwritten models"
+        )
+    if len(gpus) > 1:
+        use_only(gpu)
+    opener = _open_vllm if engine == "vllm" else _open_diffusion
+    return opener(engine, progress, _why=f"{model.name} was requested by name. {why}", **options)
+
+
 _HF_EXAMPLE: Final = "hf:OWNER/REPO/FILE.gguf"
-
-
-def _fetch_hugging_face(repo: str, file: str, progress: Progress) -> Path:
-    """Return the file from Hugging Face's cache, after downloading it if needed."""
-    hub = hugging_face()
-    cached = hub.try_to_load_from_cache(repo, file)
-    if isinstance(cached, str):
-        return Path(cached)
-    try:
-        size = hub.get_hf_file_metadata(hub.hf_hub_url(repo, file)).size or 0
-        progress(0.0, f"Downloading {file} from {repo}, {size / 1e6:,.0f} MB, to {hub.constants.HF_HUB_CACHE}")
-        return Path(hub.hf_hub_download(repo, file))
-    except Exception as error:  # its error types differ between versions
-        raise ModelNotFound(
-            f"{file} of {repo} cannot be downloaded from Hugging Face ({type(error).__name__}: {error}). Check the "
-            f"name and the connection; a model behind a licence needs: hf auth login"
-        ) from error
 
 
 def _second(progress: Progress, begin: float) -> Progress:
@@ -307,6 +330,7 @@ ENGINE_KINDS: Final[tuple[_EngineKind, ...]] = (
     ),
     _EngineKind("vllm", "'vllm'", lambda spec: spec == "vllm" or spec.startswith("vllm:"), _open_vllm, models=True),
     _EngineKind("tape:", "'tape:FILE'", lambda spec: spec.startswith("tape:"), _open_tape),
+    _EngineKind("qwen2.5-3b", "a name that 'unwritten models' lists", lambda spec: spec.lower() in MODELS, _open_named),
     _EngineKind("hf:", f"'{_HF_EXAMPLE}'", lambda spec: spec.startswith("hf:"), _open_hugging_face),
     _EngineKind(
         "https://",

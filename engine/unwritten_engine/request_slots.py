@@ -29,6 +29,7 @@ class Slot:
     Attributes:
         number: the runtime's index.
         prefix: prefix of the last prompt; None if unused.
+        is_evaluated: True if the cache is known to hold all of this prefix. Set by the engine.
         last_used: when it was last acquired, as a running number; 0 for never.
         priority: priority of the running request; None while the slot is free.
         request: the running request.
@@ -36,6 +37,7 @@ class Slot:
 
     number: int
     prefix: str | None = None
+    is_evaluated: bool = False
     last_used: int = 0
     priority: Priority | None = None
     request: object = None
@@ -152,6 +154,7 @@ class SlotScheduler:
                 return
             heapq.heappop(self._waiting)
             slot = self._best_slot(first.prefix)
+            slot.is_evaluated = slot.is_evaluated and slot.prefix == first.prefix
             slot.prefix = first.prefix
             slot.priority, slot.request = first.priority, first.request
             slot.last_used = next(self._numbers)

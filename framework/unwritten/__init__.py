@@ -20,9 +20,14 @@ further step is one more line:
 * ``Canvas("…", examples=[Example("prompt", "answer")])`` shows the model what a good answer is. ``read_examples`` reads
   examples from a file.
 * A page function that takes ``visit: Visit`` gets the link that was clicked and the sentence around it.
+* ``@app.page(…, allow=signed_in)`` decides who may read a page, ``vary=language`` stores one page for each value, and
+  ``fresh=timedelta(days=1)`` generates a page again when it is old. Otherwise all visitors see one page, for good.
 * ``app.table(Post)`` stores rows in SQLite, beside the pages. ``@app.action("/post")`` handles a form, and may return
   ``Redraw("posts")``.
+* ``photo: ImageUpload`` in an action takes a file of a form. ``Canvas("…", images=[photo])`` shows it to the model.
 * ``@app.fallback`` is the page for every URL that no route matches. ``Router`` collects pages in a module of their own.
+* ``await app.generate("…", schema=Facts)`` returns a text or a value to a route, an action or a script. A route may
+  catch ``OverBudget``. ``await app.write(paths)`` writes many pages.
 * ``@app.allow_prompt`` decides about a ``PromptCheck`` before a page is generated.
 
 An ``App`` is a Starlette app: ``middleware``, ``lifespan``, ``exception_handlers``, ``url_for``, ``Mount`` and sessions
@@ -40,12 +45,14 @@ from .core.errors import (
     BadURL,
     Busy,
     Denied,
+    OverBudget,
     PageFailed,
     StoreError,
     UnwrittenError,
 )
 from .formats.base import Format
 from .formats.page import Canvas, Page
+from .formats.uploads import ImageUpload, Upload
 from .generation.hooks import PromptCheck
 from .routing.prompts import read_examples
 from .routing.visit import Visit
@@ -62,6 +69,8 @@ __all__ = [
     "Denied",
     "Example",
     "Format",
+    "ImageUpload",
+    "OverBudget",
     "Page",
     "PageFailed",
     "PromptCheck",
@@ -69,6 +78,7 @@ __all__ = [
     "Router",
     "StoreError",
     "UnwrittenError",
+    "Upload",
     "Visit",
     "__version__",
     "read_examples",

@@ -157,7 +157,7 @@ def side(app: App, count: int, clicks: int, seconds: float) -> Side:
         reached, browser = asyncio.run(readers(app, address, count, clicks, seconds))
         time.sleep(0.2)  # the first visit of a page is stored after the response
         prefetcher = app.site.prefetcher
-        rows = app.store.database.read(
+        rows = app.site.store.database.read(
             "SELECT p.key, v.tokens, v.opened_after FROM versions v JOIN pages p ON p.id = v.page "
             "WHERE v.opened_after NOT NULL"
         )

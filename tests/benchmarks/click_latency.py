@@ -124,25 +124,25 @@ async def watch_to_end(
 
 
 @contextlib.contextmanager
-def demo(name: str, folder: Path, engine: str) -> Iterator[int]:
-    """Serve a demo with an empty database ``NAME.db`` in a folder. Yields its port."""
+def demo(name: str, folder: Path, engine: str, environment: Mapping[str, str] | None = None) -> Iterator[int]:
+    """Serve a demo with an empty database ``NAME.db`` in a folder. Yields its port once the server says its URL."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "unwritten", "demo", name, "--port", str(port)]
+    command = [sys.executable, "-u", "-m", "unwritten", "demo", name, "--port", str(port)]
     command += ["--database", str(folder / f"{name}.db"), "--engine", engine]
-    environment = {**os.environ, "UNWRITTEN_OWNER_TOKEN": OWNER_TOKEN}
-    with subprocess.Popen(
-        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    ) as process:
+    variables = {**os.environ, "UNWRITTEN_OWNER_TOKEN": OWNER_TOKEN, **(environment or {})}
+    with (
+        (folder / f"{name}.out").open("w+", encoding="utf-8") as output,
+        subprocess.Popen(command, env=variables, stdout=output, stderr=subprocess.PIPE, text=True) as process,
+    ):
         try:
             deadline = time.monotonic() + 120
-            while time.monotonic() < deadline:
-                if process.poll() is not None:
+            while f":{port}" not in Path(output.name).read_text(encoding="utf-8"):
+                if process.poll() is not None or time.monotonic() > deadline:
+                    process.kill()
                     assert process.stderr is not None
                     raise click.ClickException(f"The demo {name} did not start: {process.stderr.read().strip()}")
-                with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-                    break
-                time.sleep(0.1)
+                time.sleep(0.005)
             yield port
         finally:
             process.terminate()

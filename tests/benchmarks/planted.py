@@ -33,6 +33,16 @@ class Planted:
         sentence = self.sentence if linked else WIKI_LINK.sub(lambda match: match[1], self.sentence)
         return f"**{self.page}** is a part of the island of Ferra. {sentence} Visitors come in the summer."
 
+    @property
+    def gist(self) -> str:
+        """Return the fact as a hidden note about the subject."""
+        return WIKI_LINK.sub(lambda match: match[1], self.sentence)
+
+    @property
+    def text_without_fact(self) -> str:
+        """Return the text of the page with a link to the subject, which says nothing about it."""
+        return f"**{self.page}** is a part of the island of Ferra. Many visitors ask for [[{self.subject}]] here."
+
     def is_in(self, text: str) -> bool:
         """True if a text has the value as a word of its own."""
         return re.search(rf"(?<!\w){re.escape(self.value.casefold())}(?!\w)", text.casefold()) is not None

@@ -16,7 +16,7 @@ from tests.benchmarks.__main__ import BENCHMARKS, FOLDER, main
 from tests.benchmarks.apps import long_text
 from tests.benchmarks.capacity import estimate
 from tests.benchmarks.report import percentile, report
-from tests.benchmarks.shapes import SCHEMAS, sample
+from tests.benchmarks.schemas import SCHEMAS, sample
 from tests.browser.morph_cases import CONTROLS, ROWS
 
 from unwritten.formats.schema import json_schema_of
@@ -64,6 +64,13 @@ def test_click_watches_a_page_to_its_end() -> None:
     assert 0 < found["first_words_s"] <= found["all_begun_s"] <= found["settled_s"]
     assert found["kept"] == 1
     assert found["tokens_per_s"] > 0
+
+
+def test_first_compares_a_click_after_the_start_with_later_ones() -> None:
+    found = bench("first", "--starts", "1", "--warm-up", "0", "--engine", "diffusion:random")
+    for kind in ("first", "later", "warm"):
+        assert 0 < found[f"{kind}_words_s"] <= found[f"{kind}_settled_s"]
+    assert found["starts"] == 2 and found["later_settled_ratio"] > 0
 
 
 @pytest.mark.browser
@@ -143,15 +150,15 @@ def test_engine_rejects_an_invalid_list() -> None:
     assert "not a list of counts" in result.stderr
 
 
-def test_shapes_measures_repair_and_retries() -> None:
-    found = bench("shapes", "--requests", "50", "--engines", "prose")
-    assert found["shape_valid_raw"]["prose"] < 0.3 < 0.8 < found["shape_valid_repaired"]["prose"]
-    assert found["shape_valid_repaired"]["prose"] <= found["shape_valid"]["prose"] <= 1
+def test_schemas_measures_repair_and_retries() -> None:
+    found = bench("schemas", "--requests", "50", "--engines", "prose")
+    assert found["valid_raw"]["prose"] < 0.3 < 0.8 < found["valid_repaired"]["prose"]
+    assert found["valid_repaired"]["prose"] <= found["valid"]["prose"] <= 1
 
 
 def test_values_of_a_diffusion_model_are_always_valid() -> None:
-    found = bench_here("shapes", "--requests", "5", "--engines", "diffusion")
-    assert found["shape_valid"] == found["shape_valid_raw"] == {"diffusion": 1.0}
+    found = bench_here("schemas", "--requests", "5", "--engines", "diffusion")
+    assert found["valid"] == found["valid_raw"] == {"diffusion": 1.0}
 
 
 @pytest.mark.parametrize("schema", SCHEMAS.values())

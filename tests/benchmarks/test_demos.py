@@ -39,7 +39,7 @@ def test_the_journey_of_a_demo_is_measured(name: str, tmp_path: Path) -> None:
         with served(app) as address:
             journey = measure(int(address.rpartition(":")[2]), name, 1)
             for step, taken in journey:
-                row = figures(name, step, taken, app.store)
+                row = figures(name, step, taken, app.site.store)
                 assert 0 < row["shell_ms"] / 1000 <= row["first_words_s"] + 0.006 <= row["settled_s"] + 0.012
                 assert row["model"]
     finally:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from tests.benchmarks.planted import FACTS
-from tests.benchmarks.world import WORLD, measure, recall, ways
+from tests.benchmarks.world import WORLD, follow, measure, recall, ways
 
 from unwritten import Canvas
 from unwritten.routing.prompts import build_prompt
@@ -24,8 +24,26 @@ def test_facts_are_recalled_with_memory_only(tmp_path: Path) -> None:
     found = {
         way.name: asyncio.run(measure(scripted(echo), way, FACTS, tokens=40, folder=tmp_path)) for way in ways(200)
     }
-    assert {name: recall(asked) for name, asked in found.items()} == {"on": 1.0, "off": 0.0, "direct": 1.0}
+    assert {name: recall(asked) for name, asked in found.items()} == {
+        "on": 1.0,
+        "off": 0.0,
+        "direct": 1.0,
+        "gist": 1.0,
+        "no_gist": 0.0,
+    }
     assert [asked.fact for asked in found["on"]] == list(FACTS)
+
+
+def test_pages_keep_what_the_gists_of_a_model_promise(tmp_path: Path) -> None:
+    def write(request: Request) -> str:
+        if "North Harbour" in request.prompt.ask:
+            return " It has a [[Tin Bell]]{The bell sank with pepper.}, and a [[Cat]]."
+        return echo(request)
+
+    num_links, (promise,) = asyncio.run(follow(scripted(write), ["North Harbour"], tokens=40, folder=tmp_path))
+    assert num_links == 2
+    assert (promise.title, promise.words) == ("Tin Bell", {"sank", "with", "pepper"})
+    assert (promise.with_gist, promise.without) == (1.0, 0.0)
 
 
 def test_a_model_without_memory_recalls_nothing(tmp_path: Path) -> None:

@@ -106,7 +106,7 @@ def frame_cost(size: int, frames: int = 120) -> float:
         app.prepare()
         try:
             text = long_text("Frame", size)
-            linker = Linker("/page/Frame", PagePattern("/page/{title}").link, app.store.exists)
+            linker = Linker("/page/Frame", PagePattern("/page/{title}").link, app.site.store.exists)
             region_job = RegionJob("body", Canvas("About frames."), Prompt("About frames."), linker, 256)
             page = Page(body=Canvas("About frames."))
             job = PageJob("/page/Frame", page, "Frame", {"body": region_job}, linker)
@@ -121,7 +121,7 @@ def frame_cost(size: int, frames: int = 120) -> float:
                 seconds.append(time.perf_counter() - begun)
             return statistics.median(seconds[5:])
         finally:
-            app.store.close()
+            app.site.store.close()
 
 
 def hostile_costs(size: int = 100_000) -> dict[str, float]:

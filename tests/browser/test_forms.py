@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from playwright.sync_api import expect
 from pydantic import BaseModel
 from tests.browser.tabs import OpenTab, Serve, Tab, until
 from tests.support.apps import make_app, templates
 from tests.support.forum import Post, make_forum
 
-from unwritten import App, Page
+from unwritten import App, Canvas, ImageUpload, Page
 from unwritten.storage.tables import Table
 from unwritten_engine.scripted import Step, scripted
 
@@ -314,3 +316,70 @@ def test_going_back_gives_input_to_no_other_row(serve: Serve, open_tab: OpenTab,
     tab.page.go_back()
     values = "() => [...document.querySelectorAll('li [name=text]')].map((field) => field.value)"
     until(lambda: tab.js(values) == ["", "three", "", "two", "", "uno"])
+
+
+# -- uploads ----------------------------------------------------------------------------------------------------------
+
+ALBUM = """{% extends "layout.html" %}{% block main %}<article class="page"><h1>Album</h1>
+{% block photos %}{% for photo in photos %}
+<img class="photo" src="{{ file_url(photo.file) }}" alt="{{ photo.caption }}">
+<p>{{ words[photo.id] }}</p>{% endfor %}{% endblock %}
+<form {{ action("add") }}><label>Photo <input type="file" name="file" id="file"></label>
+<label>Caption <input name="caption" id="caption"></label> <span id="error">{{ form.errors.file }}</span>
+<button>Add</button></form></article>{% endblock %}"""
+
+
+class Photo(BaseModel):
+    id: int | None = None
+    file: ImageUpload
+    caption: str
+
+
+def make_album(home: Path) -> App:
+    app = make_app(home, scripted("A red square."), folder=templates(home, album=ALBUM), upload_limit=1)
+    photos = app.table(Photo)
+
+    @app.page("/")
+    def album() -> Page:
+        words = {photo.id: Canvas("Describe it.", images=[photo.file]) for photo in photos}
+        return Page("album.html", photos=photos.select(), words=words)
+
+    @app.action("/add")
+    def add(file: ImageUpload, caption: str) -> None:
+        photos.insert(Photo(file=file, caption=caption))
+
+    return app
+
+
+def red_square() -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (40, 30), "red").save(file, "PNG")
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("javascript", [True, False])
+def test_a_photo_is_sent_and_shown(javascript: bool, serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
+    url = serve(make_album(tmp_path))
+    tab = open_tab(java_script_enabled=javascript)
+    tab.quiet = True
+    tab.goto(url)
+    page = tab.page
+    chosen = {"name": "square.png", "mimeType": "image/png", "buffer": red_square()}
+    page.fill("#caption", "A square")
+    page.click("button:text('Add')")
+    expect(page.locator("#error"), "a field without a file").to_have_text("This is needed.")
+    page.set_input_files("#file", {**chosen, "buffer": b"not an image"})  # type: ignore[arg-type]
+    page.click("button:text('Add')")
+    expect(page.locator("#error")).to_have_text("A PNG, JPEG or WebP image, please.")
+    if javascript:
+        page.set_input_files("#file", {**chosen, "buffer": b"x" * 20_000_000})  # type: ignore[arg-type]
+        page.click("button:text('Add')")
+        expect(page.locator("[data-form-error]")).to_contain_text("Its files may have 1 MB together")
+        assert page.input_value("#caption") == "A square", "the input is kept"
+    page.set_input_files("#file", chosen)  # type: ignore[arg-type]
+    page.fill("#caption", "A square")
+    page.click("button:text('Add')")
+    expect(page.locator("img.photo")).to_have_attribute("alt", "A square")
+    until(lambda: tab.js("() => document.querySelector('img.photo')?.naturalWidth") == 40)
+    expect(page.locator("#region-photos")).to_contain_text("A red square.")
+    assert page.input_value("#file") == ""

@@ -140,3 +140,11 @@ def test_damage_is_reported_or_harmless(tmp_path_factory: pytest.TempPathFactory
         read_header(folder / "x.gguf")
     except EngineError as error:
         assert "x.gguf" in str(error)
+
+
+def test_parameters_are_counted_in_all_files(tmp_path: Path) -> None:
+    assert read_header(write_gguf(tmp_path / "one.gguf", MODEL, weights=96)).parameters == 96
+    for number in (1, 2):
+        write_gguf(tmp_path / f"m-0000{number}-of-00002.gguf", MODEL | {"split.count": 2}, weights=64 * number)
+    head = read_header(tmp_path / "m-00001-of-00002.gguf")
+    assert head.parameters == 192 and len(head.files) == 2

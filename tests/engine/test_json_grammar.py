@@ -3,6 +3,7 @@ from __future__ import annotations
 import datetime
 import json
 import random
+import re
 import uuid
 from decimal import Decimal
 from enum import Enum
@@ -182,8 +183,9 @@ def test_there_is_no_free_white_space_and_no_unbounded_part() -> None:
     ("schema", "message"),
     [
         ({"type": "object", "properties": {"a": {"type": "array", "items": {}}}}, r"\$\.a\[\] has no type"),
-        ({"type": "string", "pattern": "a+"}, r"at \$ has 'pattern'"),
-        ({"type": "string", "format": "email"}, r"the format 'email'. Known: date"),
+        ({"type": "string", "pattern": r"a(?=b)"}, r"at \$ has the pattern 'a\(\?=b\)', of which the group '\(\?=b'"),
+        ({"type": "string", "pattern": "^a+$", "maxLength": 3}, "matches texts of other lengths"),
+        ({"type": "string", "format": "ipv4"}, r"the format 'ipv4'. Known: date"),
         ({"type": "integer", "multipleOf": 3}, "'multipleOf'"),
         ({"type": "integer", "minimum": 3, "maximum": 2}, "number without possible values"),
         ({"type": "array"}, "list without an item type"),
@@ -210,3 +212,35 @@ def test_a_schema_need_not_be_an_object(kind: Any) -> None:
     rules, rng = Grammar(grammar_from_schema(adapter.json_schema())), random.Random(2)
     for _ in range(20):
         adapter.validate_json(rules.sample(rng))
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        r"^[A-Z]{2,3}-\d{3}$",
+        r"^(?:red|green|blue)( dark)?$",
+        r"^[^\s,;\"\\]\w{0,5}\.$",
+        r'^"[a-f]+"\\$',
+        r"^[\w.+-]+@[a-z-]{2,9}\.(com|org)$",
+        r"^a|b$",
+        r"\(\d{2,}\) ?[/^-]",
+    ],
+)
+def test_texts_of_a_pattern_match_it(pattern: str) -> None:
+    rules = Grammar(grammar_from_schema({"type": "string", "pattern": pattern}))
+    rng = random.Random(1)
+    for _ in range(80):
+        assert re.search(pattern, json.loads(rules.sample(rng)))
+
+
+def test_a_pattern_with_fitting_lengths_is_accepted() -> None:
+    schema = {"type": "string", "pattern": "^[A-Z]{2,3}$", "minLength": 2, "maxLength": 3}
+    assert 2 <= len(json.loads(Grammar(grammar_from_schema(schema)).sample(random.Random(1)))) <= 3
+
+
+@pytest.mark.parametrize(
+    "pattern", [r"\bword", r"(a)\1", "(?i)a", "[[:alpha:]]", "a{3,2}", "(a", "*", "[z-a]", "a++", "["]
+)
+def test_patterns_that_a_grammar_cannot_express_are_refused(pattern: str) -> None:
+    with pytest.raises(RequestRefused, match="pattern"):
+        grammar_from_schema({"type": "string", "pattern": pattern})

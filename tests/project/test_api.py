@@ -82,7 +82,21 @@ def test_the_framework_never_imports_a_model_library() -> None:
 
 def test_the_public_names_of_the_framework_are_pinned() -> None:
     errors = {"BadURL", "BadApp", "BadForm", "BadSetting", "Busy", "Denied", "PageFailed", "StoreError"}
-    others = {"App", "Canvas", "Example", "Format", "Page", "PromptCheck", "Redraw", "Router", "Visit", "read_examples"}
+    others = {
+        "App",
+        "Canvas",
+        "Example",
+        "Format",
+        "Page",
+        "PromptCheck",
+        "Redraw",
+        "Router",
+        "Visit",
+        "read_examples",
+    } | {
+        "ImageUpload",
+        "Upload",
+    }
     assert set(unwritten.__all__) == errors | others | {"UnwrittenError", "__version__"}
     assert len(unwritten.__all__) == len(set(unwritten.__all__))
     assert all(hasattr(unwritten, name) for name in unwritten.__all__)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -38,9 +39,9 @@ ALL_DOCS = README + "".join(path.read_text(encoding="utf-8") for path in sorted(
 FOREIGN = """
     --max-num-seqs --max-num-batched-tokens --scheduling-policy --attention-backend --generation-config
     --diffusion-config --quantization --tensor-parallel-size --data-parallel-size --head --address --local-dir
-    --include --build --config --target --n-cpu-moe --no-install-recommends --no-proxy-headers --workers
+    --include --build --config --target --n-cpu-moe --no-install-recommends --no-proxy-headers --workers --no-deps
 """
-"""Options of vLLM, Ray, Hugging Face, CMake, llama.cpp, apt and uvicorn that the documentation names."""
+"""Options of vLLM, Ray, Hugging Face, CMake, llama.cpp, apt, pip and uvicorn that the documentation names."""
 
 
 @pytest.mark.parametrize("path", GENERATED, ids=lambda path: path.relative_to(ROOT).as_posix())
@@ -219,6 +220,37 @@ def test_the_ten_line_example_answers_a_form(tmp_path: Path, monkeypatch: pytest
     assert "Before the next full moon you will have two goats. Both are yours." in page.text
     assert "two goats <b>" in page.text
     assert "Both are yours." in visitor.another().visit("/").text, "it is state: others see it too"
+
+
+def test_the_album_describes_photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    visitor = Visitor(app_of("album.py", tmp_path, monkeypatch), {"photo": "A single white pixel."})
+    page = visitor.visit("/").submit("Add", photo=b"not an image")
+    assert page.status == 422 and "A PNG, JPEG or WebP image, please." in page
+    page = visitor.visit("/").submit("Add", photo=b"\x89PNG\r\n\x1a\n")
+    assert "A single white pixel." in page and "/_unwritten/file/" in page.html
+
+
+def test_the_examples_of_generating_in_your_own_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    app = app_of("tea.py", tmp_path, monkeypatch)
+    use(scripted("Words.", by_ask={"One line": "It is warm."}), monkeypatch)
+    with TestClient(app) as visitor:
+        assert visitor.get("/api/line").json() == {"line": "It is warm."}
+        assert visitor.get("/api/poem").text.endswith("'Words.'\n")
+    use(scripted("Words.", by_ask={"motto": "Be kind."}), monkeypatch)
+    monkeypatch.setitem(sys.modules, "tea", sys.modules["app"])
+    exec(compile(blocks()["script.py"], "script.py", "exec"), {"__name__": "script"})
+    assert "Be kind.\n['/tea/Assam', '/tea/Sencha'] {'/tee/Oolong':" in capsys.readouterr().out
+
+
+def test_the_example_of_a_router(tmp_path: Path) -> None:
+    file = tmp_path / "recipes.py"
+    file.write_text(blocks()["recipes.py"], encoding="utf-8")
+    names: dict[str, Any] = {"__file__": str(file), "__name__": "recipes"}
+    exec(compile(file.read_text(encoding="utf-8"), str(file), "exec"), names)
+    visitor = Visitor(names["router"], {"tip": "Use salt.", "recipe": "Boil it."})
+    assert "Boil it." in visitor.visit("/Soup").text and visitor.visit("/Soup/tip").html == "Use salt."
 
 
 def test_the_command_for_a_gpu_works_with_random_weights(home: Path) -> None:

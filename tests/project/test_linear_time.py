@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import inspect
+import json
 import pkgutil
 import random
 import re
@@ -30,6 +31,7 @@ import unwritten_engine
 from unwritten.core.errors import UnwrittenError
 from unwritten.formats.base import CustomFormatter, Format, Formatter, RegionContext
 from unwritten.formats.direction import BlockDirections
+from unwritten.formats.gists import find_gists
 from unwritten.formats.html import render_wiki_links
 from unwritten.formats.links import WIKI_LINK, find_anchors
 from unwritten.formats.registry import FORMATS
@@ -43,6 +45,7 @@ from unwritten.formats.wrappers import unwrap
 from unwritten.generation.revisions import editable_spans
 from unwritten.routing import memory
 from unwritten.routing.patterns import PagePattern, decode_text, single_line
+from unwritten.storage.search import search_vector, value_text
 from unwritten_engine import Frame, Prompt, Request, Span
 from unwritten_engine.characters import last_boundary
 from unwritten_engine.cleaning import FrameCleaner, common_prefix
@@ -107,6 +110,7 @@ def in_value(name: str, quote: str = '"') -> Callable[[str], object]:
 
 own = Format("own", render=str)
 PARSERS: dict[str, Callable[[str], object]] = {
+    "find_gists": lambda text: (find_gists("[[a]]" + text, done=False), find_gists(text, done=True)),
     "common_prefix": lambda text: common_prefix(text, text + text),
     **{f"{name} done": formatter(format, done=True) for name, format in FORMATS.items()},
     **{f"{name} growing": formatter(format) for name, format in FORMATS.items()},
@@ -138,9 +142,11 @@ PARSERS: dict[str, Callable[[str], object]] = {
     "single_line": lambda text: single_line(text, 10**9),
     "title of a link": PagePattern("/wiki/{title}").link,
     "path of a link": PagePattern("/wiki/{title:path}").link,
-    "statements": lambda text: memory._as_data(text),
+    "statements": lambda text: memory.as_data(text),
     "names": lambda text: memory._names([text]),
     "sentences of memory": memory._SENTENCE.split,
+    "search_vector": lambda text: search_vector(text, text, text),
+    "value_text": lambda text: value_text([json.dumps([text, {"name": text}])]),
     "output of an engine": cleaner(),
     "output with an opening": cleaner(opening="The lamp", prefill=False),
     "output with a schema": cleaner(schema=True, prefill=False),
@@ -166,7 +172,8 @@ TRUSTED = {
     *"key_problem only_reasoning parse_seed parse_line is_same_origin clean_rendered build_prompt".split(),
     *"box_document insert_marks num_held_back page_to_store plan_rewrite plan_revision stored_view".split(),
     *"gettext_lazy ngettext_lazy pack_text unpack_text join".split(),
-    *"restart_message state_region_message unlink_unsettled without_unsupported to_number".split(),
+    *"asks_for_gists without_request".split(),
+    *"restart_message state_region_message unlink_unsettled without_unsupported to_number variant_key".split(),
     "word_diff",  # its number of steps is limited; see test_diff
 }
 """Functions that get no long text of models or visitors."""

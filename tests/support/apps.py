@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -81,6 +83,14 @@ def make_clock(home: Path, answer: str | None = None) -> App:
         return Canvas("A clock.", format="app")
 
     return app
+
+
+def let_age(app: App, age: timedelta, *, kind: str = "%") -> None:
+    """Let the stored versions of an app look as if they were made some time earlier."""
+    with contextlib.closing(sqlite3.connect(database_file(app))) as connection, connection:
+        for row, at in connection.execute("SELECT id, written_at FROM versions WHERE kind LIKE ?", (kind,)).fetchall():
+            earlier = datetime.fromisoformat(at) - age
+            connection.execute("UPDATE versions SET written_at = ? WHERE id = ?", (earlier.isoformat(), row))
 
 
 def in_turn(*scripts: Script) -> Callable[[Request], Script]:

@@ -19,7 +19,7 @@ from unwritten.cli.main import main
 from unwritten.core.settings import SETTINGS
 from unwritten.formats.page import TEMPLATE_NAMES
 from unwritten.rendering.regions import PageView, Region
-from unwritten.storage.pages import PageStore
+from unwritten.routing.stored_pages import StoredPages
 from unwritten.storage.tables import Table
 from unwritten_engine.diffusion.loading.memory_plan import (
     KIND_LABELS,
@@ -33,6 +33,7 @@ from unwritten_engine.diffusion.loading.memory_plan import (
 from unwritten_engine.diffusion.loading.model_config import read_model_config
 from unwritten_engine.diffusion.sampling_params import OPTIONS, SAMPLING, SamplingParams
 from unwritten_engine.errors import ModelUnsupported
+from unwritten_engine.named_models import DIFFUSION_GEMMA, EMBEDDED, MODELS, memory_needed
 from unwritten_engine.options import Option
 from unwritten_engine.text_to_image import OPTIONS as PAINTER
 from unwritten_engine.visual.engine import OPTIONS as VISUAL
@@ -140,7 +141,7 @@ def llms_text() -> str:
     parts.append("### Errors\n\nEach message says what happened and what to do.")
     parts[-1] += "\n\n" + "\n".join(f"* `{name}`: {_first_line(found)}" for name, found in errors.items())
     parts += ["## Tables: what `app.table(…)` returns", *_reference("Table", Table)[1:]]
-    parts += ["## Stored pages: `app.store`", *_reference("PageStore", PageStore)[1:]]
+    parts += ["## Stored pages: `app.store`", *_reference("StoredPages", StoredPages)[1:]]
     parts.append("## Tests: `from unwritten.testing import Visitor, answers`")
     for found in (testing.Visitor, testing.answers, testing.VisitedPage):
         parts += _reference(found.__name__, found)
@@ -291,9 +292,25 @@ def vllm_table() -> str:
     return "\n".join(rows)
 
 
+def models_table() -> str:
+    """Return the models that can be opened by name."""
+    rows = ["| Name | Model | Download | Memory | Licence | Source |", "|---|---|---|---|---|---|"]
+    for model in MODELS.values():
+        download = "none" if model.name == EMBEDDED else f"{model.size / 1e9:.1f} GB"
+        source = f"`{model.repo}`, `{model.file}`" if model.repo else "part of the installation"
+        if model.name == DIFFUSION_GEMMA:
+            source = "the engine `vllm` or `diffusion`, on a GPU"
+        rows.append(
+            f"| `{model.name}` | {model.title} ({model.quantization}) | {download} | "
+            f"{memory_needed(model) / 1e9:.1f} GB | {model.licence.partition(', http')[0]} | {source} |"
+        )
+    return "\n".join(rows)
+
+
 GENERATED: dict[Path, dict[str, Callable[[], str]]] = {
     DOCS / "cli.md": {"help": help_block},
     DOCS / "settings.md": {"settings": settings_table, "limits": limits_table},
+    DOCS / "engines.md": {"models": models_table},
     DOCS / "templates.md": {"templates": templates_table},
     DOCS / "architecture.md": {"modules": modules_table},
     ROOT / "engine" / "README.md": {

@@ -30,6 +30,11 @@ class Completion:
         queued: seconds that the request waited.
         seed: the seed in use.
         work: runs in the thread; it passes ``on_chunk`` to llama.cpp and calls ``finish`` at its end.
+
+    Attributes:
+        is_evaluated: True once the whole prompt is evaluated and the first token was generated.
+        is_stopped: True after ``stop``.
+        ended: set by the engine when the thread has ended.
     """
 
     def __init__(
@@ -55,6 +60,8 @@ class Completion:
         self._frame: Frame | None = None
         self._error: EngineError | None = None
         self._over = False
+        self.is_evaluated = self.is_stopped = False
+        self.ended = asyncio.Event()
         self._tokens = self._prompt = self._cached = 0
         self._begun = time.monotonic()
         # A daemon thread, so that a process can exit without closing the engine.
@@ -87,8 +94,8 @@ class Completion:
                 return frame
 
     def stop(self) -> None:
-        """Stop at the next token. Later frames are dropped."""
-        self._over = True
+        """Stop at the next token, or after the next batch of the prompt. Later frames are dropped."""
+        self._over = self.is_stopped = True
 
     def fail(self, error: EngineError) -> None:
         """Stop and let ``next_frame`` raise this error. Ignored after the first error or the last frame."""
@@ -126,6 +133,7 @@ class Completion:
         choices: Sequence[Mapping[str, Any]] = event.get("choices") or ()
         if not choices:
             return
+        self.is_evaluated = True
         piece = choices[0].get("text") or (choices[0].get("delta") or {}).get("content") or ""
         finish = choices[0].get("finish_reason")
         if piece and self._frames.push(piece):

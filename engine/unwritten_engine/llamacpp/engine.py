@@ -4,6 +4,9 @@ A request waits for a slot (``request_slots``). Then a thread calls llama.cpp, w
 calls back for every token. The callback appends the token to the text (``text_frames``) and publishes the newest frame.
 Nothing queues up: a slow reader skips frames, and only the last one, with the usage, is guaranteed. If the callback
 returns True, the work stops within one token.
+
+Prompt prefixes that ``warm`` has evaluated are kept on disk (``saved_prefixes``), and a slot without its prefix loads
+it from there. Warming runs only while no request does.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ import os
 import secrets
 import time
 import weakref
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -35,11 +38,13 @@ from ..errors import (
 from ..frames import Frame, Priority, Prompt, Request
 from ..gguf import GGUFHeader, read_header
 from ..json_grammar import grammar_from_schema
+from ..model_size import judge_markup
 from ..options import Option, check_options
 from ..request_slots import Slot, SlotScheduler
 from ..text_frames import TextFrames
 from ..threads import choose_num_threads
 from .completion import Completion
+from .saved_prefixes import SavedPrefixes, model_identity, open_folder, prefixes_folder
 
 CANVAS_LENGTH: Final = 256
 """Tokens in one canvas. llama.cpp has no canvases; this is the canvas length of DiffusionGemma."""
@@ -115,7 +120,7 @@ def open_llamacpp(
     head = read_header(path)
     report(0.1, f"Loading {model or head.name}, {head.weight_bytes / 1e6:,.0f} MB")
     plan = _make_plan(head, settings)
-    server = _load(head, plan, bool(settings["log"]))
+    server, saved = _load(head, plan, bool(settings["log"]))
     about = About(
         engine=name,
         model=model or head.name,
@@ -125,12 +130,12 @@ def open_llamacpp(
         context=plan.context,
         canvas_length=CANVAS_LENGTH,
         parallel=plan.parallel,
-        abilities=Abilities(instruct=plan.instruct, schemas=True, prefetch=True, markup=plan.instruct),
+        abilities=Abilities(instruct=plan.instruct, schemas=True, patterns=True, prefetch=True, markup=plan.markup),
         licence=licence or str(head.metadata.get("general.license", "")),
         reasons=(*reasons, *plan.reasons),
     )
     report(1.0, f"{about.model} is ready")
-    return LlamaCppEngine(server, about, plan.slots, head.control_tokens)
+    return LlamaCppEngine(server, about, plan.slots, head.control_tokens, saved)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +146,7 @@ class _LoadPlan:
     slots: int
     gpu_layers: int
     instruct: bool
+    markup: bool
     device: str
     reasons: tuple[str, ...]
 
@@ -148,7 +154,7 @@ class _LoadPlan:
 def _make_plan(head: GGUFHeader, settings: dict[str, Any]) -> _LoadPlan:
     """Choose load parameters, with reasons."""
     reasons = []
-    gpus = [str(device["description"]) for device in _devices() if "GPU" in str(device["type"])]
+    gpus = [str(device["description"]) for device in gpu_devices()]
     layers = settings["gpu_layers"]
     if not gpus:
         reasons.append("This build of llama.cpp found no GPU that it can use.")
@@ -165,22 +171,33 @@ def _make_plan(head: GGUFHeader, settings: dict[str, Any]) -> _LoadPlan:
     if context < settings["context"]:
         reasons.append(f"The context is {context:,} tokens, the model's maximum.")
     parallel = settings["parallel"]
-    spare_slots = _SPARE_BYTES // max(1, context * head.kv_bytes)
+    instruct = bool(head.chat_template) if settings["instruct"] is None else settings["instruct"]
+    markup = False
+    if instruct:  # a base model only continues text
+        markup, reason = judge_markup(head.parameters)
+        reasons.append(reason)
     on_gpu = bool(gpus) and layers > 0
     return _LoadPlan(
         threads=threads,
         context=context,
         parallel=parallel,
-        slots=parallel + min(parallel, spare_slots),
+        slots=num_slots(parallel, context * head.kv_bytes),
         gpu_layers=layers if on_gpu else 0,
-        instruct=bool(head.chat_template) if settings["instruct"] is None else settings["instruct"],
+        instruct=instruct,
+        markup=markup,
         device=gpus[0] if on_gpu else f"CPU, {threads} thread{'s' if threads > 1 else ''}",
         reasons=tuple(reasons),
     )
 
 
-def _devices() -> list[dict[str, Any]]:
-    return list(_runtime().get_device_info())
+def num_slots(parallel: int, slot_bytes: int) -> int:
+    """Return the number of cache slots for so many requests at once, with slots of this size."""
+    return parallel + min(parallel, _SPARE_BYTES // max(1, slot_bytes))
+
+
+def gpu_devices() -> list[dict[str, Any]]:
+    """Return the GPUs that this build of llama.cpp can use."""
+    return [device for device in _runtime().get_device_info() if "GPU" in str(device["type"])]
 
 
 def _runtime() -> Any:
@@ -197,7 +214,8 @@ def _runtime() -> Any:
         raise MissingPackage(f"llama.cpp cannot be loaded ({error}). Type: pip install xllamacpp") from error
 
 
-def _load(head: GGUFHeader, plan: _LoadPlan, log: bool) -> Any:
+def _load(head: GGUFHeader, plan: _LoadPlan, log: bool) -> tuple[Any, SavedPrefixes | None]:
+    """Load the model. Return llama.cpp's server, and the saved prefixes if they can be kept."""
     xllamacpp = _runtime()
     params = xllamacpp.CommonParams()
     params.model.path = str(head.path)
@@ -219,13 +237,19 @@ def _load(head: GGUFHeader, plan: _LoadPlan, log: bool) -> Any:
     params.warmup = False
     params.verbosity = 3 if log else -1
     # The runtime always listens on a loopback port: protect it with a key and disable its pages.
-    params.api_keys = [secrets.token_urlsafe(32)]
+    key = secrets.token_urlsafe(32)
+    params.api_keys = [key]
     params.endpoint_slots = False
     params.endpoint_props = False
     params.ui = False
     params.n_threads_http = 1
+    saved = None
+    if folder := open_folder(prefixes_folder()):
+        depends_on = (*model_identity(head.files), xllamacpp.__version__, plan.device, str(plan.gpu_layers))
+        saved = SavedPrefixes(folder, (*depends_on, str(plan.context), str(plan.instruct)))
+        params.slot_save_path = f"{folder}{os.sep}"
     try:
-        return xllamacpp.Server(params)
+        server = xllamacpp.Server(params)
     except RuntimeError as error:
         if head.is_diffusion_gemma:
             raise ModelUnsupported(_diffusion_gemma_help(head)) from error
@@ -236,6 +260,9 @@ def _load(head: GGUFHeader, plan: _LoadPlan, log: bool) -> Any:
             f"{plan.context * plan.slots * head.kv_bytes / 1e9:.1f} GB of cache. "
             f"Try a smaller context or model; log=True shows llama.cpp's log."
         ) from error
+    if saved is not None:
+        saved.connect(server.listening_address, key)
+    return server, saved
 
 
 def _diffusion_gemma_help(head: GGUFHeader) -> str:
@@ -252,13 +279,26 @@ def _diffusion_gemma_help(head: GGUFHeader) -> str:
 class LlamaCppEngine:
     """An engine for one loaded GGUF model. Created by ``open_llamacpp``."""
 
-    def __init__(self, server: Any, about: About, slots: int, control_tokens: Sequence[str]) -> None:
+    def __init__(
+        self,
+        server: Any,
+        about: About,
+        slots: int,
+        control_tokens: Sequence[str],
+        saved: SavedPrefixes | None = None,
+    ) -> None:
         self._server = server
+        self._saved = saved
         self._about = about
         self._slots = SlotScheduler(slots, about.parallel)
         self._control_tokens = ControlTokens(control_tokens)
         self._completions: set[Completion] = set()
         self._acquired: dict[Completion, Slot] = {}
+        self._warming: set[Completion] = set()
+        self._warm_lock = asyncio.Lock()
+        self._num_requests = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
         self._closing = False
         _open_engines.add(self)
 
@@ -273,18 +313,20 @@ class LlamaCppEngine:
             raise EngineClosed("The engine is closed. Open it again.")
         call, budget = self._build_call(request), self._budget(request)
         arrival = time.monotonic()
-        slot = await self._slots.acquire(self._shared_prefix(request.prompt), request.priority, request)
-        completion = self._start(request, call, budget, slot, time.monotonic() - arrival)
-        try:
-            while True:
-                frame = await completion.next_frame()
-                if frame.done:
-                    self._release_slot(completion)  # before the thread ends, for the next request
-                yield frame
-                if frame.done:
-                    return
-        finally:
-            completion.stop()
+        with self._running():
+            await self._stop_warming()
+            slot = await self._slots.acquire(self._shared_prefix(request.prompt), request.priority, request)
+            completion = self._start(request, call, budget, slot, time.monotonic() - arrival)
+            try:
+                while True:
+                    frame = await completion.next_frame()
+                    if frame.done:
+                        self._release_slot(completion)  # before the thread ends, for the next request
+                    yield frame
+                    if frame.done:
+                        return
+            finally:
+                completion.stop()
 
     def check(self, request: Request) -> None:
         """See ``Engine.check``."""
@@ -296,14 +338,59 @@ class LlamaCppEngine:
         self._slots.promote(request)
 
     async def warm(self, prompts: Sequence[Prompt]) -> None:
-        """Evaluate the shared prefixes of these prompts, one slot per prefix."""
+        """Evaluate the shared prefixes of these prompts, one slot per prefix, and save them for the next process.
+
+        A request stops this at once. It continues when no request runs, from where it was.
+        """
         prefixes = {self._shared_prefix(p): replace(p, ask="A", facts=(), opening="") for p in prompts}
-        for prompt in list(prefixes.values())[: len(self._slots)]:
-            try:
-                async for _ in self.generate(Request(prompt, max_tokens=1, priority=Priority.PREFETCH)):
-                    pass
-            except EngineError:
-                continue
+        async with self._warm_lock:  # the processes that share an engine have the same prefixes
+            for prefix, prompt in list(prefixes.items())[: len(self._slots)]:
+                with contextlib.suppress(EngineError):
+                    while not self._closing and not await self._warm_prefix(prefix, prompt):
+                        await self._idle.wait()
+        if self._saved is not None:
+            await asyncio.to_thread(self._saved.clean)
+
+    async def _warm_prefix(self, prefix: str, prompt: Prompt) -> bool:
+        """Evaluate a prefix. Return False if a request runs, or interrupted it."""
+        if not self._idle.is_set():
+            return False
+        request = Request(prompt, max_tokens=1, priority=Priority.PREFETCH)
+        call, budget = self._build_call(request), self._budget(request)
+        slot = await self._slots.acquire(prefix, request.priority, request)
+        if not self._idle.is_set():
+            self._slots.release(slot)
+            return False
+        completion = self._start(request, call, budget, slot, 0.0, is_warming=True)
+        self._warming.add(completion)
+        try:
+            await completion.ended.wait()
+        except asyncio.CancelledError:
+            completion.stop()
+            raise
+        finally:
+            self._warming.discard(completion)
+        return completion.is_evaluated or not completion.is_stopped
+
+    async def _stop_warming(self) -> None:
+        """Stop what ``warm`` evaluates, and wait until its slot is free. It takes about one batch of the prompt."""
+        warming = list(self._warming)
+        for completion in warming:
+            completion.stop()
+        for completion in warming:
+            await completion.ended.wait()
+
+    @contextlib.contextmanager
+    def _running(self) -> Iterator[None]:
+        """Count a request, from its arrival to its end."""
+        self._num_requests += 1
+        self._idle.clear()
+        try:
+            yield
+        finally:
+            self._num_requests -= 1
+            if not self._num_requests:
+                self._idle.set()
 
     async def close(self) -> None:
         """See ``Engine.close``."""
@@ -370,7 +457,7 @@ class LlamaCppEngine:
                 "chat_template_kwargs": {"enable_thinking": False},
             }
         # Restrict the text to the form of the examples, unless the request has other options.
-        tuned = transcript_sampling(request.prompt, constrained=request.schema is not None)
+        tuned = transcript_sampling(request.prompt, schema=request.schema)
         call |= {key: value for key, value in tuned.items() if key not in request.options}
         return call | {"prompt": self._prompt_text(request.prompt)}
 
@@ -388,7 +475,16 @@ class LlamaCppEngine:
             )
         return budget
 
-    def _start(self, request: Request, call: dict[str, Any], budget: int, slot: Slot, queued: float) -> Completion:
+    def _start(
+        self,
+        request: Request,
+        call: dict[str, Any],
+        budget: int,
+        slot: Slot,
+        queued: float,
+        *,
+        is_warming: bool = False,
+    ) -> Completion:
         """Start the work in a thread that releases the slot at its end."""
         base = not self._about.abilities.instruct
         seed = secrets.randbelow(2**32 - 1) if request.seed is None else request.seed
@@ -406,7 +502,7 @@ class LlamaCppEngine:
         ends = transcript_stops(request.prompt) if base and request.schema is None else ()
         loop = asyncio.get_running_loop()
 
-        server = self._server
+        server, saved, prefix = self._server, self._saved, slot.prefix or ""
         on_end = self._on_thread_end
 
         def work(completion: Completion) -> None:
@@ -414,7 +510,11 @@ class LlamaCppEngine:
             try:
                 if server is None:
                     raise EngineClosed("The engine was closed before the generation started.")
+                if saved is not None and call["cache_prompt"] and not slot.is_evaluated:
+                    slot.is_evaluated = saved.restore(slot.number, prefix)
                 (server.handle_completions if base else server.handle_chat_completions)(call, completion.on_chunk)
+                if is_warming and saved is not None and completion.is_evaluated:
+                    saved.save(slot.number, prefix)  # the slot is not released yet
             except EngineError as error:
                 completion.fail(error)
             except Exception as error:
@@ -445,6 +545,7 @@ class LlamaCppEngine:
 
     def _on_thread_end(self, completion: Completion) -> None:
         """Forget a completion whose thread has ended."""
+        completion.ended.set()
         self._completions.discard(completion)
         self._release_slot(completion)
 
@@ -452,6 +553,7 @@ class LlamaCppEngine:
         """Release the slot of a completion, once."""
         slot = self._acquired.pop(completion, None)
         if slot is not None:
+            slot.is_evaluated = slot.is_evaluated or completion.is_evaluated
             self._slots.release(slot)
 
 

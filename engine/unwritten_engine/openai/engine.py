@@ -24,6 +24,7 @@ from ..chat_prompts import to_messages
 from ..engine import Abilities, About, Engine, Progress
 from ..errors import BadOption, EngineClosed, EngineError, MissingPackage, PromptTooLong, RequestRefused
 from ..frames import Frame, Priority, Prompt, Request
+from ..model_size import judge_markup, parameters_in_name
 from ..options import Option, check_options
 from ..request_slots import SlotScheduler
 from .capabilities import ServerCapabilities
@@ -175,6 +176,8 @@ class OpenAIEngine:
             timeout=http.Timeout(None, connect=settings["connect_timeout"], write=30),  # ChatRequest times reads
             limits=http.Limits(max_connections=None, max_keepalive_connections=settings["parallel"]),
         )
+        parameters = parameters_in_name(server.model)
+        markup, reason = judge_markup(parameters) if parameters else (True, "")
         self._about = About(
             engine="openai",
             model=server.model.rpartition("/")[2] if server.model.startswith("/") else server.model,
@@ -188,11 +191,11 @@ class OpenAIEngine:
                 instruct=True,
                 schemas=True,
                 prefetch=server.local,  # remote servers may charge
-                markup=True,
+                markup=markup,
                 images=server.images if settings["images"] is None else settings["images"],
                 prefill=False,
             ),
-            reasons=(*reasons, *server.reasons),
+            reasons=(*reasons, *server.reasons, *([reason] if reason else [])),
         )
 
     @property

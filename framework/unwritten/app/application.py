@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from starlette.applications import Starlette
 from starlette.datastructures import URLPath
 from starlette.middleware import Middleware
-from starlette.requests import HTTPConnection
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import HTMLResponse
 from starlette.routing import BaseRoute, Match, NoMatchFound
 from starlette.types import ASGIApp, ExceptionHandler, Receive, Scope, Send
@@ -25,7 +25,7 @@ from ..core.assets import VersionedStaticFiles
 from ..core.errors import BadApp, BadSetting, BadURL
 from ..core.localization import Localization
 from ..core.mount import IN_PROCESS, MountPoint
-from ..core.paths import FRAMEWORK_PREFIX, site_path
+from ..core.paths import DATA_SUFFIX, FRAMEWORK_PREFIX, page_key, site_path
 from ..core.settings import BY_NAME, load_settings
 from ..devtools import DevTools
 from ..editing import Editing
@@ -35,12 +35,11 @@ from ..pictures import Pictures
 from ..rendering.templates import Templates
 from ..routing.page_function import PageFunction
 from ..routing.patterns import PagePattern
-from ..routing.readable_store import HasKey, ReadableStore, readable_values
 from ..routing.routes import RAISE, PageRoute, UnknownRoute, URLOnlyRoute
+from ..routing.stored_pages import HasKey, StoredPages, readable_values
 from ..security.exposure import Exposure
 from ..security.owner import Owner
 from ..storage.location import Location, parse_location
-from ..storage.pages import PageStore
 from ..storage.values import Source
 from ..web.error_pages import ErrorPages, report_lifespan_errors
 from ..web.extension import Extension
@@ -49,6 +48,7 @@ from ..web.site import Site
 from ..web.watchdog import Watchdog
 from .declarations import Declarations
 from .framework_routes import WellKnownRoutes, framework_mount
+from .generation import Generation
 from .lifespan import Lifespan
 from .middleware_stack import build_stack, may_refuse
 from .outer_app import OuterApp
@@ -60,7 +60,7 @@ D = TypeVar("D")
 S = TypeVar("S")
 
 
-class App(Router, Starlette):
+class App(Generation, Router, Starlette):
     """A Starlette app whose pages are generated when they are clicked.
 
     Args:
@@ -70,8 +70,9 @@ class App(Router, Starlette):
             layout, and the language of the framework's texts. A page can have another one: ``Page(…, lang="de")``.
         folder: The app's folder, or a file in it: ``folder=__file__``. Its ``templates``, ``static`` and ``locale``
             take precedence over the framework's. None: the app has none of them.
-        links: The pattern of the pages that ``[[Title]]`` leads to, such as ``/wiki/{title}``. None: the page's own
-            pattern if it has one parameter, otherwise that of the fallback.
+        links: The pattern of the pages that ``[[Title]]`` leads to, such as ``/wiki/{title}``. The title is its last
+            parameter; the others, as in ``/{country}/{city}``, are those of the page with the link. None: the page's
+            own pattern if it has one parameter, otherwise that of the fallback.
         engine: An open engine, or the name of one for ``open_engine``. None: the settings decide.
         debug: True shows tracebacks and developer tools to every browser. The same as the setting ``debug``.
         routes: Starlette routes. They come before the pages.
@@ -107,6 +108,7 @@ class App(Router, Starlette):
         self.world = world
         self.language = language
         self.links = PagePattern(links) if links else None
+        self._aliases: dict[str, str] = {}
         self.policies = Policies()
         self.template_globals: dict[str, Any] = {"app": self}
         self._keywords = {
@@ -121,17 +123,16 @@ class App(Router, Starlette):
         self._exposure = Exposure(self.settings)
         self._watchdog = Watchdog()
         self._mount = MountPoint()
-        self._templates_folder = _subfolder(folder, "templates")
-        self._locale_folder = _subfolder(folder, "locale")
-        self.localization = Localization(language, self._locale_folder)
-        static = _subfolder(folder, "static")
-        self.static_files = VersionedStaticFiles([static] if static else [])
+        Router.__init__(self, folder=folder)
+        self._own_templates = next(iter(self.template_folders), None)
+        self._own_static = next(iter(self.static_folders), None)
+        self.static_files = VersionedStaticFiles(self.static_folders)
+        self.localization = Localization(language, self.locale_folders)
         self._fallback: PageRoute | None = None
         self.devtools = DevTools(self.settings, self._exposure)
         self.extensions: list[Extension] = [Editing(), Pictures(), self.devtools]
         self._outer = OuterApp(self)
         self._lifespan = Lifespan(self._declare, lifespan, self._outer)
-        Router.__init__(self)
         Starlette.__init__(
             self,
             debug=bool(self.settings.debug),
@@ -141,6 +142,7 @@ class App(Router, Starlette):
             lifespan=self._lifespan,
             **({} if max_body_size is None else {"max_body_size": max_body_size}),  # Starlette 1.0 has no such limit
         )
+        self.router.default = self._serve_unmatched
 
     if not TYPE_CHECKING:  # otherwise type checkers would accept any attribute
 
@@ -152,6 +154,14 @@ class App(Router, Starlette):
     def _add(self, route: BaseRoute) -> None:
         self.router.routes.append(route)
 
+    def _apps(self) -> list[Any]:
+        return [self]
+
+    def _add_folders(self, router: Router) -> None:
+        super()._add_folders(router)
+        self.static_files.add(router.static_folders)
+        self.localization.add(router.locale_folders)
+
     def fallback(self, function: F) -> F:
         """Declare the page for every URL that no route matches. The function takes ``path``, without its slash.
 
@@ -162,15 +172,33 @@ class App(Router, Starlette):
             raise BadApp("The app has a fallback already. An app has one.")
         pattern = PagePattern("/{path:path}")
         self._fallback = PageRoute(pattern, PageFunction(function, pattern), serve_page, None)
-        self.router.default = self._serve_fallback
         self.router.routes.append(URLOnlyRoute(self._fallback))
         return function
+
+    def alias(self, alias: str, target: str) -> None:
+        """Declare another name of a page: ``app.alias("/wiki/The_Captain", "/wiki/Captain_Sarah")``.
+
+        Links to the alias lead to the page, and its URL redirects there. A page that is stored under the alias stays
+        until it is deleted.
+
+        Args:
+            alias: The key that is another name.
+            target: The key of the page. It need not be written yet.
+
+        Raises:
+            BadApp: If one of them is not a key, or the alias leads elsewhere already.
+        """
+        for key in (alias, target):
+            if not isinstance(key, str) or page_key(key) is None:
+                raise BadApp(f"app.alias takes the keys of pages, such as '/wiki/Captain_Sarah', not {key!r}.")
+        if self._aliases.setdefault(alias, target) != target:
+            raise BadApp(f"{alias!r} is another name of {self._aliases[alias]!r} already. It has one target.")
 
     def allow_prompt(self, function: F) -> F:
         """Declare a check that runs before a page is generated: ``check(prompt_check)``.
 
-        It gets the page's key and title, the visitor and the prompts. True or None allows; False, or a sentence for
-        the visitor, denies. A check that raises denies.
+        It gets the page's key and title, the visitor and the prompts. For ``app.generate`` the key is "". True or None
+        allows; False, or a sentence for the visitor, denies. A check that raises denies.
 
         Raises:
             BadApp: If there is one already.
@@ -184,7 +212,8 @@ class App(Router, Starlette):
         """Declare a check of every finished text: ``check(key, region, text)``.
 
         True or None allows; False, or a sentence for the visitor, denies, and then nothing of the text is stored. A
-        check that raises denies. Drafts are not shown until the check has passed.
+        check that raises denies. Drafts are not shown until the check has passed. For ``app.generate`` the key is ""
+        and the region is "text".
 
         Raises:
             BadApp: If there is one already.
@@ -283,7 +312,10 @@ class App(Router, Starlette):
     def supports(self, format: str) -> bool:
         """True if the engine writes a format well enough to show: ``app.supports("svg")``, in templates too.
 
-        Every engine writes text formats. Drawings ("svg") and programs ("app") need a model that follows instructions.
+        ``app.supports("images")`` is true if it sees the images of a ``Canvas(…, images=[photo])``.
+
+        Every engine writes text formats. Drawings ("svg") and programs ("app") need a model that follows instructions
+        and has 2 billion parameters or more.
         The setting ``markup`` (on, off) overrides this.
 
         Raises:
@@ -293,15 +325,6 @@ class App(Router, Starlette):
         return supports(format, self.site.engine.about, self.settings)
 
     # -- the running app ----------------------------------------------------------------------------------
-
-    @property
-    def site(self) -> Site:
-        """The components of the running app.
-
-        Raises:
-            BadApp: If the app is not running yet.
-        """
-        return self._lifespan.site
 
     @property
     def running_site(self) -> Site | None:
@@ -314,17 +337,14 @@ class App(Router, Starlette):
         return self._exposure.owner
 
     @property
-    def store(self) -> PageStore:
-        """The stored pages.
+    def store(self) -> StoredPages:
+        """The stored pages, to be read.
 
         Where not everyone may read all pages, its lists have only those that the reader may read: in page functions and
         templates the pages that everyone may read, in other routes and actions those of the visitor. Scripts and hooks
         see all pages, and so does ``app.site.store``.
         """
-        site = self.site
-        if site.access.limits_lists:
-            return ReadableStore(site.store, site.access)
-        return site.store
+        return self.site.stored_pages
 
     async def readable(self, pages: Iterable[P], request: HTTPConnection) -> list[P]:
         """Return those of these pages that a visitor may read.
@@ -363,9 +383,8 @@ class App(Router, Starlette):
 
     @property
     def folders(self) -> list[Path]:
-        """The app's folders of templates, translations and static files."""
-        own = (self._templates_folder, self._locale_folder, *self.static_files.folders[:-1])
-        return [folder for folder in own if folder]
+        """The folders of templates, static files and translations, of the app and its routers."""
+        return [*self.template_folders, *self.static_folders, *self.locale_folders]
 
     @property
     def database(self) -> Location:
@@ -492,7 +511,8 @@ class App(Router, Starlette):
             or any(type(ext) not in own and ext.middleware(self.ready) for ext in self.extensions)
         )
 
-    async def _serve_fallback(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _serve_unmatched(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve the fallback, or the data of a page."""
         route = self._fallback
         if route is not None and scope["type"] == "http":
             match, child = route.matches(scope)
@@ -500,6 +520,11 @@ class App(Router, Starlette):
             if match is not Match.NONE and not path.startswith(FRAMEWORK_PREFIX):
                 scope.update(child)
                 await route.handle(scope, receive, send)
+                return
+        if scope["type"] == "http" and scope["path"].endswith(DATA_SUFFIX):
+            response = await (await self.ready()).handler.handle_unmatched(Request(scope, receive))
+            if response is not None:
+                await response(scope, receive, send)
                 return
         await self.router.not_found(scope, receive, send)
 
@@ -520,6 +545,7 @@ class App(Router, Starlette):
             name=self.name,
             world=self.world,
             links=self.links,
+            aliases=self._aliases,
             settings=self.settings,
             database=self.database,
             engine=self._engine,
@@ -530,7 +556,10 @@ class App(Router, Starlette):
             tables=self.tables,
             written_hooks=self.written_hooks,
             policies=self.policies,
-            templates=self._templates_folder,
+            templates=self._own_templates,
+            router_templates=[path for path in self.template_folders if path != self._own_templates],
+            static=self._own_static,
+            router_static=[path for path in self.static_folders if path != self._own_static],
             localization=self.localization,
             static_files=self.static_files,
             template_globals=self.template_globals,
@@ -560,14 +589,3 @@ def _check_arguments(names: Iterable[str]) -> None:
 
 def _public_names(cls: type) -> list[str]:
     return [name for name in dir(cls) if not name.startswith("_")]
-
-
-def _subfolder(folder: str | Path | None, name: str) -> Path | None:
-    """Return the folder ``name`` in an app's folder, if it exists."""
-    if folder is None:
-        return None
-    home = Path(folder).resolve()
-    home = home.parent if home.is_file() else home
-    if not home.is_dir():
-        raise BadApp(f"The app's folder {home} does not exist. Write App(…, folder=__file__).")
-    return home / name if (home / name).is_dir() else None

@@ -16,23 +16,31 @@ from ..broker.open import open_broker
 from ..core.engine_options import engine_options
 from ..core.errors import BadSetting
 from ..core.settings import Settings
+from ..formats.gists import writes_gists
 from ..generation.budgets import Budgets
 from ..generation.hooks import OnWrittenRunner
 from ..generation.job_queue import JobQueue
 from ..generation.job_starter import JobStarter, SchemaChecker
 from ..generation.metrics import Metrics
+from ..generation.page_writer import PageWriter
 from ..generation.prefetcher import Prefetcher, is_prefetch_enabled
 from ..generation.prompt_builder import PromptBuilder
+from ..generation.refresher import Refresher
+from ..generation.text_generator import TextGenerator
 from ..generation.unfinished_pages import UnfinishedPages
 from ..rendering.document import SCRIPTS
 from ..rendering.renderer import Renderer
 from ..rendering.templates import Templates
 from ..routing.access import PageAccess
+from ..routing.link_targets import LinkTargets
 from ..routing.memory import Memory
+from ..routing.personal_values import PersonalValues
 from ..routing.resolver import PageResolver
+from ..routing.stored_pages import StoredPages
 from ..routing.visit import VisitReader
 from ..security.signed_links import SignedLinks
 from ..security.signer import Signer, VisitorCookie
+from ..storage.aliases import AliasStore
 from ..storage.pages import PageStore
 from ..storage.unfinished import UnfinishedPageStore
 from ..storage.values import ValueStore
@@ -42,11 +50,13 @@ from ..web.actions import ActionHandler
 from ..web.job_renderer import JobRenderer
 from ..web.live_updates import LiveUpdates
 from ..web.page_cache import PageCache
+from ..web.page_data import PageData
 from ..web.page_handler import PageHandler
 from ..web.site import Site
 from ..web.socket_registry import LiveSockets
 from ..web.template_globals import TemplateGlobals
-from .declarations import Declarations
+from ..web.transport import has_left
+from .declarations import Declarations, canonical_aliases
 
 log = logging.getLogger("unwritten")
 
@@ -120,6 +130,7 @@ def _connect(declared: Declarations, store: PageStore, world: WorldStore, broker
 
     # Storage and security.
     values = ValueStore(store.database)
+    aliases = AliasStore(store.database)
     signer = Signer(world.secret)
     visitor_cookie = VisitorCookie(signer)
     signed_links = SignedLinks(settings.signed_links, exposure, signer)
@@ -134,6 +145,9 @@ def _connect(declared: Declarations, store: PageStore, world: WorldStore, broker
         store=store,
         visits=visits,
         sign=signed_links.sign,
+        aliases=aliases,
+        is_open=lambda key: access.is_open(key),
+        is_developing=declared.is_developing,
     )
 
     access = PageAccess(
@@ -158,7 +172,12 @@ def _connect(declared: Declarations, store: PageStore, world: WorldStore, broker
     template_globals: dict[str, Any] = {**functions.functions()}
     for extension in declared.extensions:
         template_globals |= extension.template_globals()
-    templates = Templates(declared.templates, template_globals | dict(declared.template_globals), declared.localization)
+    templates = Templates(
+        declared.templates,
+        template_globals | dict(declared.template_globals),
+        declared.router_templates,
+        declared.localization,
+    )
     templates.environment.filters["link"] = functions.link
     prefetching = is_prefetch_enabled(settings, engine.about) and not settings.read_only
     scripts = [
@@ -173,7 +192,7 @@ def _connect(declared: Declarations, store: PageStore, world: WorldStore, broker
     write_lock = asyncio.Lock()
     metrics = Metrics()
     budgets = Budgets(settings, exposure, broker.windows)
-    schemas = SchemaChecker(engine, values)
+    schemas = SchemaChecker(engine, values, declared.is_developing)
     policies = declared.policies
     jobs = JobQueue(
         engine,
@@ -183,7 +202,13 @@ def _connect(declared: Declarations, store: PageStore, world: WorldStore, broker
         on_written=OnWrittenRunner(store.database, write_lock, declared.tables.notify, declared.written_hooks).run,
         broker=broker,
     )
-    prompt_builder = PromptBuilder(declared.world, Memory(store, settings, access, engine.about.context), visits)
+    prompt_builder = PromptBuilder(
+        declared.world,
+        Memory(store, settings, access, engine.about.context),
+        visits,
+        engine.about,
+        gists=writes_gists(engine.about, settings),
+    )
     starter = JobStarter(
         prompt_builder=prompt_builder,
         store=store,
@@ -196,9 +221,33 @@ def _connect(declared: Declarations, store: PageStore, world: WorldStore, broker
         metrics=metrics,
         validate=job_renderer.prepare,
         visitor_cookie=visitor_cookie,
+        personal_values=PersonalValues(resolver, visitor_cookie),
         is_developing=declared.is_developing,
     )
+    text_links = declared.links or (declared.fallback.pattern if declared.fallback else None)
+    generator = TextGenerator(
+        world=declared.world,
+        about=engine.about,
+        jobs=jobs,
+        schemas=schemas,
+        budgets=budgets,
+        policies=policies,
+        metrics=metrics,
+        linker=resolver.linker("/", LinkTargets(text_links)),
+        has_left=has_left,
+    )
+    writer = PageWriter(
+        settings=settings,
+        about=engine.about,
+        mount=mount,
+        access=access,
+        store=store,
+        starter=starter,
+        jobs=jobs,
+    )
     prefetcher = Prefetcher(jobs=jobs, starter=starter, resolver=access, store=store) if prefetching else None
+
+    refresher = Refresher(starter=starter, jobs=jobs, store=store)
 
     # Web.
     cache = PageCache(
@@ -209,6 +258,14 @@ def _connect(declared: Declarations, store: PageStore, world: WorldStore, broker
         signed_links=signed_links,
     )
     unfinished = UnfinishedPages(UnfinishedPageStore(store.database), store, jobs)
+    data = PageData(
+        mount=mount,
+        access=access,
+        store=store,
+        jobs=jobs,
+        unfinished=unfinished,
+        owner=exposure.owner,
+    )
     handler = PageHandler(
         mount=mount,
         resolver=resolver,
@@ -217,10 +274,12 @@ def _connect(declared: Declarations, store: PageStore, world: WorldStore, broker
         signed_links=signed_links,
         store=store,
         cache=cache,
+        data=data,
         jobs=jobs,
         starter=starter,
         job_renderer=job_renderer,
         prefetcher=prefetcher,
+        refresher=refresher,
         renderer=renderer,
         metrics=metrics,
         unfinished=unfinished,
@@ -247,10 +306,12 @@ def _connect(declared: Declarations, store: PageStore, world: WorldStore, broker
         handler=handler,
         updates=updates,
         write_lock=write_lock,
+        max_file_bytes=int(settings.upload_limit * 1e6),
     )
     jobs.observe(budgets, metrics, *([prefetcher] if prefetcher else []), updates, unfinished)
     broker.listen(jobs, budgets, *([prefetcher] if prefetcher else []), updates)
     declared.tables.observe(updates.on_table_write)
+    aliases.declare(canonical_aliases(declared.aliases, resolver.canonical_key))
     world.update(declared.name, declared.world, declared.links.path if declared.links else None, engine.about)
     site = Site(
         name=declared.name,
@@ -264,6 +325,8 @@ def _connect(declared: Declarations, store: PageStore, world: WorldStore, broker
         signer=signer,
         signed_links=signed_links,
         store=store,
+        stored_pages=StoredPages(store, access),
+        aliases=aliases,
         broker=broker,
         values=values,
         world=world,
@@ -279,7 +342,10 @@ def _connect(declared: Declarations, store: PageStore, world: WorldStore, broker
         renderer=renderer,
         jobs=jobs,
         starter=starter,
+        generator=generator,
+        writer=writer,
         prefetcher=prefetcher,
+        refresher=refresher,
         unfinished=unfinished,
         job_renderer=job_renderer,
         cache=cache,

@@ -15,7 +15,7 @@ from starlette.types import ASGIApp
 from unwritten_engine import Engine
 
 from ..core.assets import VersionedStaticFiles
-from ..core.errors import BadApp
+from ..core.errors import BadApp, BadURL
 from ..core.localization import Localization
 from ..core.mount import MountPoint
 from ..core.settings import Settings
@@ -38,6 +38,7 @@ class Declarations:
     name: str
     world: str
     links: PagePattern | None
+    aliases: Mapping[str, str]
     settings: Settings
     database: Location
     engine: Engine | None
@@ -49,6 +50,9 @@ class Declarations:
     written_hooks: Sequence[OnWritten]
     policies: Policies
     templates: Path | None
+    router_templates: Sequence[Path]
+    static: Path | None
+    router_static: Sequence[Path]
     localization: Localization
     static_files: VersionedStaticFiles
     template_globals: Mapping[str, Any]
@@ -73,17 +77,76 @@ class Declarations:
                 "returns a prompt. If your pages are in another module, import it where the app is made."
             )
         _check_duplicates("page", self.pages)
+        _check_files("template", self.templates, self.router_templates)
+        _check_files("static file", self.static, self.router_static)
         _check_duplicates("action", [route for route in self.routes if isinstance(route, ActionRoute)])
-        for links in filter(None, (self.links, *(route.links for route in self.pages))):
-            if not any(links.leads_to(route.pattern) for route in self.pages):
-                raise BadApp(
-                    f"links={links.path!r} leads to no page. The pages are "
-                    f"{', '.join(repr(route.pattern.path) for route in self.pages)}."
-                )
         fallback = self.fallback.pattern if self.fallback else None
+        links = self._checked_links(self.links) if self.links else None
         for route in self.pages:
             own = route.pattern if len(route.pattern.parameters) == 1 else None
-            route.links = route.links or self.links or own or fallback
+            route.links = self._checked_links(route.links) if route.links else links or own or fallback
+
+    def _checked_links(self, links: PagePattern) -> PagePattern:
+        """Return a pattern of links with the ``canonical`` function of the page that it leads to.
+
+        Raises:
+            BadApp: If it leads to no page.
+        """
+        target = next((route.pattern for route in self.pages if links.leads_to(route.pattern)), None)
+        if target is None:
+            raise BadApp(
+                f"links={links.path!r} leads to no page. The pages are "
+                f"{', '.join(repr(route.pattern.path) for route in self.pages)}."
+            )
+        return links.with_canonical_of(target)
+
+
+def canonical_aliases(aliases: Mapping[str, str], canonical: Callable[[str], str | None]) -> dict[str, str]:
+    """Return declared aliases with their keys in the canonical spelling, each with the page at its end.
+
+    Args:
+        aliases: The pages by their other names.
+        canonical: Returns the canonical spelling of a key, or None if it leads to no page.
+
+    Raises:
+        BadApp: If a key leads to no page, or an alias to itself.
+    """
+    keys: dict[str, str] = {}
+    for alias, target in aliases.items():
+        for path in (alias, target):
+            try:
+                key = canonical(path)
+            except BadURL as error:
+                raise BadApp(f"app.alias({alias!r}, {target!r}): {error}") from None
+            if key is None:
+                raise BadApp(f"app.alias({alias!r}, {target!r}): {path!r} leads to no page of this app.")
+            keys[path] = key
+    targets = {keys[alias]: keys[target] for alias, target in aliases.items()}
+    ends: dict[str, str] = {}
+    for alias in targets:
+        seen = [alias]
+        while seen[-1] in targets:
+            seen.append(targets[seen[-1]])
+            if seen[-1] in seen[:-1]:
+                raise BadApp(f"The aliases of the app lead in a circle: {' → '.join(seen)}. Remove one of them.")
+        ends[alias] = seen[-1]
+    return ends
+
+
+def _check_files(kind: str, own: Path | None, folders: Sequence[Path]) -> None:
+    """Raise ``BadApp`` if two routers have a file of the same name, and the app does not decide with its own."""
+    found: dict[Path, Path] = {}
+    for folder in folders:
+        for file in folder.rglob("*"):
+            name = file.relative_to(folder)
+            if not file.is_file() or any(part.startswith(".") for part in name.parts):
+                continue
+            if name in found and not (own is not None and (own / name).is_file()):
+                raise BadApp(
+                    f"Two routers have the {kind} {str(name)!r}: {found[name]} and {file}. Rename one of them, or put "
+                    "it into a subfolder. If both should be the same, put it into the app's own folder."
+                )
+            found[name] = file
 
 
 def _check_duplicates(kind: str, routes: Sequence[PatternRoute]) -> None:
@@ -100,6 +163,7 @@ def _check_duplicates(kind: str, routes: Sequence[PatternRoute]) -> None:
         if route.name in names:
             raise BadApp(
                 f"Two {kind}s are called {route.name!r}: {names[route.name].path!r} and {route.path!r}. "
-                f"Rename a function, or write @app.{kind}(…, name='another')."
+                f"Rename a function, or write @app.{kind}(…, name='another'). A router that is included twice needs a "
+                "name: include_router(…, name='more')."
             )
         paths[paths_matched] = names[route.name] = route

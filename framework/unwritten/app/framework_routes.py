@@ -19,10 +19,12 @@ from ..core.paths import FRAMEWORK_PREFIX, WELL_KNOWN_PATHS
 from ..security.signed_links import SIGNATURE
 from ..web.boxes import box_routes
 from ..web.extension import Extension
+from ..web.feed import Feed
 from ..web.form_data import read_form
 from ..web.live_socket import LiveSocket
 from ..web.monitoring import Health, metrics_endpoint
 from ..web.site import GetSite
+from ..web.uploads import upload_routes
 
 Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
 
@@ -61,6 +63,7 @@ def framework_mount(get_site: GetSite, static_files: VersionedStaticFiles, exten
             WebSocketRoute("/live", live, name="live"),
             Route("/write", write, methods=["POST"], name="write"),
             *box_routes(get_site),
+            *upload_routes(get_site),
             *(route for extension in extensions for route in extension.routes(get_site)),
         ],
     )
@@ -75,7 +78,7 @@ class _FrameworkMount(Mount):
 
 
 class WellKnownRoutes(BaseRoute):
-    """``/robots.txt``, ``/health`` and ``/metrics``. An author's route with the same path takes precedence.
+    """``/robots.txt``, ``/health``, ``/metrics`` and ``/feed.atom``. A route of the author with such a path goes first.
 
     Args:
         get_site: Returns the site.
@@ -84,7 +87,12 @@ class WellKnownRoutes(BaseRoute):
     """
 
     def __init__(self, get_site: GetSite, mount: MountPoint, routes: Sequence[BaseRoute]) -> None:
-        endpoints: Sequence[Endpoint] = (robots, Health(get_site).respond, partial(metrics_endpoint, get_site))
+        endpoints: Sequence[Endpoint] = (
+            robots,
+            Health(get_site).respond,
+            partial(metrics_endpoint, get_site),
+            Feed(get_site).respond,
+        )
         self._routes = {
             path: Route(path, endpoint, methods=["GET"])
             for path, endpoint in zip(WELL_KNOWN_PATHS, endpoints, strict=True)

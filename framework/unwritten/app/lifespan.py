@@ -49,6 +49,7 @@ class Lifespan:
         self.is_own = False
         self._samples: list[PageRequest] | None = None
         self._building = asyncio.Lock()
+        self._script: contextlib.AbstractAsyncContextManager[Any] | None = None
 
     @property
     def site(self) -> Site:
@@ -58,7 +59,10 @@ class Lifespan:
             BadApp: If the app has not been prepared.
         """
         if self.running_site is None:
-            raise BadApp("The app is not running yet: call app.prepare(), or serve it.")
+            raise BadApp(
+                "The app is not running yet. In a script, use it inside `async with app:`, or call app.prepare(); "
+                "otherwise serve it."
+            )
         return self.running_site
 
     def prepare(self, progress: Progress | None = None, *, is_server: bool = False) -> None:
@@ -114,6 +118,29 @@ class Lifespan:
         finally:
             await tasks.close()
             await self.close()
+
+    async def start_script(self, app: Starlette) -> None:
+        """Run the lifespan without a server: ``async with app``. The database may be served by another process.
+
+        Raises:
+            BadApp: If the app is running.
+            BadSchema, StoreError, EngineError, BadSetting: See ``check``.
+        """
+        if self._script is not None:
+            raise BadApp("The app is running already: `async with app:` is for scripts that start it.")
+        self.is_server, self.is_own = False, True
+        self._script = self(app)
+        try:
+            await self._script.__aenter__()
+        except BaseException:
+            self._script = None
+            raise
+
+    async def end_script(self) -> None:
+        """Stop what ``start_script`` has started."""
+        script, self._script = self._script, None
+        if script is not None:
+            await script.__aexit__(None, None, None)
 
     async def _warm(self) -> None:
         """Let the engine evaluate the shared parts of all prompts, so that the first click is as fast as the second."""

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -18,6 +18,8 @@ from pathlib import Path
 import click
 
 from unwritten_engine import Engine, EngineError, Usage, open_engine
+from unwritten_engine.llamacpp.saved_prefixes import disk_usage, prefixes_folder
+from unwritten_engine.named_models import EMBEDDED, best_fit, memory, record_speed, recorded_speeds, this_machine
 from unwritten_engine.text_to_image import open_painter
 from unwritten_engine.vllm.gpus import advise, choose_checkpoint, find_gpus
 from unwritten_engine.vllm.internals import INSTALL, installed_version, is_supported
@@ -39,6 +41,7 @@ from ..testing.asgi_client import request, running
 from ..testing.scripted_engine import answers
 from .flags import app_options, choose_app, data_folder, given_settings
 from .loading import all_demos
+from .models import advise as advise_model
 from .server import LoadingProgress, describe_model
 
 PACKAGES = (
@@ -150,7 +153,7 @@ def _version(package: str) -> str:
 
 def _machine() -> Iterator[str]:
     yield f"ok    {platform.system()} {platform.machine()}, {os.cpu_count()} processors"
-    total, free = _memory()
+    total, free = memory()
     if total:
         yield f"ok    {total / 2**30:.1f} GiB of memory, {free / 2**30:.1f} GiB of it free"
         if free < 2**30:
@@ -158,24 +161,15 @@ def _machine() -> Iterator[str]:
     gpus = find_gpus()
     if gpus:
         yield f"{'ok  ' if choose_checkpoint(gpus[0], len(gpus)) else 'note'}  {advise(gpus[0], len(gpus))}"
-
-
-def _memory() -> tuple[int, int]:
-    """Return the total and the free memory in bytes; zeros if they are not known."""
-    with suppress(OSError, KeyError, ValueError):
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        values = {name: int(rest.split()[0]) * 1024 for name, rest in (line.split(":") for line in lines)}
-        return values["MemTotal"], values["MemAvailable"]
-    with suppress(AttributeError, ValueError, OSError):
-        total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        return total, total
-    return 0, 0
+    yield f"ok    {advise_model(best_fit(this_machine(gpus), recorded_speeds()))} All: unwritten models"
 
 
 def _files() -> Iterator[str]:
     for name in ("templates", "static", "demos"):
         yield f"ok    {asset_dir(name)}"
     yield f"ok    demos: {', '.join(all_demos())}"
+    count, size = disk_usage(prefixes_folder())
+    yield f"ok    {count} evaluated prompt prefixes, {size / 2**20:.0f} MiB, in {prefixes_folder()}"
 
 
 def _pages() -> Iterator[str]:
@@ -264,9 +258,11 @@ class _Checkup:
             yield "ok    writes drawings and programs (app.supports)"
         else:
             yield "ok    writes no drawings and programs (app.supports): apps show ornaments. To try it: --markup on"
-        yield from self._runner.run(_measure(self._engine)).lines()
+        measured = self._runner.run(_measure(self._engine))
+        yield from measured.lines()
+        record_speed(EMBEDDED if about.engine == EMBEDDED else settings.engine, measured.usage.tokens_per_second)
         yield (
-            "note  for better pages, any GGUF model: unwritten demo wiki --engine FILE.gguf, "
+            "note  for better pages, a model by name: unwritten models; or any GGUF model: --engine FILE.gguf, "
             "or --engine hf:OWNER/REPO/FILE.gguf; or a model server: --engine http://localhost:8000/v1; "
             "or, on a GPU with 18 GB or more, DiffusionGemma: --engine vllm or --engine diffusion"
         )

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import click
 
 from unwritten_engine.errors import EngineError
+from unwritten_engine.hub_files import DownloadStopped
 
 from .. import __version__
 from ..core.errors import UnwrittenError
@@ -71,6 +72,9 @@ class LazyGroup(click.Group):
             return super().invoke(ctx)
         except (UnwrittenError, EngineError) as error:
             raise click.ClickException(str(error)) from error
+        except DownloadStopped as stopped:
+            click.echo(f"\n{stopped}", err=True)
+            ctx.exit(130)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without importing them."""
@@ -83,7 +87,9 @@ COMMANDS: Mapping[str, LazyCommand] = {
     "new": LazyCommand("new:new", "Create an app to start from."),
     "run": LazyCommand("run:run", "Serve your own app."),
     "engine": LazyCommand("engine:engine", "Load an engine once, and serve it to several apps and processes."),
+    "models": LazyCommand("models:models", "List models by name, and which of them fits this machine."),
     "get": LazyCommand("pages:get", "Print one page, without a server."),
+    "write": LazyCommand("write:write", "Write many pages in one run."),
     "pages": LazyCommand("pages:pages", "List, search, count and delete stored pages; show their history."),
     "export": LazyCommand("worlds:export", "Export the pages as a static site."),
     "import": LazyCommand("worlds:import_", "Import the pages of another world's file."),

@@ -14,6 +14,8 @@ import click
 from unwritten_engine.errors import suggestion
 
 from ..app.application import App
+from ..core.paths import page_key
+from ..storage.aliases import AliasStore
 from ..storage.open import check_exists
 from ..storage.pages import PageStore
 from ..storage.records import PageSummary
@@ -33,13 +35,15 @@ _REGION_ERROR = b'class="region-error"'
 
 @click.command("get")
 @click.argument("path")
+@click.option("--json", "as_json", is_flag=True, help="Print the page's data: its texts, values, links and origin.")
 @app_options
 @settings_options("host", "port")
-def get(path: str, target: str | None, demo: str | None, **options: object) -> None:
-    """Print the HTML of the page PATH. It is generated unless it is stored.
+def get(path: str, target: str | None, demo: str | None, *, as_json: bool, **options: object) -> None:
+    """Print the HTML of the page PATH, or its data. It is generated unless it is stored.
 
     \b
     unwritten get /wiki/Lighthouse --demo wiki > lighthouse.html
+    unwritten get --json /wiki/Lighthouse --demo wiki
     unwritten get / --app app.py
     """
     if not path.startswith("/"):
@@ -47,7 +51,7 @@ def get(path: str, target: str | None, demo: str | None, **options: object) -> N
     # The command is run by the owner of the app, so no signed link is needed.
     app = choose_app(target, demo, {"signed_links": "off", **given_settings(options)})
     prepare(app)
-    status, is_complete = asyncio.run(_print_page(app, _streamed(path)))
+    status, is_complete = asyncio.run(_print_page(app, _streamed(path), as_json=as_json))
     if status >= 400:
         raise click.ClickException(f"The response for {path} has status {status}; the page above says why.")
     if not is_complete:
@@ -63,15 +67,19 @@ def _streamed(path: str) -> str:
     return f"{location}?{query}&plain=1" if query else f"{location}?plain=1"
 
 
-async def _print_page(app: App, url: str) -> tuple[int, bool]:
-    """Print a page as it is generated. Return its status, and whether it is complete."""
+async def _print_page(app: App, url: str, *, as_json: bool) -> tuple[int, bool]:
+    """Print a page as it is generated, or its data. Return its status, and whether it is complete."""
     is_complete = True
+
+    def print_bytes(body: bytes) -> None:
+        sys.stdout.buffer.write(body)
+        sys.stdout.buffer.flush()
 
     def write(body: bytes) -> None:
         nonlocal is_complete
         is_complete = is_complete and _REGION_ERROR not in body  # the mark is never split
-        sys.stdout.buffer.write(body)
-        sys.stdout.buffer.flush()
+        if not as_json:
+            print_bytes(body)
 
     async with running(app):
         response = await request(app, url, write)
@@ -79,6 +87,9 @@ async def _print_page(app: App, url: str) -> tuple[int, bool]:
             if response.location:
                 url = _streamed(urljoin(url, response.location))
                 response = await request(app, url, write)
+        if as_json:
+            response = await request(app, url, print_bytes, headers={"accept": "application/json"})
+            print_bytes(b"\n")
     return response.status, is_complete
 
 
@@ -87,7 +98,9 @@ async def _print_page(app: App, url: str) -> tuple[int, bool]:
 
 @click.group("pages")
 def pages() -> None:
-    """List, search, count and delete the stored pages, and show their history. No model is loaded.
+    """List, search, count and delete the stored pages, show their history, and give them other names.
+
+    No model is loaded.
 
     \b
     unwritten pages list --demo wiki
@@ -154,6 +167,43 @@ def count_pages(**world: Any) -> None:
     """Print the number of stored pages."""
     with _open_store(**world) as store:
         click.echo(store.count())
+
+
+@pages.command("alias")
+@click.argument("alias", metavar="[ALIAS]", required=False)
+@click.argument("page", metavar="[PATH]", required=False)
+@click.option("--remove", is_flag=True, help="Remove the alias.")
+@click.option("--replace", is_flag=True, help="Delete the page that is stored as ALIAS, with all its versions.")
+@world_options
+def alias_pages(alias: str | None, page: str | None, remove: bool, replace: bool, **world: Any) -> None:
+    """Make ALIAS another name of the page PATH: visits and links to it lead to the page. Alone, list all aliases.
+
+    \b
+    unwritten pages alias /wiki/The_Captain /wiki/Captain_Sarah --demo wiki
+    unwritten pages alias /wiki/The_Captain --remove --demo wiki
+    """
+    if remove != (alias is not None and page is None):
+        raise click.UsageError("Give ALIAS and PATH, or ALIAS and --remove, or nothing to list all aliases.")
+    keys = [_parse_key(path) for path in (alias, page) if path is not None]
+    with _open_store(**world) as store:
+        aliases = AliasStore(store.database)
+        if not keys:
+            for name, target in aliases.all():
+                click.echo(f"{name} -> {target}")
+        elif remove:
+            click.echo(f"{keys[0]} is no longer another name of {asyncio.run(aliases.remove(keys[0]))}.")
+        else:
+            if replace:
+                asyncio.run(store.replace_with_alias(*keys))
+            click.echo(f"{keys[0]} is another name of {asyncio.run(aliases.add(*keys))}.")
+
+
+def _parse_key(path: str) -> str:
+    """Return the key of a page as typed: with or without spaces."""
+    key = page_key(path.replace(" ", "_"))
+    if key is None:
+        raise click.UsageError(f"{path!r} is not the path of a page, such as /wiki/Captain_Sarah.")
+    return key
 
 
 @pages.command("delete")

@@ -21,6 +21,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from unwritten_engine.engine import About
+from unwritten_engine.named_models import EMBEDDED, best_fit, recorded_speeds, this_machine
+from unwritten_engine.vllm.gpus import find_gpus
 
 from ..app.application import App
 from ..core.errors import BadSetting
@@ -29,6 +31,7 @@ from ..security.trusted_proxies import trusted_hosts
 from .child_process import SupervisorLink, watch_lifeline
 from .connections import ConnectionLimits
 from .log_limits import limited_repeats
+from .models import advise
 from .reload import ParentProcess
 
 SHUTDOWN_SECONDS = 3
@@ -124,7 +127,7 @@ def prepare(app: App, *, is_server: bool = False, shows_progress: bool = True) -
 
 
 def print_summary(app: App) -> None:
-    """Print the app's name, its model with the reasons and the licence, and its database."""
+    """Print the app's name, its model with the reasons and the licence, its database, and a better model that fits."""
     about = app.engine.about
     click.echo(click.style(app.name, bold=True))
     count = app.store.count()
@@ -133,7 +136,8 @@ def print_summary(app: App) -> None:
         "model": describe_model(about),
         "why": " ".join(about.reasons),
         "licence": about.licence,
-        "pages": f"{app.store.database.name} ({pages})",
+        "better": advise(best_fit(this_machine(find_gpus()), recorded_speeds())) if about.engine == EMBEDDED else "",
+        "pages": f"{app.site.store.database.name} ({pages})",
     }
     for name, text in rows.items():
         if text:

@@ -76,6 +76,8 @@ def _describe(report: ImportReport, path: Location, dry_run: bool) -> list[str]:
     lines = [f"{'Would import' if dry_run else 'Imported'} {_pages(len(report.new))}{name} into {path}."]
     if report.same:
         lines.append(f"Already here: {_pages(len(report.same))} with the same text.")
+    if report.aliases:
+        lines.append(f"{'Would add' if dry_run else 'Added'} {len(report.aliases):,} other names of pages.")
     if report.theirs:
         verb = "Would add" if dry_run else "Added"
         lines.append(f"{verb} a new version of {_pages(len(report.theirs))} that had another text here.")

@@ -145,6 +145,12 @@ class VersionedStaticFiles(StaticFiles):
         super().__init__(directory=self.folders[-1])
         self.all_directories = list(self.folders)
 
+    def add(self, folders: Iterable[Path]) -> None:
+        """Search these folders too, after the others and before the framework's."""
+        new = [folder for folder in folders if folder not in self.folders]
+        self.folders = (*self.folders[:-1], *new, self.folders[-1])
+        self.all_directories = list(self.folders)
+
     def url(self, name: str) -> str:
         """Return the versioned URL of a file, such as ``/_unwritten/static/unwritten.css?v=0123456789ab``.
 

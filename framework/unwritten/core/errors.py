@@ -21,6 +21,7 @@
     │   └── UnusableText      the generated text cannot be used; another attempt may help
     │       └── SchemaMismatch  it does not fit its schema
     ├── BadEdit               an edit that cannot be made as it was requested
+    │   └── BadAlias          a key that cannot be another name of a page, or is none
     ├── EditConflict          the page has changed since the version that was edited
     ├── StoreError            the database cannot be read or written
     │   ├── StoreLocked       another program holds the write lock
@@ -147,6 +148,10 @@ class SchemaMismatch(UnusableText):
 
 class BadEdit(UnwrittenError):
     """An edit cannot be made as it was requested. The message says what to change about it."""
+
+
+class BadAlias(BadEdit):
+    """A key cannot be another name of a page, or is none."""
 
 
 class EditConflict(UnwrittenError):

@@ -12,7 +12,7 @@ from __future__ import annotations
 import io
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from gettext import GNUTranslations, NullTranslations
 from pathlib import Path
@@ -222,13 +222,18 @@ class Localization:
 
     Args:
         language: The app's language: that of texts that belong to no page, and of pages without another one.
-        folder: The app's own ``locale`` folder. None: it has none.
+        folders: The ``locale`` folders of the app and its routers. They come before that of the framework.
     """
 
-    def __init__(self, language: str = DEFAULT_LANGUAGE, folder: Path | None = None) -> None:
+    def __init__(self, language: str = DEFAULT_LANGUAGE, folders: Sequence[Path] = ()) -> None:
         self.language = language
-        self._folders = [path for path in (folder, asset_dir("templates") / "locale") if path is not None]
+        self._folders = [*folders, asset_dir("templates") / "locale"]
         self._languages: dict[str, Language] = {}
+
+    def add(self, folders: Sequence[Path]) -> None:
+        """Add the folders of a router, before that of the framework."""
+        self._folders[-1:-1] = [folder for folder in folders if folder not in self._folders]
+        self.refresh()
 
     def refresh(self) -> None:
         """Read the catalogs again."""

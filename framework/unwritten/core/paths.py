@@ -26,8 +26,17 @@ BOX_PREFIX = "/_unwritten/box"
 PICTURES_PREFIX = "/_unwritten/picture/"
 """Where pictures are served."""
 
-WELL_KNOWN_PATHS = ("/robots.txt", "/health", "/metrics")
+UPLOADS_PREFIX = "/_unwritten/file/"
+"""Where uploads are served."""
+
+FEED_PATH = "/feed.atom"
+"""Where the feed of new pages is served."""
+
+WELL_KNOWN_PATHS = ("/robots.txt", "/health", "/metrics", FEED_PATH)
 """Paths of the framework outside of its prefix. An author's route with the same path takes precedence."""
+
+DATA_SUFFIX = ".json"
+"""Stands at the end of a page's path in the URL of its data."""
 
 ENCODED_SLASH = "\ue02f"
 """Stands for an encoded slash (%2F) while a path is matched, so that it stays inside its parameter."""
@@ -39,6 +48,8 @@ MAX_URL_LENGTH = 8000
 _PLAIN_PATH = re.compile(r"/(?!_)(?:(?!\.)[A-Za-z0-9!$'()*+,:;=@&~_.-]++/?+)*+")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*+:")
 _NOT_TEXT = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_VARY = "vary="
+_VARIANT_VALUE = re.compile(r"[A-Za-z0-9._@+~-]{1,64}")
 _MAX_DECODED = 4  # a path of 8000 characters could be encoded 4000 times
 _STRIPPED = "".join(map(chr, range(33)))  # browsers remove these around a URL
 
@@ -96,9 +107,36 @@ def page_path(url: str, base: str | None = None) -> str | None:
 
 
 def page_key(text: str) -> str | None:
-    """Return the key of a page in its normalized spelling, without a fragment, or None if no page can have it."""
+    """Return the key of a page in its normalized spelling, or None if no page can have it.
+
+    A fragment is left out, unless it names a variant; see ``variant_key``.
+    """
     path = page_path(text)
-    return None if path is None else path.partition("#")[0]
+    if path is None or "#" not in path:
+        return path
+    url, _, fragment = path.partition("#")
+    return path if fragment.startswith(_VARY) and is_variant_value(fragment.removeprefix(_VARY)) else url
+
+
+def variant_key(url: str, value: str | None) -> str:
+    """Return the key of the variant of a page with this value; see ``routing.vary_rule``. None: the shared one."""
+    return url if value is None else f"{url}#{_VARY}{value}"
+
+
+def url_of_key(key: str) -> str:
+    """Return the path and query of the URL that leads to a page: its key without the variant."""
+    return key.partition("#")[0]
+
+
+def variant_of(key: str) -> str | None:
+    """Return the value of a variant's key, or None if it is that of a shared page."""
+    fragment = key.partition("#")[2]
+    return fragment.removeprefix(_VARY) if fragment.startswith(_VARY) else None
+
+
+def is_variant_value(value: str) -> bool:
+    """True if a page can have a variant with this value."""
+    return _VARIANT_VALUE.fullmatch(value) is not None
 
 
 def _without_dot_segments(path: str) -> str:

@@ -55,8 +55,8 @@ class Settings(BaseModel):
 
     engine: str = Field(
         default="auto",
-        description="Engine: auto, embedded, vllm, diffusion, a .gguf file, a recorded .tape, hf:OWNER/REPO/FILE.gguf, "
-        "or the URL of a model server or an engine server (ws://HOST:PORT).",
+        description="Engine: auto, embedded, a name that `unwritten models` lists, vllm, diffusion, a .gguf file, a "
+        "recorded .tape, hf:OWNER/REPO/FILE.gguf, or the URL of a model server or an engine server (ws://HOST:PORT).",
     )
     model: str = Field(
         default="",
@@ -126,6 +126,11 @@ class Settings(BaseModel):
         default="auto",
         description="Report drawings and programs as supported (`app.supports`): on, off, or auto: as the engine says.",
     )
+    gists: Switch = Field(
+        default="auto",
+        description="Ask the model for a hidden note about the target of each link, for the prompt of that page: on, "
+        "off, or auto: if the engine is good at following instructions and shows no drafts.",
+    )
     signed_links: Switch = Field(
         default="auto",
         description="Generate pages only for links that a page displayed: on, off, or auto: on for everyone but the "
@@ -150,6 +155,11 @@ class Settings(BaseModel):
         default=7200.0,
         ge=0,
         description="Seconds of generation in an hour for all visitors together; the rules of visitor_pages apply.",
+    )
+    upload_limit: float = Field(
+        default=10.0,
+        ge=0,
+        description="Megabytes that the files of one form may have together; 0 accepts no files.",
     )
     metrics: bool = Field(default=False, description="Serve /metrics to every client, not only to the owner.")
     debug: bool = Field(

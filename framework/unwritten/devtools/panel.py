@@ -145,6 +145,8 @@ def _page_rows(site: Site, stored: StoredPage | None, recording: Recording | Non
         rows += [("this request", trace.cache or "not a generated page"), ("ETag", trace.etag or "none")]
     rows.append(("database version", str(site.store.data_version())))
     if recording:
+        rejected = recording.job.linker.rejected.items()
+        rows += [("no link", f"[[{title}]]: {reason}") for title, reason in rejected]
         rows.append(("seconds", f"{recording.elapsed:.2f}, of which {recording.queued_seconds or 0:.2f} queued"))
     return rows
 
@@ -182,6 +184,8 @@ def _recorded_canvas(site: Site, recording: Recording, region: RegionRecording, 
     ]
     if request.schema is not None:
         settings.append(("schema", json.dumps(request.schema, ensure_ascii=False)))
+    if region_job.assumed and region_job.assumed.bounds:
+        settings.append(("assumed bounds", "; ".join(region_job.assumed.bounds)))
     if region_job.repairs:
         settings.append(("repaired", "; ".join(region_job.repairs)))
     if not frames and region_job.state == "written":

@@ -22,8 +22,10 @@ from ..core.errors import BadEdit, BadForm, BadURL, Busy, Denied, EditConflict, 
 from ..core.incidents import report_to_visitor
 from ..core.localization import gettext_lazy as _
 from ..core.localization import join
+from ..core.paths import url_of_key
 from ..generation.page_job import PageJob
 from ..generation.revisions import split_sentences
+from ..routing.patterns import MAX_PARAMETER_LENGTH
 from ..routing.redirects import PageRedirect
 from ..routing.routes import PageRequest
 from ..security.client_address import client_id
@@ -128,6 +130,7 @@ class EditPages:
         diff: tuple[DiffChunk, ...] = (),
         base: int | None = None,
         selected: str = "",
+        alias: str = "",
     ) -> Response:
         names = [name for name in page_request.page.canvases if name in stored.canvases]
         values: dict[str, Any] = {
@@ -141,6 +144,10 @@ class EditPages:
             "problem": problem,
             "conflict": status == 409,
             "diff": diff,
+            "aliases": [] if selected else site.aliases.of(stored.key),
+            "alias": alias,
+            "can_replace": site.exposure.owner.owns(page_request.request.scope),
+            "max_title_length": MAX_PARAMETER_LENGTH,
             "writing": site.jobs.is_active(page_request.key),
             "about": site.engine.about,
             "max_instruction_length": MAX_INSTRUCTION_LENGTH,
@@ -179,7 +186,7 @@ class EditPages:
                     raise BadURL(_("This page was just deleted."), 404) from None
                 stored = newest
                 continue
-            return PageRedirect(site.mount, f"{page_request.key}#region-{edit.region}")
+            return PageRedirect(site.mount, f"{url_of_key(page_request.key)}#region-{edit.region}")
 
     async def _apply(self, site: Site, page_request: PageRequest, stored: StoredPage, edit: EditInput) -> None:
         editor = Editor(site)
@@ -264,6 +271,64 @@ class EditPages:
             with contextlib.suppress(EditConflict):  # another request has started it
                 await Editor(site).regenerate(page_request, site.store.get(page_request.key), seed=seed)
         return PageRedirect(site.mount, page_request.key)
+
+    async def change_aliases(self, request: Request) -> Response:
+        """Add or remove another name of a page, and redirect to its forms."""
+        site = await self._get_site()
+        require_edits(site, request)
+        form = await read_form(request)
+        form.require_only({"page", "alias", "remove", "replace"})
+        page_request, stored = await find_stored_page(site, form.page_key(), request)
+        name = parse_line(form.one("alias"), "name")
+        try:
+            if form.one("remove"):
+                if name in site.aliases.of(stored.key):
+                    await site.aliases.remove(name)
+            else:
+                alias = await _new_alias(site, page_request, name)
+                if form.one("replace") and site.exposure.owner.owns(request.scope):
+                    await site.store.replace_with_alias(alias, stored.key)
+                await site.aliases.add(alias, stored.key)
+        except (BadEdit, StoreError) as error:
+            status = 503 if isinstance(error, StoreError) else 400
+            message = str(error) if isinstance(error, BadEdit) else _message(site, request, page_request, error)
+            return self._page(site, page_request, stored, EditInput(), problem=message, status=status, alias=name)
+        return PageRedirect(site.mount, f"{page_request.key}")
+
+
+async def _new_alias(site: Site, page_request: PageRequest, name: str) -> str:
+    """Return the key of another name of a page, given as a title or as a path.
+
+    Raises:
+        BadEdit: If no page can have it, or the visitor may not read a page there or the page that it leads to.
+    """
+    request = page_request.request
+    key: str | None
+    try:
+        if name.startswith("/"):
+            key = site.resolver.canonical_key(name.replace(" ", "_"))
+        else:
+            key = page_request.route.pattern.link(
+                name, known=page_request.route.pattern.parse_request(request.path_params)
+            )
+    except BadURL:
+        key = None
+    if key is None:
+        raise BadEdit(f"No page can have the name {name!r}. Type a title, or a path such as {page_request.key}.")
+    target = site.aliases.target(key)
+    for other in {key, target} - {None, page_request.key}:
+        found = await _read(site, str(other), request)
+        if not found:
+            raise BadEdit(f"The name {name!r} cannot be used here.")  # whether there is such a page is not said
+    return key
+
+
+async def _read(site: Site, key: str, request: Request) -> bool:
+    """True if a visitor may read what is at a key, which may be an alias."""
+    try:
+        return await site.access.resolve_key(key, request.scope) is not None
+    except Exception:  # middleware and page functions refuse by any exception
+        return False
 
 
 def _message(site: Site, request: Request, page_request: PageRequest, error: Exception) -> str:

@@ -28,7 +28,7 @@ from ..web.site import Site
 
 _RECORDED_PROMPT = """
     SELECT c.prompt FROM canvases c JOIN versions v ON v.id = c.version JOIN pages p ON p.id = v.page
-    WHERE p.key = ? AND c.name = ? AND v.kind IN ('written', 'rewritten', 'amended')
+    WHERE p.key = ? AND c.name = ? AND v.kind IN ('written', 'rewritten', 'amended', 'refreshed')
         AND (v.regions = '[]' OR replace(v.regions, ?, '') <> v.regions)
     ORDER BY c.seed = ? DESC, v.number DESC LIMIT 1
 """

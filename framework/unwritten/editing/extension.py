@@ -42,6 +42,7 @@ class Editing(Extension):
         return [
             Route("/edit", pages.show, methods=["GET"], name="edit"),
             Route("/edit", pages.submit, methods=["POST"], name="change"),
+            Route("/alias", pages.change_aliases, methods=["POST"], name="alias"),
             Route("/rewrite", pages.regenerate, methods=["POST"], name="rewrite"),
             Route("/history", history.show, methods=["GET"], name="history"),
             Route("/restore", history.restore, methods=["POST"], name="restore"),

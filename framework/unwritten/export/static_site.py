@@ -34,7 +34,15 @@ from ..core.errors import TransferError
 from ..core.localization import gettext_lazy as _
 from ..core.localization import join
 from ..core.localization import ngettext_lazy as _n
-from ..core.paths import BOX_PREFIX, FRAMEWORK_PREFIX, PICTURES_PREFIX, STATIC_PREFIX
+from ..core.paths import (
+    BOX_PREFIX,
+    FEED_PATH,
+    FRAMEWORK_PREFIX,
+    PICTURES_PREFIX,
+    STATIC_PREFIX,
+    UPLOADS_PREFIX,
+    url_of_key,
+)
 from ..testing.asgi_client import request, running
 from .static_html import is_signed, local_url, make_static, urls_of
 from .world_file import copy_world
@@ -203,6 +211,7 @@ class _Export:
             self._licences = app.site.world.get("licences", {})
             stored = sorted(page.key for page in app.store.all(limit=-1))
             report = ExportReport(self._folder, len(stored))
+            stored = await self._without_other_variants(stored, report)
             await self._collect(stored, report)
             self._add_own_pages(len(stored))
             for key in self._pages:
@@ -211,21 +220,32 @@ class _Export:
         self._write(HEADERS_FILE, _HEADERS.encode())
         return report
 
+    async def _without_other_variants(self, stored: list[str], report: ExportReport) -> list[str]:
+        """Return the keys without those of variants that a visitor without cookies does not get."""
+        with_variants = {url_of_key(key) for key in stored if url_of_key(key) != key}
+        kept = []
+        for key in stored:
+            if url_of_key(key) in with_variants and not await self._app.site.access.is_public(key):
+                report.left_out.append(key)
+            else:
+                kept.append(key)
+        return kept
+
     async def _collect(self, stored: list[str], report: ExportReport) -> None:
         """Request every stored page, and the pages that they link to, and write the responses to their files."""
-        known = set(stored)
-        waiting = deque([*stored, "/"])
+        known = {url_of_key(key): key for key in stored}
+        waiting = deque([*known, "/"])
         seen = set(waiting)
         while waiting:
             key = waiting.popleft()
             status, media_type, body = await self._request(key)
             if status != 200:
                 if key in known:
-                    report.left_out.append(key)
+                    report.left_out.append(known[key])
                 continue
             if key in known:
-                report.keys.add(key)
-            if key.startswith(PICTURES_PREFIX):
+                report.keys.add(known[key])
+            if key.startswith((PICTURES_PREFIX, UPLOADS_PREFIX)):
                 suffix = media_type.partition("/")[2].partition("+")[0]
                 self._files[key] = f"{PICTURES_FOLDER}/{_short_hash(key)}.{suffix}"
                 self._write(self._files[key], body)
@@ -242,7 +262,7 @@ class _Export:
                 found = local_url(url)
                 if found is None or found[0] in seen or is_signed(url):
                     continue
-                if found[0].startswith((STATIC_PREFIX, BOX_PREFIX)):
+                if found[0].startswith((STATIC_PREFIX, BOX_PREFIX, FEED_PATH)):
                     continue
                 query = urlsplit(found[0]).query
                 has_room = report.more + len(waiting) < MAX_OTHER_PAGES + len(known)

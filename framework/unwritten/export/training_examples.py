@@ -20,6 +20,7 @@ from typing import Final
 from unwritten_engine import Example, Prompt
 from unwritten_engine.training.dataset import TrainingPage
 
+from ..formats.gists import example_without_gists, without_request
 from ..formats.registry import FORMATS
 from ..formats.text_ends import CUT_REASONS
 from ..generation.revisions import is_revision_prompt
@@ -136,5 +137,7 @@ def _first_prompt(database: Database, page: int, name: str, format: str, stored:
 def _example(prompt: Prompt, text: str, *, title: str, kind: str, source: str) -> TrainingPage:
     # An edited text may begin without the opening. Then the example has none.
     opening = prompt.opening if text.startswith(prompt.opening) else ""
-    example_prompt = Prompt(prompt.ask, prompt.system, prompt.examples, prompt.facts, opening)
+    # Nor has a stored text the gists that its model was asked for.
+    examples = tuple(map(example_without_gists, prompt.examples))
+    example_prompt = Prompt(prompt.ask, without_request(prompt.system), examples, prompt.facts, opening)
     return TrainingPage(example_prompt, text, title=title, kind=kind, source=source)

@@ -39,10 +39,11 @@ _TABLES: Mapping[str, str] = {
     "kind note base regions opened_after",
     "canvases": "version position name format prompt text seed tokens steps canvases seconds reason schema fact "
     "repairs",
-    "links": "source target text sentence position",
+    "links": "source target text sentence gist position",
+    "aliases": "alias target declared",
     "world": "name value",
     "tables": "name columns model",
-    "search_content": "id c0 c1",
+    "search_content": "id c0 c1 c2",
     "_sqlite_migrations": "id migration_set name applied_at",
 }
 """The tables that are read, with their columns. The text of the search index is a plain table inside of the index."""
@@ -55,7 +56,7 @@ _FORMER_NAMES: Mapping[tuple[str, str], str] = {
 """Columns that had other names in earlier versions."""
 
 _REQUIRED = ("pages", "versions", "canvases", "links", "search_content", "_sqlite_migrations")
-_IGNORED_TABLES = {"search", "canvas_values", "shaped", "actions", "boxes", "pictures", "unfinished"}
+_IGNORED_TABLES = {"search", "canvas_values", "shaped", "actions", "boxes", "pictures", "unfinished", "uploads"}
 _IGNORED_PREFIXES = ("search_", "sqlite_", "state_")  # the search index, SQLite's own tables, and the author's
 _TRIGGER = "create trigger boxes_of_pages after delete on pages begin delete from boxes where page = old.key; end"
 _PLAIN_TABLE = re.compile(r"\s*create\s+table\s", re.I)

@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from ..core.errors import StoreError, TransferError
+from ..storage.aliases import AliasStore
 from ..storage.location import Location
 from ..storage.migrations import APPLICATION_ID
 from ..storage.pages import PageStore
@@ -74,12 +75,16 @@ def _delete_private(path: Path, only: Collection[str] | None) -> None:
 
 
 async def _delete_pages(path: Path, only: Collection[str]) -> None:
-    """Delete all pages but these, and the pictures, of which nothing says to which page they belong."""
+    """Delete all pages but these, their aliases, and the pictures, of which nothing says to which page they belong."""
     store = PageStore(path)
     try:
         others = [page.key for page in store.all(limit=-1) if page.key not in only]
         for key in others:
             await store.delete(key)
+        secret = [alias for alias, target in AliasStore(store.database).all() if target not in only]
+        await store.database.write(
+            lambda connection: connection.executemany("DELETE FROM aliases WHERE alias = ?", [(key,) for key in secret])
+        )
         if others:
             await store.database.write(lambda connection: connection.execute("DELETE FROM pictures"))
     finally:

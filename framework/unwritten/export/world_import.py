@@ -21,7 +21,9 @@ from ..core.bidi import remove_controls
 from ..core.errors import TransferError
 from ..core.paths import page_key, page_path
 from ..core.text import is_text
+from ..formats.gists import MAX_GIST
 from ..formats.links import Link
+from ..storage.aliases import AliasStore
 from ..storage.location import Location
 from ..storage.pages import PageStore
 from ..storage.records import UNOPENED, Change, ChangeKind, PageWrite, Provenance, StoredCanvas
@@ -176,6 +178,12 @@ class _Link(_Row):
     target: Annotated[str, StringConstraints(max_length=4000)]
     text: _Line
     sentence: _Line
+    gist: Annotated[_Line, StringConstraints(max_length=MAX_GIST)] = ""
+
+
+class _Alias(_Row):
+    alias: _Key
+    target: _Key
 
 
 # -- importing --------------------------------------------------------------------------------------------------------
@@ -193,6 +201,7 @@ class ImportReport:
         theirs: Pages with another text here, which have a new version now.
         refused: Pages that are not valid, with the reasons. They are not imported.
         links: The number of links that lead to no page of this app. They are left out of the link graph.
+        aliases: Other names of pages that this world did not have. What is a page here stays one.
         tables: Tables of the other world's app. They are not imported.
     """
 
@@ -203,6 +212,7 @@ class ImportReport:
     theirs: list[str] = field(default_factory=list)
     refused: list[tuple[str, str]] = field(default_factory=list)
     links: int = 0
+    aliases: list[str] = field(default_factory=list)
     tables: list[str] = field(default_factory=list)
 
 
@@ -211,7 +221,7 @@ class _Refused(Exception):
 
 
 def import_world(ours: Location, path: Path, *, theirs: bool = False, dry_run: bool = False) -> ImportReport:
-    """Import the pages of another world, with their versions, links and values, in one transaction.
+    """Import the pages of another world, with their versions, links, aliases and values, in one transaction.
 
     Args:
         ours: This world's database. It is created if it does not exist.
@@ -241,8 +251,10 @@ def import_world(ours: Location, path: Path, *, theirs: bool = False, dry_run: b
         if store is None or dry_run:
             for _ in writes:
                 pass
+            known = dict(AliasStore(store.database).all()) if store else {}
+            report.aliases = [alias for alias, _ in _aliases(other) if alias not in known]
         else:
-            store.save_all(writes)
+            report.aliases = store.save_all(writes, _aliases(other))
         return report
 
 
@@ -350,10 +362,22 @@ def _links(other: UntrustedWorld, page: _Page, report: ImportReport) -> tuple[Li
             raise _Refused(f"it has more than {MAX_LINKS} links")
         link = _parse(_Link, row)
         if page_path(link.target) == link.target:
-            found.append(Link(link.target, link.text, link.sentence))
+            found.append(Link(link.target, link.text, link.sentence, link.gist))
         else:
             report.links += 1
     return tuple(found)
+
+
+def _aliases(other: UntrustedWorld) -> Iterator[tuple[str, str]]:
+    """Yield the valid aliases of a world with their targets."""
+    if not other.has("aliases"):
+        return
+    for number, row in enumerate(other.rows("aliases", "ORDER BY alias")):
+        if number >= MAX_PAGES:
+            raise TransferError(f"The file has more than {MAX_PAGES:,} aliases. Nothing was imported.")
+        with contextlib.suppress(_Refused):
+            alias = _parse(_Alias, row)
+            yield alias.alias, alias.target
 
 
 def _parse(model: type[Any], row: dict[str, Any]) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import unicodedata
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from html import unescape
@@ -12,7 +13,7 @@ from urllib.parse import unquote
 from markupsafe import Markup, escape
 
 from ..core.bidi import remove_controls
-from ..core.paths import page_path
+from ..core.paths import page_path, url_of_key
 from ..security.signed_links import unsigned
 
 # Possessive quantifiers: a text that almost matches is given up at once, so searching takes linear time.
@@ -42,6 +43,10 @@ MAX_TEXT = 300
 """Maximum length of a link's text that is stored. A longer one is cut."""
 
 
+MAX_REJECTED = 50
+"""Maximum number of titles of one page of which it is remembered that they lead nowhere."""
+
+
 @dataclass(frozen=True, slots=True)
 class Link:
     """A link on a page.
@@ -50,11 +55,13 @@ class Link:
         key: The key of the page that it leads to.
         text: The link's text.
         sentence: The sentence that contains it, as plain text.
+        gist: What the page with the link says that the target will be about, hidden from visitors. Often empty.
     """
 
     key: str
     text: str
     sentence: str
+    gist: str = ""
 
 
 class Linker:
@@ -69,6 +76,12 @@ class Linker:
         sign: Returns the address of an unwritten page with a signature, where links are signed.
         root_path: The prefix under which the app is served.
         no_pages: Paths of the framework where no page can be.
+        explain: Returns why a title leads nowhere.
+        resolve: Returns the key of the page that a key leads to: another one if it is an alias.
+        variant: Returns the key of the stored page that a visitor of this page gets at a URL.
+
+    Attributes:
+        rejected: Titles that lead nowhere, each with the reason: the first ``MAX_REJECTED``.
     """
 
     def __init__(
@@ -79,13 +92,21 @@ class Linker:
         sign: Callable[[str], str] = str,
         root_path: str = "",
         no_pages: Collection[str] = (),
+        explain: Callable[[str], str] | None = None,
+        resolve: Callable[[str], str] = str,
+        variant: Callable[[str], str] = url_of_key,
     ) -> None:
+        self.rejected: dict[str, str] = {}
         self.page = page
         self.root_path = root_path
         self._key_for = key_for
         self._find_written = find_written
         self._sign = sign
         self._no_pages = no_pages
+        self._explain = explain
+        self._resolve = resolve
+        self._variant = variant
+        self._stored_keys: dict[str, str] = {}
         self._written: dict[str, bool] = {page: True}
         self._keys: dict[str, str | None] = {}
         self._anchors: dict[tuple[str, str], Markup] = {}
@@ -94,7 +115,11 @@ class Linker:
     def key_for(self, title: str) -> str | None:
         """Return the key of the page with this title, or None if no page can have it."""
         if title not in self._keys:
-            self._keys[title] = self._page(self._key_for(title) if self._key_for else None)
+            path = self._key_for(title) if self._key_for else None
+            key = self._keys[title] = self._page(path)
+            if key is None and len(self.rejected) < MAX_REJECTED:
+                reason = self._explain(title) if self._explain and path is None else f"no page can be at {path}"
+                self.rejected[title] = reason
         return self._keys[title]
 
     def anchor(self, title: str, text: str) -> Markup:
@@ -105,7 +130,7 @@ class Linker:
         anchor = self._anchors.get((title, text))
         if anchor is None:
             key = self.key_for(title)
-            if key is None or key == self.page:
+            if key is None or key == url_of_key(self.page):
                 anchor = escape(text)
             else:
                 anchor = Markup("<a{}>{}</a>").format(self.attributes(key), text)
@@ -124,9 +149,17 @@ class Linker:
 
     def link_class(self, key: str) -> str:
         """Return the CSS class of a link: "written" or "unwritten"."""
+        key = self.stored_key(key)
         if key not in self._written:
             self._written[key] = bool(self._find_written([key]))
         return "written" if self._written[key] else "unwritten"
+
+    def stored_key(self, path: str) -> str:
+        """Return the key of the stored page that a link to this path leads to, from this page."""
+        key = self._stored_keys.get(path)
+        if key is None:
+            key = self._stored_keys[path] = self._variant(path)
+        return key
 
     def local_path(self, address: str) -> str | None:
         """Return the path of an ``href`` in generated text, or None if it leads outside this app.
@@ -138,15 +171,15 @@ class Linker:
         return self._paths[address]
 
     def _local_path(self, address: str) -> str | None:
-        path = page_path(address, self.page)
+        path = page_path(address, url_of_key(self.page))
         if path is not None and self._key_for and address and not set("/?#") & set(address):
             return self.key_for(unquote(address))
         return self._page(path)
 
     def _page(self, path: str | None) -> str | None:
-        """Return a path, or None if it is one of the framework's."""
+        """Return the path that a path leads to, or None if it is one of the framework's."""
         is_reserved = path is not None and unquote(re.split("[?#]", path, maxsplit=1)[0]) in self._no_pages
-        return None if is_reserved else path
+        return None if is_reserved or path is None else self._resolve(path)
 
 
 def find_anchors(html: str, root_path: str = "") -> list[Link]:
@@ -199,9 +232,22 @@ def plain_text(text: str) -> str:
     return " ".join(_EMPHASIS.sub("", _MARKUP.sub("", text)).split())
 
 
+def title_variants(title: str) -> list[str]:
+    """Return a title in lower case, and then its possible singular forms in English."""
+    folded = " ".join(unicodedata.normalize("NFC", title).replace("_", " ").casefold().split())
+    variants = [folded]
+    if len(folded) > 3 and folded.endswith("s") and not folded.endswith("ss"):
+        variants.append(folded[:-1])
+        if folded.endswith("ies"):
+            variants.append(folded[:-3] + "y")
+        elif folded.endswith("es"):
+            variants.append(folded[:-2])
+    return variants
+
+
 def title_from_key(key: str) -> str:
     """Return a readable title for a key: its last segment, decoded, with spaces."""
-    last = key.partition("?")[0].rstrip("/").rsplit("/", 1)[-1]
+    last = url_of_key(key).partition("?")[0].rstrip("/").rsplit("/", 1)[-1]
     return remove_controls(unquote(last)).replace("_", " ") or "Front page"
 
 

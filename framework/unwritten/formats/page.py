@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
+from datetime import timedelta
 from types import MappingProxyType
 from typing import Any
 
@@ -12,11 +13,15 @@ from starlette.responses import Response
 
 from unwritten_engine import Example
 
-from ..core.errors import BadPage
+from ..core.bidi import remove_controls
+from ..core.errors import BadApp, BadPage
+from ..core.paths import page_key
 from ..security.headers import Embeds
 from .base import Format
-from .registry import get_format
+from .links import title_from_key
+from .registry import UNLINKED_FORMATS, get_format
 from .schema import check_schema
+from .uploads import MODEL_IMAGES, Upload, media_type_of
 
 DEFAULT_TEMPLATE = "page.html"
 DEFAULT_CANVAS = "body"
@@ -51,6 +56,7 @@ TEMPLATE_NAMES: Mapping[str, str] = MappingProxyType(
         "ngettext": "`ngettext('%(num)s page', '%(num)s pages', count)`: a text that depends on a number.",
         "pgettext": "`pgettext('month', 'May')`: a text in a context, where English has one word for two things.",
         "npgettext": "Both: `npgettext('context', '%(num)s page', '%(num)s pages', count)`.",
+        "file_url": "`file_url(photo.file)`: the URL of an upload.",
         "form": "A form that was rejected: `form.value.text`, `form.errors.text`, `form.message`, `form.action`. Empty "
         "otherwise.",
     }
@@ -76,18 +82,27 @@ class Canvas:
         schema: A pydantic model or a dataclass. The text is generated as JSON that matches it, and templates see its
             fields.
         fact: True makes the value a fact of the world: prompts of later pages mention it.
+        links: Pages that the text should link to: titles or keys in a list, or keys by title. The prompt names them,
+            and ``[[Title]]`` leads to them in any case, and in the plural.
         examples: Prompts with good answers. A base model imitates them, an instruct model is shown them.
         opening: Text that the answer begins with.
         stop: Strings that end the text.
+        images: What the model sees with the prompt: an ``ImageUpload``, or the bytes of a PNG, JPEG or WebP file. The
+            engine must accept images: ``app.supports("images")``.
         seed: Makes the text repeatable on the same engine, while it generates nothing else: other texts in a batch can
             change it. The engine ``vllm`` refuses seeds. None: random.
         options: Sampling options of the engine, by name.
+        fresh: How old the text may become: ``timedelta(days=1)``. Once it is older, the next visit still shows it, and
+            has a new one generated in the background. None: what the page says, or the text stays for good.
 
     Attributes:
         resolved_format: The ``Format`` that ``format`` names.
+        named_links: The keys in ``links`` by title. "" where the key follows from the title.
 
     Raises:
-        BadPage: If the prompt is empty, the format is unknown, the schema is invalid, or a length is below 1.
+        BadPage: If the prompt is empty, the format is unknown, the schema is invalid, a length is below 1, or ``links``
+            has something that is not a title or a key.
+        BadApp: If ``fresh`` is not a ``timedelta`` of at least a second.
     """
 
     prompt: str
@@ -97,12 +112,16 @@ class Canvas:
     tokens: int | None = None
     schema: type[Any] | None = None
     fact: bool = False
+    links: Sequence[str] | Mapping[str, str] = ()
     examples: Sequence[Example] = ()
     opening: str = ""
     stop: Sequence[str] = ()
+    images: Sequence[Upload | bytes] = ()
     seed: int | None = None
     options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    fresh: timedelta | None = None
     resolved_format: Format = field(init=False, repr=False, compare=False)
+    named_links: Mapping[str, str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not isinstance(self.prompt, str) or not self.prompt.strip():
@@ -122,11 +141,77 @@ class Canvas:
             check_schema(self.schema)
         if self.canvases < 1 or (self.tokens is not None and self.tokens < 1):
             raise BadPage(f"The canvas {self.prompt!r} needs a length (canvases=…, tokens=…) of at least 1.")
+        if self.fresh is not None:
+            check_fresh(self.fresh, f"The canvas {self.prompt!r}")
+        if isinstance(self.images, bytes | Upload):
+            raise BadPage("Canvas(images=…) takes a list. Write images=[photo].")
+        for image in self.images:
+            media_type = image.media_type if isinstance(image, Upload) else media_type_of(image[:16])
+            if media_type not in MODEL_IMAGES:
+                raise BadPage(f"The canvas {self.prompt!r} has an image that is neither PNG, JPEG nor WebP.")
+        object.__setattr__(self, "images", tuple(self.images))
         for name in ("examples", "stop"):
             value = getattr(self, name)
             if isinstance(value, str):
                 raise BadPage(f"Canvas({name}=…) takes a list, but got the string {value!r}.")
             object.__setattr__(self, name, tuple(value))
+        if self.links and self.resolved_format.name in UNLINKED_FORMATS:
+            raise BadPage(
+                f"The canvas {self.prompt!r} has links=…, but the format {self.resolved_format.name!r} has no links."
+            )
+        object.__setattr__(self, "named_links", _named_links(self.links))
+
+
+def _named_links(links: object) -> Mapping[str, str]:
+    """Return the keys of the pages that a canvas names, by title. "" is the key that follows from the title.
+
+    Raises:
+        BadPage: If something is not a title or a key.
+    """
+    if isinstance(links, str):
+        raise BadPage(f"Canvas(links=…) takes a list, but got the string {links!r}: write links=[{links!r}].")
+    if not isinstance(links, (Mapping, Iterable)):
+        raise BadPage(f"Canvas(links=…) takes a list of titles and keys, or keys by title, not {links!r}.")
+    named: dict[str, str] = {}
+    for item in links:
+        key = links[item] if isinstance(links, Mapping) else item
+        if not isinstance(item, str) or not isinstance(key, str) or not item.strip():
+            raise BadPage(f"Canvas(links=…) takes titles and keys of pages, not {item!r}: pass page.title or page.key.")
+        if not key.startswith("/"):
+            if isinstance(links, Mapping):
+                raise BadPage(f"Canvas(links={{{item!r}: {key!r}}}) needs a key, which begins with a slash.")
+            named.setdefault(_link_title(item), "")
+            continue
+        path = page_key(key)
+        if path is None:
+            raise BadPage(f"Canvas(links=…): no page can be at {key!r}.")
+        named.setdefault(_link_title(item if isinstance(links, Mapping) else title_from_key(path)), path)
+    return MappingProxyType(named)
+
+
+def _link_title(title: str) -> str:
+    """Return a title on one line, without characters that have a meaning in ``[[Title|text]]``."""
+    return " ".join(re.sub(r"[\[\]|{}]", " ", remove_controls(title)).split()) or "Untitled"
+
+
+def check_fresh(fresh: object, subject: str) -> None:
+    """Check the time after which a text is generated again.
+
+    Args:
+        fresh: The time.
+        subject: The page or the canvas that has it, for the message.
+
+    Raises:
+        BadApp: If it is not a ``timedelta``, or is below a second.
+    """
+    if not isinstance(fresh, timedelta):
+        raise BadApp(f"{subject} has fresh={fresh!r}, which is not a timedelta. Write fresh=timedelta(hours=6).")
+    if fresh < timedelta(seconds=1):
+        raise BadApp(
+            f"{subject} has fresh={fresh!r}, but a stored text is served for at least a second. For what must be new "
+            "at every visit, pass a value to the template, which is rendered for each visit, or declare a route "
+            "with @app.route."
+        )
 
 
 @dataclass(frozen=True)

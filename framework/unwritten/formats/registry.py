@@ -90,7 +90,10 @@ FORMATS: Mapping[str, Format] = MappingProxyType({format.name: format for format
 """The built-in formats by name."""
 
 MARKUP_FORMATS = frozenset({"svg", "app"})
-"""Formats that need an instruction-following model. Every engine can write the others."""
+"""Formats that need a large enough instruction-following model. Every engine can write the others."""
+
+UNLINKED_FORMATS = frozenset({"text", "svg", "app", "typed"})
+"""Formats without links to other pages."""
 
 
 def get_format(format: str | Format) -> Format:
@@ -109,11 +112,15 @@ def get_format(format: str | Format) -> Format:
 
 
 def supports(format: str, about: About, settings: Settings) -> bool:
-    """Return True if an engine is able to write a format. The setting ``markup`` overrules it. See ``App.supports``.
+    """Return True if an engine is able to write a format, or to see "images".
+
+    The setting ``markup`` overrules it. See ``App.supports``.
 
     Raises:
         BadPage: If there is no such format.
     """
+    if format == "images":
+        return about.abilities.images
     get_format(format)
     if format not in MARKUP_FORMATS:
         return True

@@ -25,8 +25,10 @@ from unwritten_engine.errors import RequestRefused
 from unwritten_engine.json_grammar import compact_json, number_bounds
 
 from ..core.errors import SchemaMismatch
+from .assumed_schema import AssumedSchema
 from .lenient_json import MISSING, LenientValue, parse_lenient, to_number
 from .schema import json_schema_of, limit_entries, read_finite, resolve_reference
+from .schema_tidy import tidy
 
 JSONSchema: TypeAlias = Mapping[str, Any]
 
@@ -48,13 +50,33 @@ class RepairResult:
     repairs: tuple[str, ...] = ()
 
 
-def repair(schema: type[Any], text: str) -> RepairResult:
+def repair(schema: type[Any], text: str, assumed: AssumedSchema | None = None) -> RepairResult:
     """Return the value that a finished text is meant to be.
+
+    Args:
+        schema: The author's schema, which decides what is valid.
+        text: The text.
+        assumed: The bounds that the engine was held to, if any: the value is tidied. See ``schema_tidy``.
 
     Raises:
         SchemaMismatch: If too much is missing. The message says what.
     """
-    text = limit_entries(text)
+    result = _repair(schema, limit_entries(text))
+    return _tidied(schema, result, assumed) if assumed else result
+
+
+def _tidied(schema: type[Any], result: RepairResult, assumed: AssumedSchema) -> RepairResult:
+    data, notes = tidy(json.loads(result.text), assumed.json_schema)
+    if not notes:
+        return result
+    text = compact_json(data)
+    try:
+        return RepairResult(read_finite(schema, text), text, (*result.repairs, *notes))
+    except ValueError:  # the author's schema has checks that the tidy value fails
+        return result
+
+
+def _repair(schema: type[Any], text: str) -> RepairResult:
     try:
         return RepairResult(read_finite(schema, text), text.strip())
     except ValueError:

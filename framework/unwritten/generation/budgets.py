@@ -139,7 +139,8 @@ class Budgets(JobObserver, BrokerListener):
 
     def on_start(self, job: PageJob) -> None:
         """Count a job's seconds as they pass."""
-        self._charged.setdefault(job, 0.0)
+        if job.is_attended:
+            self._charged.setdefault(job, 0.0)
 
     def on_heartbeat(self) -> None:
         """Charge the seconds of running jobs, so that other processes count them."""

@@ -63,7 +63,7 @@ class Followers:
     def cancel(self, job: PageJob, reason: CancelReason) -> None:
         """Stop a job for all processes ("stopped"), or stop following."""
         if reason == "stopped":
-            self._broker.send(job.key, "stop")  # its outcome follows
+            self._broker.send(job.slot, "stop")  # its outcome follows
         else:
             job.cancel_reason = reason
             self._tasks[job].cancel()
@@ -89,7 +89,7 @@ class Followers:
         self._on_end(job)
 
     async def _follow(self, job: PageJob) -> Lease | None:
-        async with self._broker.follow(job.key, lambda: job.num_own_subscribers) as subscription:
+        async with self._broker.follow(job.slot, lambda: job.num_own_subscribers) as subscription:
             return await self._show(job, subscription)
 
     async def _show(self, job: PageJob, subscription: Subscription) -> Lease | None:
@@ -121,7 +121,7 @@ class Followers:
                     return None
                 continue
             try:
-                lease = await self._broker.claim(job.key)
+                lease = await self._broker.claim(job.slot)
             except BrokerUnavailable:
                 continue
             if lease is None:

@@ -30,7 +30,7 @@ from ..routing.page_function import PageFunction
 from ..routing.patterns import PagePattern
 from ..routing.routes import PatternRoute
 from ..storage.database import Database
-from ..storage.transactions import function_transaction
+from ..storage.transactions import WriteTurn, function_transaction
 from .page_job import PageJob
 
 log = logging.getLogger("unwritten")
@@ -47,11 +47,11 @@ _TEXT_DENIED = _("The text that the model wrote was rejected, and is not stored.
 
 @dataclass(frozen=True, slots=True)
 class PromptCheck:
-    """A page that is about to be generated.
+    """A page, or a text for ``app.generate``, that is about to be generated.
 
     Attributes:
-        key: The page's key.
-        title: The page's title.
+        key: The page's key. "" for ``app.generate``.
+        title: The page's title. "" for ``app.generate``.
         client_id: The client that requests it: an IP address, or "" if unknown.
         prompts: The engine's prompts by the name of the canvas.
     """
@@ -189,10 +189,10 @@ class OnWrittenRunner:
 
     async def _run(self, function: PageFunction, arguments: dict[str, Any]) -> None:
         async with (
-            self._write_lock,
-            function_transaction(self._database, function.name, is_async=function.is_async) as transaction,
+            WriteTurn(self._write_lock) as turn,
+            function_transaction(self._database, function.name, turn, is_async=function.is_async) as transaction,
         ):
             with no_visitor():  # a hook runs on behalf of the app, not of the visitor who opened the page
-                await function.run(arguments, None, None)
+                await function.run(arguments, None, None, transaction.time_limit)
         for table in transaction.written:
             self._on_table_written(table)

@@ -17,7 +17,7 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
 from cachetools import LRUCache
@@ -28,15 +28,17 @@ from unwritten_engine.cleaning import clean_engine
 from ..broker.base import RELEASED, Broker, BrokerListener, Command, Lease
 from ..broker.local import LOCAL_LEASE, LocalBroker
 from ..core.background_tasks import BackgroundTasks
-from ..core.errors import Busy, EditConflict, StoreError, StoreReadOnly
+from ..core.errors import Busy, EditConflict, PageFailed, StoreError, StoreReadOnly
 from ..core.incidents import report_to_visitor
 from ..core.localization import gettext_lazy as _
 from ..core.localization import join
 from ..core.localization import ngettext_lazy as _n
 from ..core.settings import Settings
+from ..formats.uploads import Upload
 from ..storage.database import LOCK_TIMEOUT
 from ..storage.pages import PageStore
 from ..storage.records import StoredCanvas
+from ..storage.uploads import get_upload
 from .followers import Followers
 from .page_job import SHUTDOWN, CancelReason, JobObserver, PageJob, Subscriber, TextCheck
 from .shared_jobs import PublishedJob, adopt, finished_canvases, outcome_of, restore_region
@@ -115,7 +117,8 @@ class JobQueue(BrokerListener):
         self._partial_results: LRUCache[str, Mapping[str, StoredCanvas]] = LRUCache(_PARTIAL_RESULTS)
         # Half of what the engine runs in parallel, so that a click finds a free place, and the likeliest page is ready
         # soon instead of all of them late.
-        self._prefetch_slots = max(1, min(settings.jobs, engine.about.parallel) // 2)
+        self._slots = max(1, min(settings.jobs, engine.about.parallel))
+        self._prefetch_slots = max(1, self._slots // 2)
         self._tasks = BackgroundTasks()
         self._num_reserved = 0
         self._closing = False
@@ -182,13 +185,19 @@ class JobQueue(BrokerListener):
     # -- submitting and cancelling ------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def reserve(self, priority: Priority) -> Iterator[None]:
+    def reserve(self, priority: Priority, *, stores: bool = True) -> Iterator[None]:
         """Keep a place in the queue for a job that is created and submitted inside this context.
+
+        Args:
+            priority: The job's priority.
+            stores: False if nothing will be stored.
 
         Raises:
             Busy: If the queue is full. Prefetches do not count against clicks.
             StoreReadOnly: If pages cannot be stored.
         """
+        if stores:
+            self._check_store()
         self._check_capacity(priority)
         places = int(priority is Priority.CLICK)
         self._num_reserved += places
@@ -197,12 +206,14 @@ class JobQueue(BrokerListener):
         finally:
             self._num_reserved -= places
 
-    def _check_capacity(self, priority: Priority) -> None:
+    def _check_store(self) -> None:
         if self._settings.read_only:
             raise StoreReadOnly(_("This page is not written yet, and this server only reads its database."))
+        self.unsaved.check_capacity()
+
+    def _check_capacity(self, priority: Priority) -> None:
         if self.draining and priority is Priority.PREFETCH:
             raise Busy(_("The server is restarting. Try again in a moment."), 5)
-        self.unsaved.check_capacity()
         if priority is Priority.PREFETCH:
             return
         running, waiting = len(_clicks(self._running)), len(_clicks(self._waiting))
@@ -255,7 +266,7 @@ class JobQueue(BrokerListener):
         self._add(job)
         job.start_grace_period(self.grace_period, self._abandon)
         if job.priority is Priority.CLICK:
-            self._broker.send(job.key, "promote")
+            self._broker.send(job.slot, "promote")
         self._followers.add(job)
         job.publish(lambda observer: observer.on_start(job))
         with contextlib.suppress(TimeoutError):
@@ -269,7 +280,19 @@ class JobQueue(BrokerListener):
     def _add(self, job: PageJob) -> None:
         job.observers = self._observers
         job.check_text = self._check_text
-        self._by_key[job.key] = job
+        job.read_images = self._read_images
+        self._by_key[job.slot] = job
+
+    def _read_images(self, images: Sequence[Upload | bytes]) -> tuple[bytes, ...]:
+        """Return the content of images.
+
+        Raises:
+            PageFailed: If one is not stored any more.
+        """
+        found = [image if isinstance(image, bytes) else get_upload(self._store.database, image.key) for image in images]
+        if None in found:
+            raise PageFailed("An image on this page was deleted, so this part cannot be written.")
+        return tuple(image if isinstance(image, bytes) else image.content for image in found if image is not None)
 
     def _enqueue(self, job: PageJob, lease: Lease) -> None:
         self._leases[job] = lease
@@ -284,7 +307,7 @@ class JobQueue(BrokerListener):
             return
         job.promote(self._engine)
         if job.follows:
-            self._broker.send(job.key, "promote")
+            self._broker.send(job.slot, "promote")
         job.start_grace_period(self.grace_period, self._abandon)
         job.publish(lambda observer: observer.on_promote(job))
         self._preempt_for_click()
@@ -362,7 +385,8 @@ class JobQueue(BrokerListener):
         if first.priority is Priority.CLICK:
             return first if clicks < self._settings.jobs else None
         is_free = not clicks and not self._broker.other_clicks
-        return first if is_free and len(self._running) < self._prefetch_slots else None
+        slots = self._prefetch_slots if first.is_attended else self._slots
+        return first if is_free and len(self._running) < slots else None
 
     async def _run(self, job: PageJob) -> None:
         preempted = False
@@ -378,10 +402,14 @@ class JobQueue(BrokerListener):
             self._start_next()  # may be this job again
             if not preempted and job.finished.is_set():  # it failed or was cancelled
                 results = job.partial_results()
-                if results:
+                if results and job.is_page:
                     self._partial_results[job.key] = results
                 self._remove(job)
         if preempted or job.finished.is_set():
+            return
+        if not job.is_page:
+            job.finish("written", "")
+            self._remove(job)
             return
         self.seconds_per_page += 0.2 * (job.seconds - self.seconds_per_page)
         try:
@@ -406,6 +434,10 @@ class JobQueue(BrokerListener):
                 self._followers.add(job)
                 return
             try:
+                if is_outdated and job.is_refresh:  # what a person has changed meanwhile stays
+                    job.finish("stopped", "")
+                    self._remove(job)
+                    return
                 if is_outdated:
                     current = self._store.get(job.key)
                     if job.change.base is None and adopt(job, current):
@@ -435,9 +467,10 @@ class JobQueue(BrokerListener):
     def _remove(self, job: PageJob) -> None:
         """Take an ended job out of the queue."""
         self.unsaved.discard(job)
-        if self._by_key.get(job.key) is job:
-            del self._by_key[job.key]
-        self._recent[job.key] = job
+        if self._by_key.get(job.slot) is job:
+            del self._by_key[job.slot]
+        if job.is_page and not job.is_refresh:
+            self._recent[job.key] = job
         self._broker.report_clicks(self._num_own_clicks)
         lease = self._leases.pop(job, None)
         if lease is not None:

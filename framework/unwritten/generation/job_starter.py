@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 from weakref import WeakValueDictionary
@@ -18,10 +18,12 @@ from unwritten_engine import About, Engine, EngineError, Priority, Prompt, Reque
 from unwritten_engine.text_thread import in_text_thread
 
 from ..broker.base import Lease
-from ..core.errors import BadPage, BadSchema, PageFailed
+from ..core.errors import BadPage, BadSchema, Denied, PageFailed
+from ..core.paths import url_of_key
+from ..formats.assumed_schema import AssumedSchema, assume
 from ..formats.page import Canvas, Page
-from ..formats.schema import json_schema_of
-from ..routing.personal_values import find_personal_value
+from ..routing import vary_rule
+from ..routing.personal_values import PersonalValues
 from ..routing.routes import PageRequest
 from ..security.client_address import client_id
 from ..security.signer import VisitorCookie
@@ -30,18 +32,22 @@ from ..storage.records import WRITTEN, Change, StoredCanvas, StoredPage
 from ..storage.values import ValueStore
 from .budgets import Budgets
 from .frame_formatting import LONG_TEXT
+from .freshness import fresh_canvases, freshness_of
 from .hooks import Policies, PromptCheck
 from .job_queue import JobQueue
 from .metrics import Metrics
-from .page_job import PageJob
+from .page_job import UNATTENDED_RANK, PageJob, refresh_slot
 from .prompt_builder import PromptBuilder
-from .region_job import RegionJob
+from .region_job import RegionJob, requested_schema
 from .shared_jobs import adopt, finished_canvases
 
 log = logging.getLogger("unwritten")
 
 _PREFETCH_SHARE = 0.5
 """The share of a client's budgets that prefetches may use."""
+
+_REFRESH_RANK = 4
+"""The rank of refreshes among prefetches, see ``PageJob.link_rank``: visitors have the old version."""
 
 
 class JobStarter:
@@ -65,6 +71,7 @@ class JobStarter:
         metrics: Metrics,
         validate: Callable[[PageJob], None],
         visitor_cookie: VisitorCookie,
+        personal_values: PersonalValues,
         is_developing: Callable[[], bool],
     ) -> None:
         self._prompt_builder = prompt_builder
@@ -78,6 +85,7 @@ class JobStarter:
         self._metrics = metrics
         self._validate = validate  # raises if the page cannot be rendered
         self._visitor_cookie = visitor_cookie
+        self._personal_values = personal_values
         self._is_developing = is_developing
         self.pending_regions: dict[str, set[str]] = {}
         # One request at a time decides what happens to a page.
@@ -112,6 +120,7 @@ class JobStarter:
         change: Change = WRITTEN,
         previous: StoredPage | None = None,
         visitor: str = "",
+        is_attended: bool = True,
     ) -> PageJob:
         """Start generating a page, or return the job that already does. Finished regions are not regenerated.
 
@@ -123,6 +132,7 @@ class JobStarter:
             change: What changes on a stored page, and how.
             previous: That page. It stays if the change fails.
             visitor: The visitor's identifier, who may stop the job. Empty: that of the request's cookie.
+            is_attended: False if no visitor has caused it; see ``PageJob``.
 
         Returns:
             The job. It is another one than was asked for if the page is being generated already, by this process or
@@ -137,16 +147,8 @@ class JobStarter:
             BadSchema: If the engine does not support a schema of the page.
             BadTemplate: If the page cannot be rendered.
         """
-        self._schemas.check(page_request.route.path, page_request.page)
-        self._check_impersonal(page_request)
         facts = await self._prompt_builder.recall(page_request) if region_jobs is None else []
-        if self._policies.prompt_policy is not None:
-            prompts = (
-                _unfinished_prompts(region_jobs) if region_jobs else self._prompt_builder.prompts(page_request, facts)
-            )
-            check = PromptCheck(page_request.key, page_request.title, client_id(page_request.request.scope), prompts)
-            with self._metrics.refusals():
-                await self._policies.allow_prompt(check)
+        await self._check(page_request, region_jobs, facts)
         async with self._locks.setdefault(page_request.key, asyncio.Lock()):
             running = self._jobs.get(page_request.key)
             if running is not None:  # another request has started it meanwhile
@@ -168,13 +170,77 @@ class JobStarter:
                     else:
                         job = self._job(page_request, region_jobs, priority, change, previous)
                     job.visitor = visitor or self._visitor_cookie.read(page_request.request)
-                    await self._charge(page_request, searched, priority)
+                    if is_attended:
+                        await self._charge(page_request, searched, priority)
+                    else:
+                        job.is_attended, job.link_rank = False, UNATTENDED_RANK
                     self._validate(job)
                     self._jobs.submit(job, lease)
                 return job
             except BaseException:
                 self._jobs.release(lease)
                 raise
+
+    async def refresh(self, page_request: PageRequest, stored: StoredPage, names: Collection[str]) -> PageJob | None:
+        """Start to generate stale canvases as the page's next version, in the background: see ``PageJob.is_refresh``.
+
+        Args:
+            page_request: The page, and the client that is charged.
+            stored: Its current version.
+            names: The stale canvases. The others keep their texts.
+
+        Returns:
+            The job. None if this or another process generates the page, or has stored a newer version meanwhile.
+
+        Raises:
+            Busy, OverBudget, Denied, BadSchema: See ``start``.
+        """
+        key, slot = page_request.key, refresh_slot(page_request.key)
+        facts = await self._prompt_builder.recall(page_request)
+        kept = {name: canvas for name, canvas in stored.canvases.items() if name not in names}
+        region_jobs = await self.region_jobs(page_request, kept, facts)
+        await self._check(page_request, region_jobs, facts)
+        change = Change("refreshed", base=stored.version, regions=tuple(_unfinished_prompts(region_jobs)))
+        async with self._locks.setdefault(slot, asyncio.Lock()):
+            if self._jobs.is_active(key) or self._jobs.is_active(slot):
+                return None
+            with self._metrics.refusals():
+                lease = await self._jobs.claim(slot)
+            if lease is None:
+                return None
+            try:
+                current = self._store.get(key)
+                if current is None or current.version != stored.version:
+                    self._jobs.release(lease)
+                    return None
+                with self._metrics.refusals(), self._jobs.reserve(Priority.PREFETCH):
+                    job = self._job(page_request, region_jobs, Priority.PREFETCH, change, stored)
+                    job.slot, job.link_rank = slot, _REFRESH_RANK
+                    await self._charge(page_request, False, Priority.PREFETCH)
+                    self._jobs.submit(job, lease)
+                return job
+            except BaseException:
+                self._jobs.release(lease)
+                raise
+
+    async def _check(
+        self, page_request: PageRequest, region_jobs: Mapping[str, RegionJob] | None, facts: Sequence[str]
+    ) -> None:
+        """Check that a page may be generated.
+
+        Raises:
+            BadSchema, BadPage, Denied: See ``start``.
+        """
+        self._schemas.check(page_request.route.path, page_request.page)
+        self._check_variants(page_request.key)
+        await self._check_impersonal(page_request)
+        if self._policies.prompt_policy is not None:
+            prompts = (
+                _unfinished_prompts(region_jobs) if region_jobs else self._prompt_builder.prompts(page_request, facts)
+            )
+            check = PromptCheck(page_request.key, page_request.title, client_id(page_request.request.scope), prompts)
+            with self._metrics.refusals():
+                await self._policies.allow_prompt(check)
 
     async def _new_job(
         self, page_request: PageRequest, lease: Lease, facts: Sequence[str], priority: Priority
@@ -199,6 +265,8 @@ class JobStarter:
         job = self._job(page_request, region_jobs, Priority.CLICK)
         if not adopt(job, stored):
             return None
+        freshness = freshness_of(page_request, stored, self._store)
+        job.as_of = freshness.as_of if freshness is not None else None
         job.finish("written", "")
         return job
 
@@ -231,7 +299,7 @@ class JobStarter:
         change: Change = WRITTEN,
         previous: StoredPage | None = None,
     ) -> PageJob:
-        return PageJob(
+        job = PageJob(
             page_request.key,
             page_request.page,
             page_request.title,
@@ -242,6 +310,8 @@ class JobStarter:
             change=change,
             previous=previous,
         )
+        job.shows_age = bool(fresh_canvases(page_request))
+        return job
 
     async def follow(self, page_request: PageRequest) -> PageJob | None:
         """Return the job of a page that this or another process generates, and show its frames. None if there is none.
@@ -309,29 +379,53 @@ class JobStarter:
             if canvas.schema is not None:
                 self._values.register(canvas.schema)
         return {
-            name: RegionJob(name, canvas, prompts[name], page_request.linker, self._about.canvas_length)
+            name: RegionJob(
+                name,
+                canvas,
+                prompts[name],
+                page_request.linker,
+                self._about.canvas_length,
+                assumed_schema(canvas, self._about),
+            )
             for name, canvas in page_request.page.canvases.items()
         }
 
-    def _check_impersonal(self, page_request: PageRequest) -> None:
-        """Check that no prompt contains what is known about the visitor, because all visitors see the text.
+    def _check_variants(self, key: str) -> None:
+        """Check that a page may have another variant.
+
+        Raises:
+            Denied: If it has too many already.
+        """
+        url = url_of_key(key)
+        if url == key or self._store.exists([key]) or self._store.count_variants(url) < vary_rule.MAX_VARIANTS:
+            return
+        log.error(
+            "%s has %d variants, which is the limit: its function given as vary=… returns too many different values.",
+            url,
+            vary_rule.MAX_VARIANTS,
+        )
+        raise Denied("This page has too many variants already, so that none is written for you.")
+
+    async def _check_impersonal(self, page_request: PageRequest) -> None:
+        """Check that what is stored does not depend on the visitor, because all visitors see it.
 
         Raises:
             BadPage: While the app is developed. Otherwise it is logged.
         """
         if not page_request.route.depends_on_visitor:
             return
-        found = find_personal_value(page_request, self._visitor_cookie.read(page_request.request))
+        is_developing = self._is_developing()
+        found = await self._personal_values.find(page_request, compare=is_developing)
         if found is None:
             return
         place, source = found
         error = BadPage(
-            f"The {place} on {page_request.key} contains a value of the visitor ({source}), "
-            "but it is stored and shown to all visitors. Leave it out. A template may print it, "
-            "because its blocks are rendered for each visitor."
+            f"The {place} on {url_of_key(page_request.key)} depends on the visitor ({source}), but it is stored and "
+            "shown to all visitors. Leave it out: a template may print it, because its blocks are rendered for each "
+            "visitor. Or store one page for each value: @app.page(…, vary=…), and read the value in visit.vary."
         )
         error.function = page_request.route.function.function
-        if self._is_developing():
+        if is_developing:
             raise error
         log.error("%s", error)
 
@@ -354,9 +448,11 @@ def _unfinished_prompts(region_jobs: Mapping[str, RegionJob]) -> dict[str, Promp
 class SchemaChecker:
     """Checks once per kind of canvas that the engine supports it, and registers schemas for stored values."""
 
-    def __init__(self, engine: Engine, values: ValueStore) -> None:
+    def __init__(self, engine: Engine, values: ValueStore, is_developing: Callable[[], bool]) -> None:
         self._engine = engine
         self._values = values
+        self._is_developing = is_developing
+        self._logged: set[type[Any]] = set()
         self._checked: set[tuple[Any, ...]] = set()
 
     def check(self, path: str, page: Page) -> None:
@@ -368,37 +464,76 @@ class SchemaChecker:
 
         Raises:
             BadSchema: If it does not support a schema. The message names the place in it, and the fix.
-            BadPage: If it does not support a seed or an option.
+            BadPage: If it does not support a seed or an option, or cannot see the images of a canvas.
         """
         for name, canvas in page.canvases.items():
-            schema = canvas.schema
-            has_seed = canvas.seed is not None
-            checked = (schema, canvas.canvases, canvas.tokens, canvas.opening, has_seed, repr(canvas.options))
-            if (schema is None and not has_seed and not canvas.options) or checked in self._checked:
-                continue
-            try:
-                self._engine.check(_request(canvas))
-            except EngineError as error:
-                about = self._engine.about
-                reason, problem = str(error), BadPage
-                if schema is not None:
-                    reason, problem = reason.replace("The schema ", f"The schema {schema.__name__} ", 1), BadSchema
-                raise problem(
-                    f"The canvas {name!r} of the page {path!r} cannot be written by {about.model} ({about.engine}). "
-                    f"{reason}"
-                ) from None
-            self._checked.add(checked)
+            self.check_canvas(f"The canvas {name!r} of the page {path!r}", canvas)
+            if canvas.schema is not None:
+                self._values.register(canvas.schema)
+
+    def check_canvas(self, subject: str, canvas: Canvas) -> None:
+        """Check that the engine supports a canvas.
+
+        Args:
+            subject: What messages call it.
+            canvas: The canvas.
+
+        Raises:
+            BadSchema, BadPage: See ``check``.
+        """
+        about = self._engine.about
+        if canvas.images and not about.abilities.images:
+            raise BadPage(
+                f"{subject} has images, which {about.model} ({about.engine}) cannot see. Choose an engine with a model "
+                "for images, or leave them out where app.supports('images') is false."
+            )
+        schema = canvas.schema
+        has_seed = canvas.seed is not None
+        checked = (schema, canvas.canvases, canvas.tokens, canvas.opening, has_seed, repr(canvas.options))
+        if (schema is None and not has_seed and not canvas.options) or checked in self._checked:
+            return
+        assumed = assumed_schema(canvas, about)
+        try:
+            self._engine.check(_request(canvas, assumed))
+        except EngineError as error:
+            reason, problem = str(error), BadPage
             if schema is not None:
-                self._values.register(schema)
+                reason, problem = reason.replace("The schema ", f"The schema {schema.__name__} ", 1), BadSchema
+            raise problem(f"{subject} cannot be written by {about.model} ({about.engine}). {reason}") from None
+        self._checked.add(checked)
+        if schema is not None:
+            self._log_assumptions(schema, assumed)
+
+    def _log_assumptions(self, schema: type[Any], assumed: AssumedSchema | None) -> None:
+        """Log what is assumed about a schema, once while the app is developed."""
+        if assumed is None or not assumed.bounds or schema in self._logged or not self._is_developing():
+            return
+        self._logged.add(schema)
+        log.info(
+            "Assumed bounds of the schema %s (set your own with Field(ge=…, le=…, max_length=…)): %s.",
+            schema.__name__,
+            "; ".join(assumed.bounds),
+        )
 
 
-def _request(canvas: Canvas) -> Request:
+def assumed_schema(canvas: Canvas, about: About) -> AssumedSchema | None:
+    """Return the schema of a canvas with assumed bounds, or None if the engine is held to the author's schema.
+
+    Servers and large models know usual values, and not all accept every bound. A grammar in this process does. Examples
+    of the author show what values look like, and could contradict an assumption.
+    """
+    if canvas.schema is None or canvas.examples or not about.abilities.patterns:
+        return None
+    return assume(canvas.schema, canvas.tokens or canvas.canvases * about.canvas_length)
+
+
+def _request(canvas: Canvas, assumed: AssumedSchema | None) -> Request:
     """Return the engine request for a canvas, with a placeholder prompt."""
     return Request(
         prompt=Prompt("A", opening=canvas.opening),
         canvases=canvas.canvases,
         max_tokens=canvas.tokens,
-        schema=json_schema_of(canvas.schema) if canvas.schema else None,
+        schema=requested_schema(canvas, assumed),
         seed=canvas.seed,
         options=canvas.options,
     )

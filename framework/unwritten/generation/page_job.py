@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Literal, TypeAlias
 
 from unwritten_engine import Engine, EngineError, Priority, Request
@@ -23,6 +24,7 @@ from ..core.localization import join
 from ..core.localization import ngettext_lazy as _n
 from ..formats.links import Linker
 from ..formats.page import Page
+from ..formats.uploads import Upload
 from ..rendering.regions import PageState, PageView, Region
 from ..storage.records import UNOPENED, WRITTEN, Change, PageWrite, Provenance, StoredCanvas, StoredPage
 from .frame_formatting import LONG_TEXT, FrameFormatter
@@ -35,6 +37,17 @@ CancelReason: TypeAlias = Literal["stopped", "abandoned", "shutdown"]
 
 TextCheck: TypeAlias = Callable[[str, str, str], Awaitable[None]]
 """Called with a page's key, a region's name and its finished text. Raises ``Denied`` to reject the text."""
+
+ReadImages: TypeAlias = Callable[[Sequence[Upload | bytes]], tuple[bytes, ...]]
+"""Returns the content of a canvas's images. Raises ``PageFailed`` if one is not stored any more. Blocks."""
+
+
+def _no_images(images: Sequence[Upload | bytes]) -> tuple[bytes, ...]:
+    raise PageFailed(_("The images of this page cannot be read."))
+
+
+UNATTENDED_RANK = 9
+"""The ``link_rank`` of pages that a script writes: after all prefetches; see ``prefetcher.LinkRank``."""
 
 _REVERTED = _("The page is as it was.")
 SHUTDOWN = _("The server is restarting. Reload this page in a moment to continue.")
@@ -58,6 +71,11 @@ class Subscriber:
     """
 
     changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+def refresh_slot(key: str) -> str:
+    """Return the key under which the queue and the broker have the refresh of a page. No page can have it."""
+    return f"{key} (refresh)"
 
 
 class JobObserver:
@@ -114,15 +132,24 @@ class PageJob:
         publisher: Notified of changes like a subscriber, but not counted. None: nothing is published.
         observers: Notified of every frame.
         check_text: Called with every finished text before it is shown. None: drafts are shown at once.
+        read_images: Returns the content of images.
         state: queued, writing, written, stopped or failed.
         message: A sentence for visitors if something went wrong.
         stored: The page in the store, once it is saved.
+        slot: The key under which the queue has the job: the page's key, or another one; see ``refresh_slot``.
         reverted: True if a change failed and the page is as it was before. The state is "written" then.
         cancel_reason: Why the job was cancelled; None if it was not.
         finished: Set when the job has reached its final state.
         num_updates: How often subscribers were notified.
+        shows_age: True if texts of the page are generated again when they are old; see ``freshness``.
+        as_of: When the oldest of them was generated. None: when the page was stored.
         discarded_tokens: About how many generated tokens were thrown away.
+        is_attended: False if a script or a command has caused the job, and no visitor. Then no budget is charged, and
+            it may use all places that clicks leave free.
     """
+
+    is_page = True
+    """False if the result is not a page, and is not stored; see ``text_generator.TextJob``."""
 
     def __init__(
         self,
@@ -138,6 +165,7 @@ class PageJob:
         previous: StoredPage | None = None,
     ) -> None:
         self.key = key
+        self.slot = key
         self.page = page
         self.title = title
         self.regions = region_jobs
@@ -158,6 +186,7 @@ class PageJob:
         self.publisher: Subscriber | None = None
         self.observers: Sequence[JobObserver] = ()
         self.check_text: TextCheck | None = None
+        self.read_images: ReadImages = _no_images
         self.state: PageState = "queued"
         self.message = ""
         self.stored: StoredPage | None = None
@@ -166,6 +195,9 @@ class PageJob:
         self.finished = asyncio.Event()
         self.num_updates = 0
         self.discarded_tokens = 0
+        self.shows_age = False
+        self.as_of: datetime | None = None
+        self.is_attended = True
         self._subscribers: set[Subscriber] = set()
         self._grace_timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
@@ -251,6 +283,7 @@ class PageJob:
             message=self.message,
             change=stored.change if stored else self.change,
             lang=self.page.lang,
+            as_of=self.as_of or (stored.written_at if stored and self.shows_age else None),
         )
 
     def region_views(self) -> dict[str, Region]:
@@ -260,6 +293,11 @@ class PageJob:
     def provenance(self) -> Provenance | None:
         """Return which model generated the page, and at what cost. None if the page is not finished."""
         return self.stored.provenance if self.stored else self._provenance
+
+    @property
+    def is_refresh(self) -> bool:
+        """True if the job makes the next version of a page in the background. Nothing of it is shown before."""
+        return self.slot != self.key
 
     # -- control ------------------------------------------------------------------------------------------
 
@@ -457,6 +495,9 @@ class PageJob:
         while True:
             completed = region_job.completed_requests
             request = region_job.request(self.priority)
+            if region_job.canvas.images:
+                images = await asyncio.to_thread(self.read_images, region_job.canvas.images)
+                request = replace(request, prompt=replace(request.prompt, images=images))
             self._requests.append(request)
             formatter = FrameFormatter(region_job, lambda: self._publish_frame(region_job))
             async with contextlib.aclosing(formatter), contextlib.aclosing(engine.generate(request)) as frames:
@@ -465,7 +506,9 @@ class PageJob:
                     if self.check_text is not None:
                         if frame.usage is None:
                             continue  # drafts are not shown before the finished text is checked
-                        await self.check_text(self.key, region_job.name, region_job.final_text(frame))
+                        await self.check_text(
+                            self.key if self.is_page else "", region_job.name, region_job.final_text(frame)
+                        )
                     await formatter.show(frame)
             if region_job.completed_requests == completed:
                 return
@@ -566,5 +609,5 @@ class PageJob:
             canvases=sum(canvas.canvases for canvas in canvases),
             seconds=round(self._seconds, 3),
             reason=next((canvas.reason for canvas in canvases if canvas.reason != "end"), "end"),
-            opened_after=UNOPENED if self.priority is Priority.PREFETCH else None,
+            opened_after=UNOPENED if self.priority is Priority.PREFETCH and not self.is_refresh else None,
         )

@@ -24,6 +24,7 @@ from unwritten_engine import About, Priority
 from ..broker.base import BrokerListener
 from ..core.errors import Busy, UnwrittenError
 from ..core.localization import gettext_lazy as _
+from ..core.paths import url_of_key
 from ..core.settings import Settings
 from ..core.tracebacks import log_error
 from ..routing.access import KeyResolver
@@ -100,6 +101,7 @@ class Viewer:
 
     def link_rank(self, key: str) -> LinkRank:
         """Return how likely this link is to be clicked next."""
+        key = url_of_key(key)
         if key == self.pressed_link:
             return LinkRank.PRESSED
         if key == self.hovered_link:
@@ -249,7 +251,7 @@ class Prefetcher(JobObserver, BrokerListener):
     def _announce_written(self, key: str) -> None:
         for viewer in self._viewers:
             if viewer.page and key in self._links(viewer.page).keys:
-                viewer.send({"type": "written", "page": viewer.page, "links": [key]})
+                viewer.send({"type": "written", "page": viewer.page, "links": [url_of_key(key)]})
 
     # -- choosing what to prefetch ------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from unwritten_engine import Prompt
+from unwritten_engine import About, Prompt
 
 from ..routing.memory import Memory
 from ..routing.prompts import build_prompt
@@ -19,12 +19,16 @@ class PromptBuilder:
         world: What holds for everything in the app. It leads every prompt.
         memory: Finds what earlier pages say about a subject.
         visits: Reads the link that was clicked.
+        about: The engine. A base model gets an example for a schema that has none.
+        gists: True if the model is asked for gists of links; see ``formats.gists``.
     """
 
-    def __init__(self, world: str, memory: Memory, visits: VisitReader) -> None:
+    def __init__(self, world: str, memory: Memory, visits: VisitReader, about: About, *, gists: bool = False) -> None:
         self._world = world
         self._memory = memory
         self._visits = visits
+        self._with_examples = derives_examples(about)
+        self._gists = gists
 
     async def recall(self, page_request: PageRequest) -> list[str]:
         """Return what earlier pages say about the subject of a page that is about to be generated."""
@@ -39,6 +43,18 @@ class PromptBuilder:
             facts: What earlier pages say about its subject; see ``recall``. Not needed if nothing will be generated.
         """
         return {
-            name: build_prompt(world=self._world, canvas=canvas, subject=page_request.title, facts=facts)
+            name: build_prompt(
+                world=self._world,
+                canvas=canvas,
+                subject=page_request.title,
+                facts=facts,
+                with_examples=self._with_examples,
+                gists=self._gists,
+            )
             for name, canvas in page_request.page.canvases.items()
         }
+
+
+def derives_examples(about: About) -> bool:
+    """True if the model gets derived examples of a schema that has none: a base model whose schemas are grammars."""
+    return about.abilities.patterns and not about.abilities.instruct

@@ -16,14 +16,17 @@ from unwritten_engine import Frame, Priority, Prompt, Request, StopReason, Usage
 from ..core.errors import PageFailed, UnusableText
 from ..core.frame_numbers import frame_numbers
 from ..core.localization import gettext_lazy as _
+from ..formats.assumed_schema import AssumedSchema
 from ..formats.base import RegionContext
 from ..formats.direction import BlockDirections
+from ..formats.gists import asks_for_gists, remove_gists
 from ..formats.links import Link, Linker, find_anchors, html_to_text
 from ..formats.page import Canvas
 from ..formats.schema import json_schema_of
 from ..formats.schema_repair import repair
 from ..formats.text_ends import has_content, settled_text
 from ..formats.unsettled import FormattedFrame
+from ..formats.uploads import Upload
 from ..formats.wrappers import unwrap
 from ..rendering.regions import Region, RegionState
 from ..storage.records import WRITTEN, Change, PageWrite, Provenance, StoredCanvas
@@ -48,6 +51,13 @@ class PreparedFrame:
     repairs: Sequence[str] = ()
 
 
+def requested_schema(canvas: Canvas, assumed: AssumedSchema | None) -> Mapping[str, Any] | None:
+    """Return the JSON schema that the engine is held to."""
+    if canvas.schema is None:
+        return None
+    return assumed.json_schema if assumed else json_schema_of(canvas.schema)
+
+
 class RegionJob:
     """One region of one page, and what has been generated of it.
 
@@ -60,6 +70,7 @@ class RegionJob:
         prompt: The engine's prompt for it.
         linker: Decides where links lead.
         canvas_length: Tokens in one canvas of the engine, to estimate the placeholder's height.
+        assumed: The canvas's schema with the bounds that the engine is held to. None: the schema alone.
 
     Attributes:
         state: waiting, writing, written, stopped or failed.
@@ -70,10 +81,19 @@ class RegionJob:
         format_seconds: Seconds of processor time that the last formatting took.
     """
 
-    def __init__(self, name: str, canvas: Canvas, prompt: Prompt, linker: Linker, canvas_length: int) -> None:
+    def __init__(
+        self,
+        name: str,
+        canvas: Canvas,
+        prompt: Prompt,
+        linker: Linker,
+        canvas_length: int,
+        assumed: AssumedSchema | None = None,
+    ) -> None:
         self.name = name
         self.canvas = canvas
         self.prompt = prompt
+        self.assumed = assumed
         self.state: RegionState = "waiting"
         self.number = 0
         self.frame = Frame(text="")
@@ -88,6 +108,7 @@ class RegionJob:
         self._formatted = FormattedFrame(Markup(""))
         self._formatted_of: Frame | None = None  # the frame that was formatted last
         self._retried = False
+        self._gists: dict[str, str] = {}
         self._seed = canvas.seed
         self._revision: Revision | None = None
         self._restored: StoredCanvas | None = None
@@ -123,7 +144,7 @@ class RegionJob:
             prompt=task.prompt if task else self.prompt,
             canvases=canvases,
             max_tokens=tokens,
-            schema=json_schema_of(canvas.schema) if canvas.schema else None,
+            schema=requested_schema(canvas, self.assumed),
             seed=seed,
             priority=priority,
             stop=tuple(canvas.stop or self.format.stop),
@@ -141,14 +162,18 @@ class RegionJob:
     def merge(self, frame: Frame) -> Frame:
         """Return the frame of the whole region for a frame of the engine, which may cover only a part of it.
 
-        A wrapper around the model's answer is removed here, before anything is shown, checked or stored.
+        A wrapper around the model's answer, and the gists of links in it, are removed here, before anything is shown,
+        checked or stored.
 
         Raises:
             PageFailed: If it is the last frame of a part, and it is empty, or text that had to stay is missing.
         """
         task = self._revision.task if self._revision else None
         if not (task and task.draft and task.draft.keep):  # the positions of kept text are known
-            frame = unwrap(frame, self.format.name, (task.prompt if task else self.prompt).opening)
+            prompt = task.prompt if task else self.prompt
+            frame = unwrap(frame, self.format.name, prompt.opening)
+            if asks_for_gists(prompt.system):
+                frame, self._gists = remove_gists(frame)
         return self._revision.merge(frame) if self._revision else frame
 
     def apply_frame(self, frame: Frame, prepared: PreparedFrame | None = None) -> None:
@@ -194,7 +219,7 @@ class RegionJob:
         elif text.strip() != frame.text.strip():
             repairs.append("cut off incomplete end")
         if self.canvas.schema is not None:
-            repaired = repair(self.canvas.schema, text)
+            repaired = repair(self.canvas.schema, text, self.assumed)
             text = repaired.text
             repairs += repaired.repairs
         if removed and self.format.prose and not has_content(text.removeprefix(self.prompt.opening)):
@@ -211,7 +236,7 @@ class RegionJob:
             SchemaMismatch: If it does not fit the schema and cannot be repaired.
         """
         text = self._trimmed_text(frame)
-        return text if self.canvas.schema is None else repair(self.canvas.schema, text).text
+        return text if self.canvas.schema is None else repair(self.canvas.schema, text, self.assumed).text
 
     def _trimmed_text(self, frame: Frame) -> str:
         """Return the text of the last frame without an incomplete end. A revision trims its parts itself."""
@@ -358,8 +383,10 @@ class RegionJob:
         return earlier.region()
 
     def links(self, linker: Linker) -> list[Link]:
-        """Return the links of the finished text as it is rendered, with the sentences around them."""
-        return find_anchors(str(self.formatted().html), linker.root_path)
+        """Return the links of the finished text as it is rendered, with the sentences around them, and their gists."""
+        gists = {linker.key_for(title): gist for title, gist in reversed(self._gists.items())}
+        links = find_anchors(str(self.formatted().html), linker.root_path)
+        return [replace(link, key=linker.stored_key(link.key), gist=gists.get(link.key, "")) for link in links]
 
     def search_text(self) -> str:
         """Return the finished text as plain text on one line, for search and snippets."""
@@ -383,7 +410,7 @@ class RegionJob:
         return StoredCanvas(
             name=self.name,
             format=self.format.name,
-            prompt=prompt_text(self.prompt),
+            prompt=prompt_text(self.prompt, self.canvas.images),
             text=self.frame.text,
             seed=usage.seed,
             tokens=usage.tokens,
@@ -428,10 +455,18 @@ def page_to_store(
     )
 
 
-def prompt_text(prompt: Prompt) -> str:
-    """Return a prompt as JSON, for its record and its hash. Images are represented by their SHA-256."""
+def prompt_text(prompt: Prompt, images: Sequence[Upload | bytes] = ()) -> str:
+    """Return a prompt as JSON, for its record and its hash. Images are represented by their key or SHA-256.
+
+    Args:
+        prompt: The prompt.
+        images: The images of its canvas, which are read when the request is sent.
+    """
     document: dict[str, Any] = asdict(prompt)
-    document["images"] = [hashlib.sha256(image).hexdigest() for image in prompt.images]
+    document["images"] = [
+        image.key if isinstance(image, Upload) else hashlib.sha256(image).hexdigest()
+        for image in (*prompt.images, *images)
+    ]
     return json.dumps(document, ensure_ascii=False, sort_keys=True)
 
 
@@ -439,7 +474,7 @@ def prompt_hash(region_jobs: Mapping[str, RegionJob]) -> str:
     """Return one hash of all prompts of a page."""
     digest = hashlib.sha256()
     for name, region_job in region_jobs.items():
-        digest.update(f"{name}\0{prompt_text(region_job.prompt)}\0".encode())
+        digest.update(f"{name}\0{prompt_text(region_job.prompt, region_job.canvas.images)}\0".encode())
     return digest.hexdigest()
 
 

@@ -45,7 +45,7 @@ class UnfinishedPages(JobObserver):
 
     def on_end(self, job: PageJob) -> None:
         """Remember a job that the shutdown has stopped. Forget a page that was continued."""
-        was_interrupted = job.cancel_reason == "shutdown" and job.state == "stopped" and not job.follows
+        was_interrupted = job.is_page and job.cancel_reason == "shutdown" and job.state == "stopped" and not job.follows
         if was_interrupted and (job.priority is Priority.CLICK or job.key in self._pages):
             self._pages[job.key] = job.partial_results()
             while len(self._pages) > MAX_PAGES:

@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeAlias
 
 from markupsafe import Markup
 
+from ..core.paths import url_of_key
 from ..storage.records import WRITTEN, Change, Provenance
 
 RegionState: TypeAlias = Literal["waiting", "writing", "written", "stopped", "failed"]
@@ -72,6 +73,8 @@ class PageView:
         change: What this version changed, and how.
         first_view: True for the first visitor of a page that was prefetched.
         lang: The page's language tag; "" if it is the app's.
+        as_of: Of a page that is generated again when it is old (``fresh``), the time of its oldest such text, in UTC.
+            None for others.
     """
 
     key: str
@@ -86,6 +89,12 @@ class PageView:
     change: Change = WRITTEN
     first_view: bool = False
     lang: str = ""
+    as_of: datetime | None = None
+
+    @property
+    def path(self) -> str:
+        """The path and query of the page's URL: the key, without the variant."""
+        return url_of_key(self.key)
 
     @property
     def is_old(self) -> bool:

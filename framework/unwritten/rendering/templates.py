@@ -6,7 +6,7 @@ frame, in the same Jinja context. The blocks of canvases are wrapped in elements
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -88,14 +88,19 @@ class Templates:
     Args:
         folder: The app's templates folder. None: it has none.
         global_values: What every template sees.
+        more_folders: The templates folders of routers. They are searched after the app's.
         localization: The languages. None: those of an English app.
     """
 
     def __init__(
-        self, folder: Path | None, global_values: Mapping[str, Any], localization: Localization | None = None
+        self,
+        folder: Path | None,
+        global_values: Mapping[str, Any],
+        more_folders: Sequence[Path] = (),
+        localization: Localization | None = None,
     ) -> None:
         self.localization = localization or Localization()
-        self._folders = [path for path in (folder, asset_dir("templates")) if path is not None]
+        self._folders = [path for path in (folder, *more_folders, asset_dir("templates")) if path is not None]
         self._has_folder = folder is not None
         self._numbers = RegionNumbers()
         self.environment = Environment(

@@ -16,6 +16,7 @@ from typing import Any, Protocol, TypeAlias
 
 import anyio.from_thread
 from cachetools import TTLCache
+from starlette.authentication import AuthCredentials, UnauthenticatedUser
 from starlette.responses import Response
 from starlette.routing import Match, Router
 from starlette.types import ASGIApp, Message, Scope
@@ -133,6 +134,10 @@ class PageAccess:
         route = self._route_of(key)
         return route is not None and not route.depends_on_visitor
 
+    def is_page(self, key: str) -> bool:
+        """True if a GET of this key leads to a page, which the visitor may not be allowed to read."""
+        return self._route_of(key) is not None
+
     async def resolve_key(
         self, key: str, origin: Scope | None = None, *, referer: str | None = None
     ) -> PageRequest | Response | None:
@@ -157,16 +162,35 @@ class PageAccess:
         key = normalized
         if not self._has_middleware():
             route = self._route_of(key)
-            return None if route is None else await self._resolver.resolve_key(key, origin, referer=referer)
+            found = await self._resolver.resolve_key(key, origin, referer=referer) if route is not None else None
+            return _own_variant(key, found)
         check = AccessCheck()
         status = await self._send(self._scope(key, origin or anonymous(None), referer, check))
         if status == _GRANTED and check.result is not None:
-            return check.result
+            return _own_variant(key, check.result)
         if status == 404:
             return None
         if status in _TEMPORARY:
             raise PageFailed(_("This page cannot be read at the moment. Try again."))
         raise BadURL(_("You may not read this page."), status if 400 <= status < 500 else 403)
+
+    async def resolve_unattended(self, key: str) -> PageRequest | Response | None:
+        """Resolve a key to write its page, and not to show it: no middleware and no access rule is asked.
+
+        A page function that takes the request gets that of a visitor about whom nothing is known.
+
+        Returns:
+            See ``resolve_key``.
+
+        Raises:
+            Exception: What the page function raises, also because of the unknown visitor.
+        """
+        normalized = page_key(key)
+        route = None if normalized is None else self._route_of(normalized)
+        if route is None or normalized is None:
+            return None
+        origin = {**anonymous(None), "session": {}, "user": UnauthenticatedUser(), "auth": AuthCredentials()}
+        return await self._resolver.resolve_unchecked(route, normalized, origin)
 
     async def find(self, key: str, origin: Scope | None) -> PageRequest | None:
         """Return the page request of a page that a visitor may read, and None for any other key."""
@@ -185,7 +209,8 @@ class PageAccess:
         if self.is_open(key):
             return False
         try:
-            return not isinstance(await self.resolve_key(key, origin), PageRequest)
+            found = await self.resolve_key(key, origin)
+            return not isinstance(found, PageRequest) or found.key != key
         except (PageFailed, StoreError):
             return False
         except Exception:
@@ -315,6 +340,17 @@ class PageAccess:
         except Exception:  # the error handler has logged it, and Starlette raises it again
             return 500
         return status
+
+
+def _own_variant(key: str, found: PageRequest | Response | None) -> PageRequest | Response | None:
+    """Return what a key has led to for a visitor.
+
+    Raises:
+        BadURL: If the key is that of a variant which other visitors get.
+    """
+    if "#" in key and isinstance(found, PageRequest) and found.key != key:
+        raise BadURL("You may not read this page.", 403)
+    return found
 
 
 def identity(scope: Scope) -> bytes:

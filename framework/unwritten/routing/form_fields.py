@@ -5,9 +5,10 @@ from __future__ import annotations
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
-from typing import Annotated, Any, TypeAlias, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeAlias, Union, get_args, get_origin, get_type_hints
 
-from pydantic import BaseModel, TypeAdapter, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, create_model
+from starlette.datastructures import UploadFile
 
 from unwritten_engine.errors import suggestion
 
@@ -15,6 +16,7 @@ from ..core.errors import BadApp, BadForm
 from ..core.localization import Text, join
 from ..core.localization import gettext_lazy as _
 from ..core.localization import ngettext_lazy as _n
+from ..formats.uploads import Upload
 
 FormPairs: TypeAlias = Sequence[tuple[str, str]]
 """Names and values of a form's fields, in order."""
@@ -79,21 +81,33 @@ class FormParser:
         else:
             try:
                 definitions: dict[str, Any] = dict(parameters)
-                model = create_model(f"Form of {function}", **definitions)
+                model = create_model(
+                    f"Form of {function}", __config__=ConfigDict(arbitrary_types_allowed=True), **definitions
+                )
             except Exception as error:
                 raise BadApp(f"The action {function!r} takes a field that no form can hold: {error}.") from error
         self._adapter: TypeAdapter[Any] = TypeAdapter(model)
-        self._kinds = {name: _field_kind(annotation) for name, annotation in _annotations(model).items()}
+        annotations = _annotations(model)
+        self._kinds = {name: _field_kind(annotation) for name, annotation in annotations.items()}
+        self.file_fields: Mapping[str, FileKind] = {
+            name: kind for name, annotation in annotations.items() if (kind := file_kind(annotation)) is not None
+        }
 
-    def parse(self, pairs: FormPairs) -> dict[str, Any] | FormState:
+    def parse(self, pairs: FormPairs, files: Sequence[tuple[str, Any]] = ()) -> dict[str, Any] | FormState:
         """Return the function's arguments, or the form with error messages if a field is not valid.
+
+        Args:
+            pairs: The submitted fields.
+            files: The submitted files by field, as the field's annotation needs them; see ``file_fields``.
 
         Raises:
             BadForm: If the action does not take one of the fields.
         """
-        values: dict[str, list[str]] = {}
-        for name, text in pairs:
-            if name not in self._kinds:
+        values: dict[str, list[Any]] = {}
+        for name, text in (*pairs, *files):
+            if name in self.file_fields and isinstance(text, str):
+                continue  # a form without enctype sends the name of the file; without a script, "" for none
+            if name not in self._kinds or (name not in self.file_fields and not isinstance(text, str)):
                 raise BadForm(
                     f"The form has a field {name!r}, which the action {self._function!r} does not take."
                     f"{suggestion(name, self._kinds)}"
@@ -136,8 +150,23 @@ class FormParser:
         return FormState(self._function, FieldTexts(dict(pairs)), FieldTexts(errors), message)
 
 
+FileKind: TypeAlias = Literal["upload", "file", "bytes"]
+"""How an action takes a file: stored, as Starlette's ``UploadFile``, or as its bytes."""
+
+
+def file_kind(annotation: Any) -> FileKind | None:
+    """Return how a field takes files: alone, optional, or in a list. None if it takes none."""
+    if isinstance(annotation, type):
+        if issubclass(annotation, Upload):
+            return "upload"
+        return "file" if issubclass(annotation, UploadFile) else "bytes" if annotation is bytes else None
+    kinds = {file_kind(part) for part in get_args(annotation)} - {None}
+    return kinds.pop() if len(kinds) == 1 else None
+
+
 def _is_model(annotation: Any) -> bool:
-    return isinstance(annotation, type) and (issubclass(annotation, BaseModel) or is_dataclass(annotation))
+    is_class = isinstance(annotation, type) and not issubclass(annotation, Upload)
+    return is_class and (issubclass(annotation, BaseModel) or is_dataclass(annotation))
 
 
 def _annotations(model: type[Any]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from typing import Any
 
 from ..core.settings import Settings
 from ..formats.links import plain_text
-from ..storage.pages import PageStore
+from ..storage.pages import LEADS_TO, PageStore
 from ..storage.search import find_mentions
 from ..storage.values import facts
 from .access import PageAccess
@@ -97,15 +97,18 @@ class Memory:
         return fitting
 
     def _statements(
-        self, key: str, title: str, visit: Visit, links: Sequence[tuple[str, str, str]]
+        self, key: str, title: str, visit: Visit, links: Sequence[tuple[str, str, str, str]]
     ) -> Iterator[tuple[str, str]]:
         """Yield statements, each with the key of its page."""
         if visit.sentence and visit.came_from:
-            yield visit.came_from, _as_data(visit.sentence)
-        names = _names([title, *(text for _, text, _ in links)])
-        for source, text, sentence in links:
+            yield visit.came_from, as_data(visit.sentence)
+        for source, _, _, gist in sorted(links, key=lambda link: link[0] != visit.came_from):
+            if gist:
+                yield source, as_data(gist)
+        names = _names([title, *(text for _, text, _, _ in links)])
+        for source, text, sentence, _ in links:
             if _is_informative(sentence, [text]):
-                yield source, _as_data(sentence)
+                yield source, as_data(sentence)
         yield from self._facts(key, names, visit)
         yield from self._mentions(key, names)
 
@@ -119,16 +122,16 @@ class Memory:
             has_name = bool(folded_names & {name.casefold() for name in _names([title])})
             reasons = (has_name, _mentions(text, names), source == visit.came_from)
             if text and source != key and any(reasons):
-                ranked.append((reasons.index(True), source, f"{_as_data(title, 80)}: {_as_data(text)}"))
+                ranked.append((reasons.index(True), source, f"{as_data(title, 80)}: {as_data(text)}"))
         ranked.sort(key=lambda pair: pair[0])
         yield from ((source, statement) for _, source, statement in ranked[:_MAX_PAGES])
 
-    def _links(self, key: str) -> list[tuple[str, str, str]]:
-        """Return the links to a page: the page with the link, its text, and the sentence around it."""
+    def _links(self, key: str) -> list[tuple[str, str, str, str]]:
+        """Return the links to a page: the page with the link, its text, the sentence around it, and its gist."""
         return self._store.database.read(
-            """SELECT l.source, l.text, l.sentence FROM links l JOIN pages p ON p.key = l.source
-               WHERE l.target = ? AND l.source <> ? ORDER BY l.position, p.id LIMIT ?""",
-            (key, key, _MAX_LINKS),
+            f"""SELECT l.source, l.text, l.sentence, l.gist FROM links l JOIN pages p ON p.key = l.source
+                WHERE {LEADS_TO} AND l.source <> ? ORDER BY l.position, p.id LIMIT ?""",  # noqa: S608
+            (key, key, key, _MAX_LINKS),
         )
 
     def _mentions(self, key: str, names: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -139,7 +142,7 @@ class Memory:
             # A sentence that begins with the subject is about it. In others it may be an aside.
             sentences.sort(key=lambda sentence: not _mentions(sentence[: len(max(names, key=len)) + 8], names))
             for sentence in sentences[:_MAX_SENTENCES]:
-                yield source, _as_data(sentence)
+                yield source, as_data(sentence)
 
     def _sentences(self, page: int) -> list[str]:
         """Return the sentences of a page's current version, without headings."""
@@ -187,7 +190,7 @@ def deduplicate(statements: Iterable[str]) -> Iterator[str]:
             yield statement
 
 
-def _as_data(text: str, max_length: int = MAX_STATEMENT_LENGTH) -> str:
+def as_data(text: str, max_length: int = MAX_STATEMENT_LENGTH) -> str:
     """Return text of an earlier page on one line, without invisible characters and what looks like part of a prompt."""
     text = unicodedata.normalize("NFC", text)
     text = "".join(" " if c.isspace() else c for c in text if c.isspace() or unicodedata.category(c) not in _HIDDEN)

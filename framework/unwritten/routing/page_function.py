@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import inspect
 import logging
@@ -20,6 +19,7 @@ from starlette.responses import Response
 from ..core.errors import BadApp, BadPage, BadURL, TimedOut
 from ..core.localization import Text, join
 from ..core.localization import gettext_lazy as _
+from ..core.time_limit import TimeLimit
 from ..formats.page import Page, as_page
 from ..security.signed_links import SIGNATURE
 from .form_fields import error_message
@@ -85,6 +85,9 @@ class PageFunction:
                 )
             self._path.setdefault(name, None)
 
+    def _adapter(self, annotation: Any) -> TypeAdapter[Any] | None:
+        return TypeAdapter(annotation)
+
     def _add_parameter(self, parameter: inspect.Parameter, annotation: Any, pattern: PagePattern) -> None:
         name = parameter.name
         if parameter.kind in {parameter.VAR_POSITIONAL, parameter.POSITIONAL_ONLY}:
@@ -96,7 +99,7 @@ class PageFunction:
             self._request.append(name)
             return
         try:
-            adapter = None if annotation is str else TypeAdapter(annotation)
+            adapter = None if annotation is str else self._adapter(annotation)
         except Exception as error:
             raise BadApp(
                 f"The page function {self.name!r} takes {name!r} as {annotation!r}, which no URL can contain: {error}."
@@ -189,10 +192,22 @@ class PageFunction:
             error.function = self.function
             raise
 
-    async def run(self, arguments: Mapping[str, Any], visit: Visit | None, request: Request | None) -> object:
+    async def run(
+        self,
+        arguments: Mapping[str, Any],
+        visit: Visit | None,
+        request: Request | None,
+        time_limit: TimeLimit | None = None,
+    ) -> object:
         """Call the function, and return what it returns.
 
         A sync function runs in a thread, so that it may block. If it never returns, the thread is not freed.
+
+        Args:
+            arguments: The arguments that come from the URL or the form.
+            visit: Passed to parameters that take a ``Visit``.
+            request: Passed to parameters that take a ``Request``.
+            time_limit: A limit that the function may pause. None: it cannot.
 
         Raises:
             TimedOut: If it takes longer than ``FUNCTION_TIME_LIMIT``.
@@ -216,12 +231,12 @@ class PageFunction:
             work = _BlockingMonitor(coroutine, awaited, self._report_blocking)
         else:
             work = anyio.to_thread.run_sync(partial(self.function, **keywords), abandon_on_cancel=True)
-        timeout = asyncio.timeout(FUNCTION_TIME_LIMIT)
+        time_limit = time_limit or TimeLimit()
         try:
-            async with timeout:
+            async with time_limit.limit(FUNCTION_TIME_LIMIT):
                 return await work
         except TimeoutError:
-            if not timeout.expired():
+            if not time_limit.is_over:
                 raise  # the function itself raised it
             raise TimedOut(
                 _(

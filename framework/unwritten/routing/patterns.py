@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote
 
@@ -189,25 +190,46 @@ class PagePattern:
             raise BadURL(_("No page can be at this URL."), 404)
         return key
 
-    def link(self, title: str, limit: int = MAX_PARAMETER_LENGTH) -> str | None:
+    def link(
+        self, title: str, limit: int = MAX_PARAMETER_LENGTH, known: Mapping[str, Any] = MappingProxyType({})
+    ) -> str | None:
         """Return the path of the page that ``[[title]]`` leads to, or None if no page can have the title.
 
-        Only a pattern with exactly one parameter that is text, raw or a path leads anywhere.
+        The title is the last parameter, which must be text, raw or a path. The others are taken from ``known``.
+
+        Args:
+            title: The title.
+            limit: The largest number of characters of a text.
+            known: The parameters of the page with the link, by name.
         """
-        if len(self._convertors) != 1:
+        if self.link_problem(known):
             return None
-        ((name, convertor),) = self._convertors.items()
-        if not isinstance(convertor, (StringConvertor, PathConvertor)):
-            return None
+        *others, last = self._convertors
         try:
-            text = title if isinstance(convertor, RawConvertor) else decode_text(title, limit)
-            return self.build(self.parse({name: text}, limit))
+            text = title if self.is_raw(last) else decode_text(title, limit)
+            return self.build(self.parse({**{name: known[name] for name in others}, last: text}, limit))
         except BadURL:
             return None
+
+    def link_problem(self, known: Mapping[str, Any] = MappingProxyType({})) -> str:
+        """Return why a page with these parameters cannot link with titles to this pattern. Empty if it can."""
+        if not self._convertors:
+            return f"{self.path!r} has no parameter for the title"
+        *others, last = self._convertors
+        if not isinstance(self._convertors[last], (StringConvertor, PathConvertor)):
+            return f"the last parameter of {self.path!r}, {last!r}, takes no text"
+        missing = [name for name in others if name not in known]
+        if missing:
+            return f"the page has no parameter {' or '.join(map(repr, missing))} for {self.path!r}"
+        return ""
 
     def with_prefix(self, prefix: str) -> PagePattern:
         """Return the same pattern below a prefix."""
         return PagePattern(prefix + self.path, self._canonical)
+
+    def with_canonical_of(self, other: PagePattern) -> PagePattern:
+        """Return the same pattern with the ``canonical`` function of another one, to which its links lead."""
+        return PagePattern(self.path, other._canonical)
 
     def leads_to(self, other: PagePattern) -> bool:
         """True if a link built from this pattern can match the other pattern."""

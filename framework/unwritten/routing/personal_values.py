@@ -1,4 +1,10 @@
-"""Personal values: finds what is known about a visitor in the title and prompts of a page, which everyone sees."""
+"""Personal values: finds what of a page depends on its visitor, although everyone sees it.
+
+The title and the prompts of a page must be the same for all visitors of its variant. While an app is developed, the
+page function is called again as if someone else asked: without the session, as another user, with another language and
+so on. What it returns then must not differ in them. A page function that refuses such a visitor says nothing about its
+prompts, so these are searched for the values of the visitor, as they always are in production.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +13,114 @@ from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import unquote
 
+from starlette.authentication import UnauthenticatedUser
+from starlette.requests import Request
+from starlette.types import Scope
+
+from ..core.tracing import current_trace
+from ..security.signer import VisitorCookie
+from .resolver import PageResolver
 from .routes import PageRequest
 
 _MIN_LENGTH = 4
 """Shorter values, such as a language, appear in many texts by chance."""
+
+_LANGUAGES = b"ja, ar;q=0.9, fr;q=0.8, de;q=0.7, es;q=0.6"
+"""The languages of someone else."""
+
+_ADDRESS = ("192.0.2.1", 0)
+"""The address of someone else. No machine has it."""
+
+_OTHER_HEADERS = frozenset({b"authorization", b"user-agent", b"dnt", b"x-forwarded-for", b"x-real-ip", b"forwarded"})
+"""Headers that say something about a visitor, besides cookies and languages, and those of proxies after a login."""
+
+
+class PersonalValues:
+    """Finds what of a page depends on its visitor.
+
+    Args:
+        resolver: Calls the page function again.
+        visitor_cookie: Recognizes visitors' browsers.
+    """
+
+    def __init__(self, resolver: PageResolver, visitor_cookie: VisitorCookie) -> None:
+        self._resolver = resolver
+        self._visitor_cookie = visitor_cookie
+
+    async def find(self, page_request: PageRequest, *, compare: bool) -> tuple[str, str] | None:
+        """Return what of a page depends on the visitor, a prompt or the title, and on which value. None if nothing.
+
+        Args:
+            page_request: The page, resolved for the visitor.
+            compare: True to call the page function again, as if others asked.
+        """
+        function = page_request.route.function
+        if compare and (function.wants_request or function.wants_visit):
+            return await self._compare(page_request)
+        return self._search(page_request)
+
+    def _search(self, page_request: PageRequest) -> tuple[str, str] | None:
+        if page_request.route.vary is not None:
+            return None  # the values may be those that the variant depends on
+        return find_personal_value(page_request, self._visitor_cookie.read(page_request.request))
+
+    async def _compare(self, page_request: PageRequest) -> tuple[str, str] | None:
+        scope = page_request.request.scope
+        first, second = [await self._resolve(page_request, scope) for _ in range(2)]
+        if first is None or second is None or _difference(first, second):
+            return self._search(page_request)  # it is another one each time
+        was_refused = False
+        for source, other_scope in _others(scope):
+            other = await self._resolve(page_request, other_scope)
+            if other is None:
+                was_refused = True
+            elif other.key == first.key and (place := _difference(first, other)):
+                return place, source
+        return self._search(page_request) if was_refused else None
+
+    async def _resolve(self, page_request: PageRequest, scope: Scope) -> PageRequest | None:
+        """Return the page for another visitor. None if that visitor is refused."""
+        if "session" in scope:
+            scope = {**scope, "session": dict(scope["session"])}
+        token = current_trace.set(None)
+        try:
+            found = await self._resolver.resolve(Request(dict(scope)), page_request.route, is_trial=True)
+        except Exception:  # page functions refuse by any exception
+            return None
+        finally:
+            current_trace.reset(token)
+        return found if isinstance(found, PageRequest) else None
+
+
+def _others(scope: Scope) -> Iterator[tuple[str, Scope]]:
+    """Yield connections of other visitors, each different in one respect, which is named."""
+    if getattr(scope.get("user"), "is_authenticated", False):
+        yield "request.user", {**scope, "user": UnauthenticatedUser()}
+    if scope.get("session"):
+        yield "request.session", {**scope, "session": {}}
+    headers = list(scope.get("headers", ()))
+    without_languages = [pair for pair in headers if pair[0] != b"accept-language"]
+    for languages in ([], [(b"accept-language", _LANGUAGES)]):
+        yield "the header 'accept-language'", {**scope, "headers": [*without_languages, *languages]}
+    without_cookies = [pair for pair in headers if pair[0] != b"cookie"]
+    if len(without_cookies) < len(headers):
+        yield "a cookie", {**scope, "headers": without_cookies}
+    for name in dict.fromkeys(name for name, _ in headers if name in _OTHER_HEADERS or b"user" in name):
+        yield f"the header {name.decode()!r}", {**scope, "headers": [pair for pair in headers if pair[0] != name]}
+    if scope.get("client"):
+        yield "request.client", {**scope, "client": _ADDRESS}
+
+
+def _difference(one: PageRequest, other: PageRequest) -> str:
+    """Return in what two pages differ of that which is stored. Empty for nothing.
+
+    A canvas that only one of them has is not counted: its text may be the same for all who see it.
+    """
+    if one.title != other.title:
+        return "title"
+    canvases = other.page.canvases
+    changed = (name for name, canvas in one.page.canvases.items() if canvases.get(name, canvas) != canvas)
+    return next((f"prompt of the canvas {name!r}" for name in changed), "")
 
 
 def find_personal_value(page_request: PageRequest, visitor: str) -> tuple[str, str] | None:

@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -18,18 +19,21 @@ from starlette.responses import Response
 from starlette.routing import Match, Router
 from starlette.types import Scope
 
-from ..core.errors import BadSchema
+from ..core.errors import BadSchema, BadURL
 from ..core.mount import MountPoint
-from ..core.paths import WELL_KNOWN_PATHS, page_key
+from ..core.paths import WELL_KNOWN_PATHS, page_key, url_of_key, variant_key
 from ..core.tracing import current_trace
 from ..formats.links import Linker
 from ..security.headers import frame_src
+from ..storage.aliases import AliasStore
 from ..storage.pages import PageStore
 from ..storage.transactions import ReadTracker
 from .audience import current_audience
+from .link_targets import LinkTargets
 from .patterns import PagePattern, safe_title, single_line
-from .redirects import CanonicalRedirect
+from .redirects import AliasRedirect, CanonicalRedirect
 from .routes import PageRequest, PageRoute
+from .vary_rule import VaryRule
 from .visit import VisitReader
 
 log = logging.getLogger("unwritten")
@@ -76,6 +80,7 @@ class _ParsedURL:
     Attributes:
         key: The page's key.
         title: Its title, if the page function returns none.
+        parameters: The parameters of its path.
         arguments: The page function's arguments.
         redirect: The key to redirect to, if the URL is another spelling of it.
         is_constant: True if the URL will always mean this.
@@ -83,6 +88,7 @@ class _ParsedURL:
 
     key: str
     title: str
+    parameters: Mapping[str, Any]
     arguments: Mapping[str, Any]
     redirect: str | None
     is_constant: bool
@@ -99,6 +105,9 @@ class PageResolver:
         store: The stored pages and their links.
         visits: Reads the visit for page functions that take one.
         sign: Returns the URL of an unwritten page with a signature, where links are signed.
+        aliases: Other names of pages.
+        is_open: True if a page is the same for all visitors; see ``PageAccess.is_open``.
+        is_developing: True if the author wants to know about titles that lead nowhere.
     """
 
     def __init__(
@@ -111,6 +120,9 @@ class PageResolver:
         store: PageStore,
         visits: VisitReader,
         sign: Callable[[str], str] = str,
+        aliases: AliasStore,
+        is_open: Callable[[str], bool],
+        is_developing: Callable[[], bool] = bool,
     ) -> None:
         self._name = name
         self._pages = pages
@@ -119,19 +131,28 @@ class PageResolver:
         self._store = store
         self._visits = visits
         self._sign = sign
+        self._aliases = aliases
+        self._is_open = is_open
+        self._is_developing = is_developing
+        self._reported: set[tuple[str, str]] = set()
+        self._reports = {route.path: partial(self._report_title, route.path) for route in pages}
         self._no_pages = frozenset(WELL_KNOWN_PATHS) - {getattr(route, "path", "") for route in router.routes}
         self._parsed: dict[tuple[str, bytes | str], _ParsedURL] = {}
 
-    async def resolve(self, request: Request, route: PageRoute, *, is_sample: bool = False) -> PageRequest | Response:
+    async def resolve(
+        self, request: Request, route: PageRoute, *, is_sample: bool = False, is_trial: bool = False
+    ) -> PageRequest | Response:
         """Check the access rule of a page, and call its page function.
 
         Args:
             request: The request.
             route: The route that it matches.
-            is_sample: True if the result is not shown to anyone, so that the access rule does not matter.
+            is_sample: True if the result is not shown to anyone, so that access rule and variant do not matter.
+            is_trial: True if it is only compared with the result for another visitor; see ``personal_values``.
 
         Returns:
-            The page request, a redirect to the canonical URL, or the response that the page function returned.
+            The page request, a redirect from another spelling or another name of the page, or the response that the
+            page function returned.
 
         Raises:
             BadURL: If no page can have the URL, or the page's access rule denies it.
@@ -147,11 +168,20 @@ class PageResolver:
                 if len(self._parsed) >= _MAX_PARSED:
                     self._parsed.clear()
                 self._parsed[spelling] = url
-        if route.allow is not None and not is_sample:
+        if route.allow is not None and not (is_sample or is_trial):
             await route.allow.check(request)
         if url.redirect is not None:
             return CanonicalRedirect(self._mount, url.redirect)
-        visit = await self._visits.read_checked(request, url.key) if function.wants_visit else None
+        key, vary = url.key, None
+        if route.vary is not None and not is_sample:
+            vary = await route.vary.value(request)
+            key = variant_key(key, vary)
+        target = self._aliases.target(url.key)
+        if target is not None and not is_sample and not self._store.exists([key]):
+            return AliasRedirect(self._mount, target)
+        visit = None
+        if function.wants_visit:
+            visit = self._visits.read(request, key) if is_trial else await self._visits.read_checked(request, key)
         trace = current_trace.get()
         # Without the context manager ``audience``, because this runs for every stored page.
         token = current_audience.set("access_check" if current_audience.get() == "access_check" else "everyone")
@@ -162,17 +192,83 @@ class PageResolver:
             current_audience.reset(token)
         if isinstance(page, Response):
             return page
-        links = route.links.link if route.links else None
+        targets = LinkTargets(route.links, url.parameters, page.canvases.values(), self._reports[route.path])
+        variant = url_of_key if vary is None else partial(self._variant, route.vary, vary)
         return PageRequest(
-            url.key,
+            key,
             url.title if page.title is None else safe_title(page.title),
             page,
             route,
             request,
-            Linker(url.key, links, self._store.known_to_exist, self._sign, self._mount.prefix, self._no_pages),
+            self.linker(key, targets, variant),
             frozenset(tracker.tables),
             frame_src(page.embeds, request.headers.get("host"), self._mount.root_path) if page.embeds else "",
         )
+
+    def _variant(self, rule: VaryRule | None, value: str, path: str) -> str:
+        """Return the key of the page that a path leads to for visitors with this value of a vary rule."""
+        url = url_of_key(path)
+        scope = self.scope_for(url)
+        target = next((route for route in self._pages if route.matches(scope)[0] is Match.FULL), None)
+        target_rule = target.vary if target is not None else None
+        is_same = target_rule is not None and rule is not None and target_rule.function == rule.function
+        return variant_key(url, value) if is_same else url
+
+    def key_of(self, request: Request, route: PageRoute) -> str:
+        """Return the key of the page that a URL leads to, without calling the page function. "" if there is none."""
+        try:
+            return self._parse(request, route).key
+        except BadURL:
+            return ""
+
+    def linker(self, key: str, targets: LinkTargets, variant: Callable[[str], str] = url_of_key) -> Linker:
+        """Return what turns the links of a page into HTML.
+
+        Args:
+            key: The page's key.
+            targets: Where its titles lead.
+            variant: Returns the key of the page that a URL leads to for the page's visitors.
+        """
+        return Linker(
+            key,
+            None if targets.lead_nowhere else targets.key_for,
+            self._store.known_to_exist,
+            self._sign,
+            self._mount.prefix,
+            self._no_pages,
+            targets.explain,
+            self._link_target,
+            variant,
+        )
+
+    def _report_title(self, path: str, title: str, reason: str) -> None:
+        """Log a title that leads nowhere, in development and once for each page function and reason."""
+        if self._is_developing() and (path, reason) not in self._reported and len(self._reported) < 100:
+            self._reported.add((path, reason))
+            log.warning("The title %r on a page %s is no link: %s.", title, path, reason)
+
+    def _link_target(self, key: str) -> str:
+        """Return the page that a link to a key leads to: that of an alias, unless not everyone may know of it."""
+        target = self._aliases.target(key)
+        if target is None or not self._is_open(target) or self._store.known_to_exist([key]):
+            return key
+        return target
+
+    def canonical_key(self, key: str) -> str | None:
+        """Return the key of the page that a path leads to, or None if it leads to no page.
+
+        Raises:
+            BadURL: If no page can have its parameters.
+        """
+        normalized = page_key(key)
+        if normalized is None:
+            return None
+        scope = self.scope_for(normalized)
+        for route in self._pages:
+            match, child = route.matches(scope)
+            if match is Match.FULL:
+                return route.pattern.build(route.pattern.parse_request(child["path_params"]))
+        return None
 
     def _parse(self, request: Request, route: PageRoute) -> _ParsedURL:
         values = route.pattern.parse_request(request.path_params)
@@ -189,6 +285,7 @@ class PageResolver:
         return _ParsedURL(
             key=path + route.function.canonical_query(arguments, query),
             title=safe_title(_default_title(route.pattern, values) or self._name),
+            parameters=values,
             arguments=arguments,
             redirect=redirect,
             is_constant=route.pattern.is_constant and all(isinstance(value, str) for value in arguments.values()),
@@ -220,17 +317,25 @@ class PageResolver:
 
         Returns:
             None if no route matches, if the URL has no page, or if the page function sees the visitor because it takes
-            a ``Visit`` or the ``Request``.
+            a ``Visit`` or the ``Request``, or has variants.
 
         Raises:
             BadURL, TimedOut, BadPage: See ``resolve``.
         """
         scope = self.scope_for(key, {}, None)
         route = next((route for route in self._pages if route.matches(scope)[0] is Match.FULL), None)
-        if route is None or route.function.wants_visit or route.function.wants_request:
+        if route is None or route.vary or route.function.wants_visit or route.function.wants_request:
             return None
         page_request = await self._resolve_on([route], key)
         return page_request if isinstance(page_request, PageRequest) else None
+
+    async def resolve_unchecked(self, route: PageRoute, key: str, origin: Scope) -> PageRequest | Response | None:
+        """Resolve a key on its route for a result that is not shown to anyone, so that no access rule is asked.
+
+        Raises:
+            BadURL, TimedOut, BadPage: See ``resolve``.
+        """
+        return await self._resolve_on([route], key, origin, is_sample=True)
 
     async def _resolve_on(
         self,

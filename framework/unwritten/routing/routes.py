@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Final, TypeAlias
 from urllib.parse import unquote
 
@@ -22,6 +23,7 @@ from ..formats.page import Page
 from .access_rule import AccessRule
 from .page_function import PageFunction
 from .patterns import PagePattern
+from .vary_rule import VaryRule
 
 RAISE: Final = object()
 """The value of a ``default`` argument that was not given: an error is raised."""
@@ -79,6 +81,8 @@ class PageRoute(PatternRoute):
         links: The pattern of the pages that ``[[Title]]`` leads to. None: nowhere.
         prefetch: True if the page may be generated before it is clicked.
         allow: Decides who may read the page. None: everyone.
+        vary: Decides which variant of the page a request gets. None: there is one for all.
+        fresh: How old the texts of the page may become. None: those of canvases without a time of their own stay.
     """
 
     def __init__(
@@ -90,6 +94,8 @@ class PageRoute(PatternRoute):
         *,
         prefetch: bool = True,
         allow: AccessRule | None = None,
+        vary: VaryRule | None = None,
+        fresh: timedelta | None = None,
     ) -> None:
         super().__init__(pattern, function.name, endpoint, "GET")
         self.endpoint: PageEndpoint = endpoint
@@ -97,17 +103,32 @@ class PageRoute(PatternRoute):
         self.links = links
         self.prefetch = prefetch
         self.allow = allow
+        self.vary = vary
+        self.fresh = fresh
 
     @property
     def depends_on_visitor(self) -> bool:
         """True if the page may be different for another visitor, or refused."""
-        return self.allow is not None or self.function.wants_request or self.function.wants_visit
+        return self.is_private or self.function.wants_request or self.function.wants_visit
 
-    def with_prefix(self, prefix: str) -> PageRoute:
-        """Return the same page below a prefix."""
+    @property
+    def is_private(self) -> bool:
+        """True if what some visitors get at the page's URL must not be sent to others."""
+        return self.allow is not None or self.vary is not None
+
+    def with_prefix(self, prefix: str, name: str, links: PagePattern | None) -> PageRoute:
+        """Return the same page below a prefix, with this name and these links."""
         pattern = self.pattern.with_prefix(prefix)
-        function = PageFunction(self.function.function, pattern, self.name)
-        return PageRoute(pattern, function, self.endpoint, self.links, prefetch=self.prefetch, allow=self.allow)
+        return PageRoute(
+            pattern,
+            PageFunction(self.function.function, pattern, name),
+            self.endpoint,
+            links,
+            prefetch=self.prefetch,
+            allow=self.allow,
+            vary=self.vary,
+            fresh=self.fresh,
+        )
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Respond to a request, without the wrapper in which Starlette handles the exceptions of its endpoints."""

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.types import Scope
 
 from ..core.mount import MountPoint
-from ..core.paths import page_key
+from ..core.paths import page_key, url_of_key, variant_key, variant_of
 from ..security.signer import VisitorCookie
 from ..storage.pages import PageStore
 
@@ -22,13 +22,14 @@ class Visit:
     All of it is untrusted input.
 
     Attributes:
-        key: The page's key, such as ``/wiki/Lighthouse``.
+        key: The page's key, such as ``/wiki/Lighthouse``. That of a variant has the value at its end.
         came_from: The key of the page with the link. None if it is not a page of this app.
         link_text: The text of the link there. None if there is none, or the visitor may not read that page.
         sentence: The sentence around the link there. None likewise.
         query: The query parameters. Of a repeated one the last value counts.
         visitor: A pseudonym of the visitor's browser. "" until the browser has started a page, or sent a form to an
             action that takes a visit. A template may show what depends on it; a prompt may not.
+        vary: What the function given as ``vary=`` has returned. A prompt may depend on it.
     """
 
     key: str
@@ -37,6 +38,7 @@ class Visit:
     sentence: str | None = None
     query: Mapping[str, str] = field(default_factory=dict)
     visitor: str = ""
+    vary: str | None = None
 
 
 class VisitReader:
@@ -85,7 +87,12 @@ class VisitReader:
             source = self._mount.key(referer.path)
             if source is not None:
                 source = page_key(source + (f"?{referer.query}" if referer.query else ""))
-        link = self._store.link(source, key) if source else None
+        link, vary = None, variant_of(key)
+        if source is not None and vary is not None:  # pages with the same variants link to each other's
+            link = self._store.link(variant_key(source, vary), key)
+            source = variant_key(source, vary) if link is not None else source
+        if source is not None and link is None:
+            link = self._store.link(source, url_of_key(key))
         return Visit(
             key=key,
             came_from=source,
@@ -93,4 +100,5 @@ class VisitReader:
             sentence=link.sentence if link else None,
             query=dict(request.query_params),
             visitor=self._visitor_cookie.read(request) if with_visitor else "",
+            vary=vary,
         )

@@ -13,6 +13,7 @@ from urllib.parse import quote, urlsplit
 
 from starlette.datastructures import Headers
 from starlette.requests import Request
+from starlette.types import Scope
 
 from ..core.paths import BOX_PREFIX
 
@@ -44,6 +45,9 @@ NOINDEX = {"x-robots-tag": "noindex"}
 
 NO_STORE = {"cache-control": "no-store", **NOINDEX}
 """Keeps a response out of caches, too."""
+
+PROBLEM_KEY = "unwritten.problem"
+"""The key of an ASGI scope that marks a request for data: an error is sent as JSON."""
 
 Embeds: TypeAlias = Literal["", "boxes", "pages"]
 """What a page may show in frames: nothing, boxes, or pages of this app."""
@@ -81,6 +85,30 @@ def new_nonce() -> str:
 def accepts_html(request: Request) -> bool:
     """True if the client accepts HTML. Other clients get errors as plain text."""
     return "text/html" in request.headers.get("accept", "")
+
+
+def prefers_json(scope: Scope) -> bool:
+    """True if a client names JSON in its Accept header, and does not like HTML as much. Browsers never do."""
+    for name, value in scope["headers"]:
+        if name == b"accept" and b"json" in value.lower():  # of every request of a page, nothing else is parsed
+            return _quality("application/json", value) > _quality("text/html", value)
+    return False
+
+
+def _quality(media_type: str, accept: bytes) -> float:
+    """Return how much a client wants a media type that it names, from 0 to 1."""
+    for entry in accept.decode("latin-1").lower().split(","):
+        name, *parameters = (part.strip() for part in entry.split(";"))
+        if name == media_type:
+            quality = next((text[2:] for text in parameters if text.startswith("q=")), "1")
+            return float(quality) if re.fullmatch(r"\d(?:\.\d{0,3})?", quality, re.ASCII) else 0.0
+    return 0.0
+
+
+def is_cached_copy(scope: Scope, etag: str) -> bool:
+    """True if the client has a copy with this ETag."""
+    tags = (value.decode("latin-1") for name, value in scope["headers"] if name == b"if-none-match")
+    return any(tag.strip() in {etag, "*"} for value in tags for tag in value.split(","))
 
 
 def is_same_site_navigation(headers: Headers) -> bool:

@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, unquote
 from starlette.types import Scope
 
 from ..core.localization import gettext_lazy as _
-from ..core.paths import ENCODED_SLASH
+from ..core.paths import DATA_SUFFIX, ENCODED_SLASH
 from .exposure import Exposure
 from .signer import Signer
 
@@ -53,9 +53,16 @@ class SignedLinks:
         """True if a client needs a signed link to generate a page."""
         return self.required and not self._exposure.exempts(scope)
 
+    def signs(self, url: str) -> bool:
+        """True if links to this URL are signed while its page is not written.
+
+        A signature also distinguishes a page whose own URL ends in ``.json`` from the data of another page.
+        """
+        return self.required or url.partition("#")[0].partition("?")[0].endswith(DATA_SUFFIX)
+
     def sign(self, url: str, source: LinkSource = "link") -> str:
-        """Return the URL of an unwritten page, with a signature if one is required to generate it."""
-        if not self.required:
+        """Return the URL of an unwritten page, with a signature if its links have one; see ``signs``."""
+        if not self.signs(url):
             return url
         path, mark, fragment = url.partition("#")
         return f"{path}{'&' if '?' in path else '?'}{SIGNATURE}={self.signature(path, source)}{mark}{fragment}"

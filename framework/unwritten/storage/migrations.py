@@ -5,7 +5,11 @@ The names of migrations are stored in databases, and keep the terms of their tim
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from sqlite_utils import Database, Migrations
+
+from .search import value_text
 
 APPLICATION_ID = 0x556E7772
 """``PRAGMA application_id`` of our databases: "Unwr" in ASCII."""
@@ -179,3 +183,39 @@ def m012_unfinished(db: Database) -> None:
     db.table("unfinished").create(
         {"key": str, "canvases": str, "saved_at": float}, pk="key", not_null={"canvases", "saved_at"}
     )
+
+
+@migrations()
+def m013_search_values(db: Database) -> None:
+    """Add the values of schemas to the search index. FTS5 has no ALTER TABLE, so that the index is built again."""
+    texts = db.execute("SELECT rowid, title, text FROM search ORDER BY rowid").fetchall()
+    db.execute("DROP TABLE search")
+    db.execute("CREATE VIRTUAL TABLE search USING fts5(title, text, value, tokenize = 'unicode61 remove_diacritics 2')")
+    values: dict[int, list[str]] = {}
+    for page, value in db.execute("SELECT page, value FROM canvas_values ORDER BY page, name"):
+        values.setdefault(page, []).append(value)
+
+    def rows() -> Iterator[tuple[int, str, str, str]]:
+        for page, title, text in texts:
+            yield page, title, text, value_text(values.get(page, ()))
+
+    db.conn.executemany("INSERT INTO search (rowid, title, text, value) VALUES (?, ?, ?, ?)", rows())
+
+
+@migrations()
+def m014_uploads(db: Database) -> None:
+    """Create the files that visitors have sent, by the key of their content."""
+    db.table("uploads").create(
+        {"key": str, "media_type": str, "content": bytes, "uploaded_at": str},
+        pk="key",
+        not_null={"media_type", "content", "uploaded_at"},
+    )
+
+
+@migrations()
+def m015_aliases_and_gists(db: Database) -> None:
+    """Create aliases: keys that are other names of pages. Add to links what the target was said to be about."""
+    db.table("aliases").create(
+        {"alias": str, "target": str, "declared": int}, pk="alias", not_null={"target", "declared"}
+    ).create_index(["target"])
+    db.table("links").add_column("gist", str, not_null_default="")

@@ -5,6 +5,7 @@ A page is written in one transaction, so a reader sees a whole version or none o
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 from collections import Counter, defaultdict
@@ -13,14 +14,16 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import cast
 
-from ..core.errors import EditConflict, StoreError
+from ..core.errors import BadAlias, EditConflict, StoreError
 from ..core.localization import gettext_lazy as _
+from ..core.paths import variant_key
 from ..formats.links import Link, title_from_key
+from .aliases import add_alias
 from .database import ALL_ROWS, Connection, insert_row_with_id, insert_rows
 from .location import Location
 from .open import open_database
 from .records import UNOPENED, Change, ChangeKind, PageSummary, PageWrite, Provenance, StoredCanvas, StoredPage, Version
-from .search import index_page, search_pages, unindex_page
+from .search import index_page, search_pages, unindex_page, value_text
 from .values import delete_values, save_values
 
 log = logging.getLogger("unwritten")
@@ -30,6 +33,10 @@ _MAX_PARAMETERS = 500
 
 _SNIPPET_LENGTH = 240
 """Maximum length of a page's snippet."""
+
+
+LEADS_TO = "(l.target = ? OR l.target IN (SELECT alias FROM aliases WHERE target = ?))"
+"""The condition of a query that a link ``l`` leads to a page, or to another name of it. The page is given twice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,21 +84,31 @@ class PageStore:
         """
         return await self.database.write(lambda connection: _save(connection, page))
 
-    def save_all(self, pages: Iterable[PageWrite]) -> None:
-        """Store many pages in one transaction, in order. It blocks: call it outside of the event loop.
+    def save_all(self, pages: Iterable[PageWrite], aliases: Iterable[tuple[str, str]] = ()) -> list[str]:
+        """Store many pages and aliases in one transaction, in order. It blocks: call it outside of the event loop.
 
         Args:
             pages: The pages. If it is a generator, it runs in the write thread. If it raises, nothing is written.
+            aliases: Aliases with their targets. Those that cannot be added are left out.
+
+        Returns:
+            The new aliases.
 
         Raises:
             StoreLocked, StoreFull, StoreError: Nothing was written. It can be tried again.
         """
 
-        def work(connection: Connection) -> None:
+        def work(connection: Connection) -> list[str]:
             for page in pages:
                 _save(connection, page)
+            added = []
+            for alias, target in aliases:
+                with contextlib.suppress(BadAlias):
+                    if add_alias(connection, alias, target):
+                        added.append(alias)
+            return added
 
-        self.database.write_sync(work)
+        return self.database.write_sync(work)
 
     async def mark_opened(self, key: str, seconds: float) -> None:
         """Record that a visitor has opened a prefetched page for the first time. Later calls change nothing.
@@ -116,6 +133,20 @@ class PageStore:
     async def delete(self, key: str) -> bool:
         """Delete a page with all its versions. Return False if there was none."""
         return await self.database.write(lambda connection: _delete(connection, key))
+
+    async def replace_with_alias(self, key: str, target: str) -> None:
+        """Delete a page with all its versions, and make its key another name of another page, in one transaction.
+
+        Raises:
+            BadAlias: See ``AliasStore.add``. Nothing was deleted.
+            StoreLocked, StoreFull, StoreReadOnly, StoreError: Nothing was deleted.
+        """
+
+        def work(connection: Connection) -> None:
+            _delete(connection, key)
+            add_alias(connection, key, target)
+
+        await self.database.write(work)
 
     # -- one page -----------------------------------------------------------------------------------------
 
@@ -184,6 +215,14 @@ class PageStore:
             found.update(key for (key,) in self._read(f"SELECT key FROM pages WHERE key IN ({marks})", part))  # noqa: S608
         return found
 
+    def count_variants(self, url: str) -> int:
+        """Return the number of stored variants of the page at a URL; see ``routing.vary_rule``."""
+        if self.database.dialect == "sqlite":
+            first, last = variant_key(url, ""), url + chr(ord("#") + 1)
+            return int(self._read("SELECT count(*) FROM pages WHERE key >= ? AND key < ?", (first, last))[0][0])
+        condition = "split_part(key, '#', 1) = ? AND strpos(key, '#') > 0"  # as in the index pages_variants
+        return int(self._read(f"SELECT count(*) FROM pages WHERE {condition}", (url,))[0][0])  # noqa: S608
+
     def known_to_exist(self, keys: Collection[str]) -> set[str]:
         """Return keys like ``exists``, or none while the database cannot be read.
 
@@ -213,7 +252,7 @@ class PageStore:
         return found[0] if found else None
 
     def search(self, text: str, limit: int = 20) -> list[PageSummary]:
-        """Return pages that contain all these words in title or text, the best match first.
+        """Return pages that contain all these words in title, text or values, the best match first.
 
         The last word may be the beginning of a word. The snippet is the match.
         """
@@ -222,19 +261,28 @@ class PageStore:
     # -- links --------------------------------------------------------------------------------------------
 
     def link(self, source: str, target: str) -> Link | None:
-        """Return the link from one page to another, or None if there is none."""
-        rows = self._read("SELECT target, text, sentence FROM links WHERE source = ? AND target = ?", (source, target))
+        """Return the link from one page to another, or to an alias of it, or None if there is none."""
+        rows = self._read(
+            f"SELECT l.target, l.text, l.sentence, l.gist FROM links l WHERE l.source = ? AND {LEADS_TO} "  # noqa: S608
+            "ORDER BY l.position LIMIT 1",
+            (source, target, target),
+        )
         return Link(*rows[0]) if rows else None
+
+    def links_from(self, key: str) -> list[Link]:
+        """Return the links on a page, in order."""
+        rows = self._read("SELECT target, text, sentence FROM links WHERE source = ? ORDER BY position, target", (key,))
+        return [Link(*row) for row in rows]
 
     def links_to(self, key: str, limit: int = 50) -> list[PageSummary]:
         """Return the pages that link to this one ("what links here"). The snippet is the sentence of the link."""
         rows = self._read(
-            """SELECT p.key, p.title, l.sentence, p.written_at, p.version
-               FROM links l JOIN pages p ON p.key = l.source
-               WHERE l.target = ? AND l.source <> ? ORDER BY lower(p.title), p.id LIMIT ?""",
-            (key, key, limit),
+            f"""SELECT p.key, p.title, l.sentence, p.written_at, p.version
+                FROM links l JOIN pages p ON p.key = l.source
+                WHERE {LEADS_TO} AND l.source <> ? ORDER BY lower(p.title), p.id, l.position LIMIT ?""",  # noqa: S608
+            (key, key, key, 2 * limit),
         )
-        return [_summary(row) for row in rows]
+        return list({row[0]: _summary(row) for row in reversed(rows)}.values())[::-1][:limit]
 
     def link_graph(self, limit: int = 150, prefix: str = "/") -> list[LinkNode]:
         """Return pages with the links between them: written ones first, then those with the most backlinks.
@@ -246,7 +294,11 @@ class PageStore:
         titles = {key: title for key, title in self._read("SELECT key, title FROM pages") if key.startswith(prefix)}
         backlinks: Counter[str] = Counter()
         links: defaultdict[str, list[str]] = defaultdict(list)
-        for source, target in self._read("SELECT source, target FROM links ORDER BY source, position, target"):
+        aliases = dict(self._read("SELECT alias, target FROM aliases"))
+        for source, link in self._read("SELECT source, target FROM links ORDER BY source, position, target"):
+            target = link if link in titles else aliases.get(link, link)
+            if target in links[source]:
+                continue
             if source in titles and source != target and target.startswith(prefix):
                 backlinks[target] += 1
                 links[source].append(target)
@@ -273,7 +325,8 @@ class PageStore:
         rows = self._read(
             """SELECT l.target, count(*)
                FROM links l JOIN pages s ON s.key = l.source LEFT JOIN pages p ON p.key = l.target
-               WHERE p.key IS NULL AND substr(l.target, 1, ?) = ?
+               LEFT JOIN aliases a ON a.alias = l.target
+               WHERE p.key IS NULL AND a.alias IS NULL AND substr(l.target, 1, ?) = ?
                GROUP BY l.target ORDER BY count(*) DESC, l.target LIMIT ?""",
             (len(prefix), prefix, limit),
         )
@@ -349,6 +402,8 @@ def _add_version(connection: Connection, page: PageWrite, page_id: int | None, c
             "UPDATE pages SET title = ?, snippet = ?, version = ?, written_at = ? WHERE id = ?",
             (page.title, values["snippet"], number, values["written_at"], page_id),
         )
+        if change.regions:  # the other regions keep their links, and so the gists of these
+            page = replace(page, links=_with_gists(connection, page))
         connection.execute("DELETE FROM links WHERE source = ?", (page.key,))
     else:
         page_id = insert_row_with_id(connection, "pages", values)
@@ -416,12 +471,22 @@ def _insert_canvases(
 
 def _index(connection: Connection, page: PageWrite, page_id: int, version_id: int) -> None:
     """Update the values, links and search index of a page's current version."""
-    save_values(connection, page_id, version_id)
+    values = save_values(connection, page_id, version_id)
+    if not page.text and values:
+        connection.execute("UPDATE pages SET snippet = ? WHERE id = ?", (_snippet(value_text(values)), page_id))
     connection.executemany(
-        "INSERT INTO links (source, target, text, sentence, position) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-        [(page.key, link.key, link.text, link.sentence, i) for i, link in enumerate(page.links)],
+        "INSERT INTO links (source, target, text, sentence, gist, position) VALUES (?, ?, ?, ?, ?, ?) "
+        "ON CONFLICT DO NOTHING",
+        [(page.key, link.key, link.text, link.sentence, link.gist, i) for i, link in enumerate(page.links)],
     )
-    index_page(connection, page_id, page.title, page.text)
+    index_page(connection, page_id, page.title, page.text, values)
+
+
+def _with_gists(connection: Connection, page: PageWrite) -> tuple[Link, ...]:
+    """Return the links of a page, with the stored gists of those that have none."""
+    rows = connection.execute("SELECT target, gist FROM links WHERE source = ? AND gist <> ''", (page.key,)).fetchall()
+    gists = dict(rows)
+    return tuple(replace(link, gist=link.gist or gists.get(link.key, "")) for link in page.links)
 
 
 def _snippet(text: str) -> str:

@@ -6,14 +6,18 @@ what a B-tree can hold, so they have hash indexes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from .database import Connection
+from .search import search_vector, value_text
 
 MIGRATIONS_TABLE = "unwritten_migrations"
 """Where the names of the applied migrations are stored. It also marks a database as ours."""
 
-TABLES = "pages versions canvases links search world canvas_values tables actions boxes pictures unfinished".split()
+TABLES = (
+    "pages versions canvases links search world canvas_values tables actions boxes pictures unfinished".split()
+    + "uploads aliases".split()
+)
 """The tables of the framework. A schema that has them without ``MIGRATIONS_TABLE`` belongs to another program."""
 
 COLUMN_TYPES: Mapping[str, str] = {"int": "BIGINT", "bool": "BOOLEAN", "float": "DOUBLE PRECISION"}
@@ -78,7 +82,33 @@ CREATE TABLE pictures (
 """
 """``STRING`` stands for ``TEXT``, the type with the collation."""
 
-MIGRATIONS: Mapping[str, str] = {"p001_initial": _INITIAL}
+_VARIANTS = """
+CREATE INDEX pages_variants ON pages USING hash (split_part(key, '#', 1)) WHERE strpos(key, '#') > 0
+"""
+
+_SEARCH_VALUES = "ALTER TABLE search ADD COLUMN value STRING NOT NULL DEFAULT ''"
+
+_UPLOADS = """
+CREATE TABLE uploads (
+    key STRING PRIMARY KEY, media_type STRING NOT NULL, content BYTEA NOT NULL, uploaded_at STRING NOT NULL
+)
+"""
+
+_ALIASES_AND_GISTS = """
+CREATE TABLE aliases (alias STRING NOT NULL, target STRING NOT NULL, declared BOOLEAN NOT NULL);
+CREATE UNIQUE INDEX aliases_once ON aliases (md5(alias));
+CREATE INDEX aliases_alias ON aliases USING hash (alias);
+CREATE INDEX aliases_target ON aliases USING hash (target);
+ALTER TABLE links ADD COLUMN gist STRING NOT NULL DEFAULT ''
+"""
+
+MIGRATIONS: Mapping[str, str] = {
+    "p001_initial": _INITIAL,
+    "p002_variants": _VARIANTS,
+    "p003_search_values": _SEARCH_VALUES,
+    "p004_uploads": _UPLOADS,
+    "p005_aliases_and_gists": _ALIASES_AND_GISTS,
+}
 """The statements of all migrations by name, in order, separated by semicolons at the end of a line."""
 
 
@@ -91,4 +121,24 @@ def apply_migration(connection: Connection, name: str) -> None:
     """Apply one migration, and record it."""
     for statement in MIGRATIONS[name].split(";\n"):
         connection.execute(statement.replace("STRING", TEXT))
+    if name in _STEPS:
+        _STEPS[name](connection)
     connection.execute(f"INSERT INTO {MIGRATIONS_TABLE} VALUES (?, CAST(now() AS TEXT))", (name,))  # noqa: S608
+
+
+def _index_values(connection: Connection) -> None:
+    """Add the values of schemas to the search index."""
+    values: dict[int, list[str]] = {}
+    for page, value in connection.execute("SELECT page, value FROM canvas_values ORDER BY page, name"):
+        values.setdefault(page, []).append(value)
+    for page, found in values.items():
+        words = value_text(found)
+        for title, text in connection.execute("SELECT title, text FROM search WHERE rowid = ?", (page,)).fetchall():
+            connection.execute(
+                "UPDATE search SET value = ?, words = CAST(? AS tsvector) WHERE rowid = ?",
+                (words, search_vector(title, text, words), page),
+            )
+
+
+_STEPS: Mapping[str, Callable[[Connection], None]] = {"p003_search_values": _index_values}
+"""What a migration does after its statements."""

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, TypeAlias
 
+from ..core.paths import url_of_key
 from ..formats.links import Link
 
-ChangeKind: TypeAlias = Literal["written", "rewritten", "asked", "by hand", "restored", "amended"]
+ChangeKind: TypeAlias = Literal["written", "rewritten", "asked", "by hand", "restored", "amended", "refreshed"]
 """How a version was made.
 
 * written: the model generated the page.
@@ -17,6 +18,7 @@ ChangeKind: TypeAlias = Literal["written", "rewritten", "asked", "by hand", "res
 * by hand: a visitor edited it.
 * restored: a visitor restored an old version.
 * amended: regions were added to it.
+* refreshed: the model generated texts again that were older than the author allows; see ``fresh`` of pages.
 """
 
 
@@ -175,6 +177,11 @@ class StoredPage:
     provenance: Provenance
     canvases: dict[str, StoredCanvas]
     change: Change = WRITTEN
+
+    @property
+    def path(self) -> str:
+        """The path and query of the page's URL: the key, without the variant."""
+        return url_of_key(self.key)
 
 
 @dataclass(frozen=True, slots=True)

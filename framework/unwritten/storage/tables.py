@@ -20,6 +20,7 @@ from ..core.errors import BadTable, StoreFull
 from .database import ALL_ROWS, Connection, Database, shorten_identifier
 from .table_schema import Column, TableDeclaration, is_current, migrate_table, model_columns
 from .transactions import is_autocommit, read_rows, write_rows
+from .uploads import delete_unreferenced, upload_keys
 
 M = TypeVar("M")
 
@@ -150,10 +151,12 @@ class Table(Generic[M]):
                 raise BadTable(f"The table {self.name!r} has no row {id}, so it cannot be changed.")
             row = self._validate({**self._values(self._parse_row(found)), **changes, "id": id})
             if changes:
+                files = upload_keys(found)
                 sets = ", ".join(f'"{field}" = ?' for field in changes)
                 values = [self._to_sql(field, getattr(row, field)) for field in changes]
                 with self._described_errors():
                     connection.execute(f'UPDATE "{self._sql_name}" SET {sets} WHERE id = ?', (*values, id))  # noqa: S608
+                delete_unreferenced(connection, files)
             return row
 
         changed: M = self._run(write_rows, change)
@@ -166,8 +169,16 @@ class Table(Generic[M]):
             BadTable: In a page function.
             StoreError: Nothing was written.
         """
-        sql = f'DELETE FROM "{self._sql_name}" WHERE id = ?'  # noqa: S608
-        return bool(self._run(write_rows, lambda connection: connection.execute(sql, (id,)).rowcount))
+
+        def remove(connection: Connection) -> bool:
+            sql = f'DELETE FROM "{self._sql_name}" WHERE id = ? RETURNING {self._sql_columns}'  # noqa: S608
+            rows = connection.execute(sql, (id,)).fetchall()
+            for row in rows:
+                delete_unreferenced(connection, upload_keys(row))
+            return bool(rows)
+
+        removed: bool = self._run(write_rows, remove)
+        return removed
 
     # -- for Tables ---------------------------------------------------------------------------------------
 
@@ -309,12 +320,12 @@ class Tables:
         return iter(self._by_name.values())
 
     def add(self, table: Table[M]) -> Table[M]:
-        """Add a table, and return it.
+        """Add a table, and return it. Adding it again does nothing.
 
         Raises:
-            BadTable: If there is one with its name.
+            BadTable: If another one has its name.
         """
-        if table.name in self._by_name:
+        if self._by_name.get(table.name, table) is not table:
             raise BadTable(
                 f"There is a table {table.name!r} already. Give this one another name: "
                 f"app.table({table.model.__name__}, name='…')."

@@ -4,7 +4,8 @@ A context variable, which follows a ``def`` function into its thread, holds the 
 
 * ``ReadTracker``: a page function is running. It may only read, and the tables that it reads are recorded.
 * ``Transaction``: an action or a hook is running. Its writes are committed together or not at all. It holds the write
-  lock from its first use of a table, so what it has read is still current when it writes.
+  lock from its first use of a table, so what it has read is still current when it writes. It gives the lock back while
+  it waits for the model; see ``without_write_lock``.
 * neither: a script, or another route. Each write is a transaction of its own.
 """
 
@@ -17,7 +18,8 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextvars import ContextVar
 from typing import Any, TypeAlias, TypeVar
 
-from ..core.errors import BadTable, TimedOut
+from ..core.errors import BadApp, BadTable, TimedOut
+from ..core.time_limit import TimeLimit
 from .database import Connection, Database, WriteTransaction
 
 T = TypeVar("T")
@@ -45,17 +47,67 @@ class ReadTracker:
         _access.reset(self._token)
 
 
+class WriteTurn:
+    """The turn of one function to write: ``async with WriteTurn(lock) as turn``. It can be given away and taken back.
+
+    Args:
+        lock: Held by all functions that write to tables. SQLite allows one writer, and waiting here occupies no thread.
+    """
+
+    def __init__(self, lock: asyncio.Lock) -> None:
+        self._lock = lock
+        self._is_held = self._is_over = False
+
+    async def take(self) -> None:
+        """Wait for the lock. Does nothing if the turn is over."""
+        await self._lock.acquire()
+        if self._is_over:
+            self._lock.release()
+        else:
+            self._is_held = True
+
+    def give(self) -> None:
+        """Let another function write."""
+        if self._is_held:
+            self._is_held = False
+            self._lock.release()
+
+    async def __aenter__(self) -> WriteTurn:
+        await self.take()
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        self._is_over = True
+        self.give()
+
+
 class Transaction:
     """The table access of an action or a hook: one transaction.
 
+    Args:
+        database: The database.
+        action: The name of the action or hook, for messages.
+        turn: The function's turn to write. None: nothing else writes.
+        begins_early: True if the transaction begins before the function uses a table.
+
     Attributes:
         written: The tables that it has written to.
+        time_limit: The time limit of the function.
+        is_suspended: True while the function waits for the model, and other functions may write.
     """
 
-    def __init__(self, database: Database, action: str) -> None:
+    def __init__(
+        self, database: Database, action: str, turn: WriteTurn | None = None, *, begins_early: bool = False
+    ) -> None:
         self.action = action
         self.written: set[str] = set()
+        self.time_limit = TimeLimit()
+        self.is_suspended = False
         self._database = database
+        self._turn = turn
+        self._begins_early = begins_early
+        self._num_waiting = 0
+        self._switching = asyncio.Lock()
         self._open: WriteTransaction | None = None
         self._end_reason = ""
         # The function may run in one thread and be cancelled from another.
@@ -71,6 +123,11 @@ class Transaction:
         with self._lock:
             if self._end_reason:
                 raise BadTable(self._end_reason)
+            if self.is_suspended:
+                raise BadTable(
+                    f"The function {self.action!r} uses tables while it waits for the model in another task, or in an "
+                    "`async for` loop. Write when the text is finished."
+                )
             with self._database.translated_errors():
                 if self._open is None:
                     self._open = self._database.begin()
@@ -108,6 +165,54 @@ class Transaction:
             if transaction is not None:
                 transaction.rollback()
 
+    # -- waiting for the model ----------------------------------------------------------------------------
+
+    @contextlib.asynccontextmanager
+    async def suspended(self) -> AsyncIterator[None]:
+        """Let other functions write while the code inside this context runs. The time limit does not count it.
+
+        Raises:
+            BadTable: If the function has written to a table, because its writes would hold the lock.
+        """
+        if self._end_reason:  # a task that the function has started, and that goes on after its end
+            yield
+            return
+        if self.written:
+            raise BadTable(
+                f"The function {self.action!r} asks the model after it has written to the table "
+                f"{min(self.written)!r}. All its writes are one transaction, and until that ends nothing else could be "
+                "saved. Ask the model first, and write afterwards. Or write here, and let the model answer in a canvas "
+                "of a page that reads the table."
+            )
+        self._num_waiting += 1
+        with self.time_limit.paused():
+            try:
+                async with self._switching:
+                    if not self.is_suspended:
+                        await asyncio.to_thread(self._suspend)
+                        if self._turn is not None:
+                            self._turn.give()
+                yield
+            finally:
+                self._num_waiting -= 1
+                async with self._switching:
+                    if self.is_suspended and not self._num_waiting:
+                        await self._resume()
+
+    def _suspend(self) -> None:
+        with self._lock:
+            self.is_suspended = True
+            transaction, self._open = self._open, None
+            if transaction is not None:
+                transaction.rollback()
+
+    async def _resume(self) -> None:
+        if self._turn is not None:
+            await self._turn.take()
+        self.is_suspended = False
+        if self._begins_early and not self._end_reason:
+            await asyncio.to_thread(self.begin)
+
 
 TableAccess: TypeAlias = ReadTracker | Transaction
 
@@ -125,15 +230,18 @@ def table_access(transaction: Transaction) -> Iterator[None]:
 
 
 @contextlib.asynccontextmanager
-async def function_transaction(database: Database, name: str, *, is_async: bool) -> AsyncIterator[Transaction]:
+async def function_transaction(
+    database: Database, name: str, turn: WriteTurn, *, is_async: bool
+) -> AsyncIterator[Transaction]:
     """Run an author's function in a transaction. It is committed at the end, and rolled back if anything raises.
 
     Args:
         database: The database.
         name: The name of the action or hook, for messages.
+        turn: The function's turn to write.
         is_async: True if the function runs on the event loop, where its first statement must not wait for the lock.
     """
-    transaction = Transaction(database, name)
+    transaction = Transaction(database, name, turn, begins_early=is_async)
     try:
         if is_async:
             await asyncio.to_thread(transaction.begin)
@@ -146,6 +254,37 @@ async def function_transaction(database: Database, name: str, *, is_async: bool)
         # In a thread, because the function's own thread may hold the transaction while it waits for the database.
         await asyncio.shield(asyncio.to_thread(transaction.rollback, reason))
         raise
+
+
+@contextlib.asynccontextmanager
+async def without_write_lock() -> AsyncIterator[None]:
+    """Run code that waits for the model. An action or a hook lets other functions write meanwhile.
+
+    Raises:
+        BadApp: In a page function, which must not wait for the model.
+        BadTable: In an action or a hook that has written to a table; see ``Transaction.suspended``.
+    """
+    access = _access.get()
+    if isinstance(access, ReadTracker):
+        raise BadApp(
+            f"The page function {access.function!r} asks the model itself. It runs for every request of its page, also "
+            "when that is stored. Return a prompt or a Canvas: it is generated once, and stored."
+        )
+    if access is None:
+        yield
+        return
+    async with access.suspended():
+        yield
+
+
+@contextlib.contextmanager
+def no_table_access() -> Iterator[None]:
+    """Run the code inside this context, and the tasks that it starts, as neither an action nor a page function."""
+    token = _access.set(None)
+    try:
+        yield
+    finally:
+        _access.reset(token)
 
 
 def is_autocommit() -> bool:
@@ -161,12 +300,11 @@ def read_rows(database: Database, table: str, sql: str, parameters: Collection[o
         StoreError: If the database cannot be read.
     """
     access = _access.get()
-    if isinstance(access, Transaction):
-        return access.execute(lambda connection: connection.execute(sql, tuple(parameters)).fetchall())
+    transaction = access.transaction if isinstance(access, ReadTracker) else access
     if isinstance(access, ReadTracker):
         access.tables.add(table)
-        if access.transaction is not None:
-            return access.transaction.execute(lambda connection: connection.execute(sql, tuple(parameters)).fetchall())
+    if transaction is not None and not transaction.is_suspended:
+        return transaction.execute(lambda connection: connection.execute(sql, tuple(parameters)).fetchall())
     return database.read(sql, parameters)
 
 

@@ -140,8 +140,8 @@ def facts(database: Database, limit: int = 100) -> list[Fact]:
     return [fact for fact in found if isinstance(fact.fields, dict)]
 
 
-def save_values(connection: Connection, page: int, version: int) -> None:
-    """Replace the values of a page by those of one of its versions.
+def save_values(connection: Connection, page: int, version: int) -> list[str]:
+    """Replace the values of a page by those of one of its versions. Return them, as JSON.
 
     Args:
         connection: A connection in a transaction.
@@ -152,11 +152,14 @@ def save_values(connection: Connection, page: int, version: int) -> None:
     columns = ("page", "name", "schema", "value", "fact", "version", "written_at")
     rows = connection.execute(
         """SELECT v.page, c.name, c.schema, c.text, c.fact, v.number, v.written_at
-           FROM canvases c JOIN versions v ON v.id = c.version WHERE v.id = ? AND c.schema <> ''""",
+           FROM canvases c JOIN versions v ON v.id = c.version WHERE v.id = ? AND c.schema <> ''
+           ORDER BY c.position""",
         (version,),
     ).fetchall()
-    values: list[dict[str, Any]] = [dict(zip(columns, row, strict=True)) for row in rows]
-    insert_rows(connection, "canvas_values", [value for value in values if _is_json(value["value"])])
+    found: list[dict[str, Any]] = [dict(zip(columns, row, strict=True)) for row in rows]
+    values = [value for value in found if _is_json(value["value"])]
+    insert_rows(connection, "canvas_values", values)
+    return [value["value"] for value in values]
 
 
 def _is_json(text: str) -> bool:

@@ -16,6 +16,7 @@ from starlette.types import ASGIApp
 from unwritten_engine import Engine
 
 from ..app.application import App
+from ..app.router import Router
 from ..core.errors import BadApp, UnwrittenError
 from ..generation.page_job import PageJob, Subscriber
 from .asgi_client import running
@@ -27,6 +28,9 @@ T = TypeVar("T")
 _RUNNERS: weakref.WeakValueDictionary[int, AppRunner] = weakref.WeakValueDictionary()
 """The runners by the identity of their app. An app has one at a time."""
 
+_ROUTER_APPS: weakref.WeakKeyDictionary[Router, App] = weakref.WeakKeyDictionary()
+"""The apps in which routers are tested alone."""
+
 
 class AppRunner:
     """Runs an app in an event loop of its own, which only runs during a visit.
@@ -34,7 +38,7 @@ class AppRunner:
     It holds no reference to its visitors, so that it stops when they are garbage-collected.
 
     Args:
-        asgi: The app, or an ASGI app that contains it, such as a Starlette app with a ``Mount``.
+        asgi: The app, an ASGI app that contains it, such as a Starlette app with a ``Mount``, or a router.
         engine: See ``Visitor``.
         database: See ``Visitor``.
         timeout: Seconds until a page that is not finished is an error.
@@ -49,14 +53,14 @@ class AppRunner:
 
     def __init__(
         self,
-        asgi: ASGIApp,
+        asgi: ASGIApp | Router,
         engine: Engine | Mapping[str, ScriptedText] | str | None,
         database: str | Path | None,
         timeout: float,
         settings: Mapping[str, Any],
     ) -> None:
-        self.asgi = asgi
         self.app = find_app(asgi)
+        self.asgi: ASGIApp = self.app if isinstance(asgi, Router) else asgi
         self.visitors = 1
         self._closed = ""
         self._timeout = timeout
@@ -79,7 +83,7 @@ class AppRunner:
             self._runner = stack.enter_context(asyncio.Runner())
             self.app.prepare()  # outside of the lifespan, so that its errors are raised as they are
             stack.callback(lambda: self._runner.run(self.app.close()))
-            self._lifespan = running(asgi)
+            self._lifespan = running(self.asgi)
             self.state = self.run(self._lifespan.__aenter__())
             self._stack = stack.pop_all()
         _RUNNERS[id(self.app)] = self
@@ -166,19 +170,28 @@ class AppRunner:
 
     async def settled(self) -> None:
         """Wait until no job runs or waits."""
-        jobs = self.app.site.jobs
+        site = self.app.site
         async with self.time_limit("Some pages were not finished"):
-            while unfinished := jobs.unfinished():
+            while (unfinished := site.jobs.unfinished()) or site.refresher.is_active:
+                if not unfinished:
+                    await asyncio.sleep(0.01)  # a refresh is about to start, or has just ended
+                    continue
                 async with self.watching(unfinished[0]):
                     await unfinished[0].finished.wait()
 
 
-def find_app(asgi: ASGIApp) -> App:
-    """Return the App that an ASGI app is or contains, in its routes or behind its middleware.
+def find_app(asgi: ASGIApp | Router) -> App:
+    """Return the App that an ASGI app is or contains, in its routes or behind its middleware. A router gets one.
 
     Raises:
         BadApp: If there is none, or more than one.
     """
+    if isinstance(asgi, Router) and not isinstance(asgi, App):
+        app = _ROUTER_APPS.get(asgi)
+        if app is None:
+            app = _ROUTER_APPS[asgi] = App("Test")
+            app.include_router(asgi)
+        return app
     apps = list({id(app): app for app in _apps_in(asgi)}.values())
     if len(apps) == 1:
         return apps[0]

@@ -6,10 +6,14 @@ import difflib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias
 from urllib.parse import urldefrag, urljoin, urlsplit
 
 from .html_tree import Node, parse_html
+
+FieldValue: TypeAlias = "str | bytes | Path | list[bytes | Path]"
+"""What a form sends in a field: a text, or one or more files."""
 
 
 class Browser(Protocol):
@@ -19,7 +23,9 @@ class Browser(Protocol):
         """Open a page."""
         ...
 
-    def send(self, method: str, path: str, values: Mapping[str, str], *, referer: str | None = None) -> VisitedPage:
+    def send(
+        self, method: str, path: str, values: Mapping[str, FieldValue], *, referer: str | None = None
+    ) -> VisitedPage:
         """Send a form."""
         ...
 
@@ -94,6 +100,7 @@ class Form:
         self.fields: list[str] = []
         self._buttons: list[Node] = []
         self._choices: dict[str, list[str]] = {}
+        self._files: set[str] = set()
         form_id = node.attributes.get("id")
         outside = [field for field in document.find_all() if form_id and field.attributes.get("form") == form_id]
         for field in [*node.find_all(), *outside]:
@@ -123,6 +130,8 @@ class Form:
                 self.values[name] = (chosen or choices)[0]
         elif field.tag == "textarea":
             self.values[name] = "".join(str(child) for child in field.children).removeprefix("\n")
+        elif kind == "file":
+            self._files.add(name)
         else:
             self.values[name] = attributes.get("value", "")
 
@@ -135,23 +144,27 @@ class Form:
         """True if the form is sent to this URL, with or without its query."""
         return action in {self.action, urlsplit(self.action).path}
 
-    def fill(self, button: str, given: Mapping[str, Any]) -> dict[str, str]:
+    def fill(self, button: str, given: Mapping[str, Any]) -> dict[str, FieldValue]:
         """Return what is sent: the form's values, those given, and the button's if it has a name.
 
         Args:
             button: The text of the button that is pressed.
-            given: Values by field. True checks a box, False and None leave a field out.
+            given: Values by field. True checks a box, False and None leave a field out. A field for files takes a path
+                or bytes, or a list of them.
 
         Raises:
             LookupError: If the form has no such field, or the field no such choice.
         """
-        values = dict(self.values)
+        values: dict[str, FieldValue] = dict(self.values)
         for name, value in given.items():
             if name not in self.fields:
                 raise LookupError(f"{self._description} has no field {name!r}.{_suggest(name, self.fields)}")
             choices = self._choices.get(name)
             if value is None or value is False:
                 values.pop(name, None)
+                continue
+            if name in self._files:
+                values[name] = value
                 continue
             text = choices[0] if value is True and choices else str(value)
             if choices is not None and text not in choices:
@@ -271,7 +284,8 @@ class VisitedPage(Part):
         Args:
             button: The text of its button, or its action: the URL that it is sent to.
             fields: Values by field, for names that are not valid in Python.
-            more: Values by field. True checks a box, None leaves a field out.
+            more: Values by field. True checks a box, None leaves a field out. A field for files takes a path or bytes,
+                or a list of them.
 
         Raises:
             LookupError: If there is no such form or field. The message lists those that exist.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import secrets
 import weakref
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -17,11 +18,13 @@ from starlette.types import ASGIApp
 
 from unwritten_engine import Engine
 
+from ..app.router import Router
 from ..core.errors import BadURL
+from ..core.paths import url_of_key
 from .app_runner import AppRunner
 from .asgi_client import HOST, request
 from .scripted_engine import ScriptedText
-from .visited_page import VisitedPage
+from .visited_page import FieldValue, VisitedPage
 
 MAX_REDIRECTS = 10
 
@@ -40,6 +43,7 @@ class Visitor:
     Args:
         app: The app, or an ASGI app that contains it: ``Starlette(routes=[Mount("/guide", app)])``. Paths are then
             those of the outer app: ``visitor.visit("/guide/wiki/Tea")``. During the visit the app serves nothing else.
+            Or a router, which is then visited alone, without a prefix.
         engine: An engine; answers by a part of the prompt (``{"lighthouse": "A lighthouse is…"}``, see ``answers``); or
             the name of a real engine, as for ``--engine``. None: the app's own open engine, or placeholders.
         database: A file to use instead of a temporary one.
@@ -53,7 +57,7 @@ class Visitor:
 
     def __init__(
         self,
-        app: ASGIApp,
+        app: ASGIApp | Router,
         engine: Engine | Mapping[str, ScriptedText] | str | None = None,
         *,
         database: str | Path | None = None,
@@ -96,14 +100,14 @@ class Visitor:
         return self.send("get", path, {}, referer=referer, wait=wait)
 
     def send(
-        self, method: str, path: str, values: Mapping[str, str], *, referer: str | None = None, wait: bool = True
+        self, method: str, path: str, values: Mapping[str, FieldValue], *, referer: str | None = None, wait: bool = True
     ) -> VisitedPage:
         """Send a form, follow redirects, and wait until the page in the response is finished.
 
         Args:
             method: "get" or "post".
             path: The path.
-            values: The form's fields.
+            values: The form's fields. A path or bytes, or a list of them, is sent as files.
             referer: The path of the page on which the form was.
             wait: See ``visit``.
 
@@ -135,15 +139,17 @@ class Visitor:
     # -- requests -------------------------------------------------------------------------------------------------
 
     async def _send(
-        self, method: str, path: str, values: Mapping[str, str], referer: str | None, wait: bool
+        self, method: str, path: str, values: Mapping[str, FieldValue], referer: str | None, wait: bool
     ) -> VisitedPage:
         for _ in range(MAX_REDIRECTS):
-            body = b""
+            body, content_type = b"", "application/x-www-form-urlencoded"
             if method == "GET" and values:
                 path = f"{path.partition('?')[0]}?{urlencode(values)}"
+            elif method != "GET" and not all(isinstance(value, str) for value in values.values()):
+                body, content_type = _multipart(values)
             elif method != "GET":
                 body = urlencode(values).encode()
-            status, headers, content = await self._request(method, path, body, referer)
+            status, headers, content = await self._request(method, path, body, referer, content_type)
             location = headers.get("location")
             if not (300 <= status < 400 and location):
                 break
@@ -168,7 +174,7 @@ class Visitor:
                     return page  # no job generates what it shows
                 async with runner.watching(job):
                     await job.finished.wait()
-                path = site.mount.url(job.key)
+                path = site.mount.url(url_of_key(job.key))
                 if job.state != "written":
                     job.message = job.detail or job.message  # a test sees the error itself
                     return VisitedPage(self, path, page.status, page.headers, site.job_renderer.shell(job).html)
@@ -178,7 +184,7 @@ class Visitor:
         return page
 
     async def _request(
-        self, method: str, path: str, body: bytes, referer: str | None
+        self, method: str, path: str, body: bytes, referer: str | None, content_type: str = ""
     ) -> tuple[int, dict[str, str], str]:
         runner = self._runner
         sent: dict[str, str] = {}
@@ -188,7 +194,7 @@ class Visitor:
             sent["cookie"] = "; ".join(f"{name}={value}" for name, value in self._cookies.items())
         if method != "GET":
             sent["origin"] = f"http://{HOST}"
-            sent["content-type"] = "application/x-www-form-urlencoded"
+            sent["content-type"] = content_type
         content = bytearray()
         async with runner.time_limit(f"There was no response for {path}"):
             response = await request(
@@ -217,6 +223,20 @@ class Visitor:
                     self._cookies.pop(name, None)
                 else:
                     self._cookies[name] = cookie.coded_value
+
+
+def _multipart(values: Mapping[str, FieldValue]) -> tuple[bytes, str]:
+    """Return a form with files as the body of a request, and its media type."""
+    boundary, parts = f"form-{secrets.token_hex(16)}", bytearray()
+    for name, value in values.items():
+        for member in value if isinstance(value, list) else [value]:
+            disposition = f'form-data; name="{name}"'
+            if not isinstance(member, str):
+                disposition += f'; filename="{member.name if isinstance(member, Path) else name}"'
+            content = member.encode() if isinstance(member, str) else member
+            content = content.read_bytes() if isinstance(content, Path) else content
+            parts += f"--{boundary}\r\nContent-Disposition: {disposition}\r\n\r\n".encode() + content + b"\r\n"
+    return bytes(parts) + f"--{boundary}--\r\n".encode(), f"multipart/form-data; boundary={boundary}"
 
 
 def _is_expired(cookie: Morsel[str]) -> bool:

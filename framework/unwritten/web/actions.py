@@ -22,6 +22,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
+from weakref import WeakValueDictionary
 
 from pydantic import ValidationError
 from starlette.middleware import sessions
@@ -35,17 +36,18 @@ from ..core.mount import MountPoint
 from ..core.paths import page_key, page_path
 from ..rendering.renderer import Renderer
 from ..routing.access import PageAccess
-from ..routing.form_fields import FormPairs, FormState
+from ..routing.form_fields import FileKind, FormPairs, FormState
 from ..routing.redirects import CanonicalRedirect, PageRedirect
 from ..routing.routes import PageRequest
 from ..routing.visit import Visit, VisitReader
 from ..security.signer import FormCheck, Signer, VisitorCookie
 from ..storage.database import Connection, Database, insert_row
-from ..storage.transactions import function_transaction
+from ..storage.transactions import WriteTurn, function_transaction
 from .action_routes import PAGE, TOKEN, ActionRoute, FormTags
 from .form_data import MAX_FIELD_SIZE, read_form
 from .live_updates import LiveUpdates, canvases_of
 from .page_handler import PageHandler
+from .sent_files import SentFile, delete_unused, examine_files, store_files
 
 log = logging.getLogger("unwritten")
 
@@ -98,6 +100,7 @@ class ActionHandler:
         handler: PageHandler,
         updates: LiveUpdates,
         write_lock: asyncio.Lock,
+        max_file_bytes: int,
     ) -> None:
         self._mount = mount
         self._signer = signer
@@ -109,8 +112,9 @@ class ActionHandler:
         self._renderer = renderer
         self._handler = handler
         self._updates = updates
-        # Held while an action runs: SQLite allows one writer, and waiting here does not occupy a thread.
         self._write_lock = write_lock
+        self._max_file_bytes = max_file_bytes
+        self._running: WeakValueDictionary[_Submission, asyncio.Lock] = WeakValueDictionary()
 
     async def handle(self, request: Request, route: ActionRoute) -> Response:
         """Respond to the POST request of a form.
@@ -118,14 +122,22 @@ class ActionHandler:
         Raises:
             BadForm, BadURL, TimedOut, BadApp: Handled by the app's error pages.
         """
-        pairs = (await read_form(request, MAX_FIELD_SIZE)).pairs
+        takes_files = bool(route.function.form.file_fields)
+        form = await read_form(request, MAX_FIELD_SIZE, self._max_file_bytes if takes_files else None)
+        pairs = form.pairs
         try:
-            return await self._respond(request, route, pairs)
+            files = await examine_files(form.files, self._signer)
+            return await self._respond(request, route, pairs, files)
         except StoreError as error:
             log.error("%s: %s", request.url.path, error)
             return self._respond_unsaved(request, route, pairs, error)
+        finally:
+            for _, file in form.files:
+                await file.close()
 
-    async def _respond(self, request: Request, route: ActionRoute, pairs: FormPairs) -> Response:
+    async def _respond(
+        self, request: Request, route: ActionRoute, pairs: FormPairs, files: Sequence[SentFile]
+    ) -> Response:
         """Respond to a form with these fields."""
         values = route.pattern.parse_request(request.path_params)
         path, arguments = route.pattern.build(values), route.function.parse(values, {})
@@ -133,8 +145,8 @@ class ActionHandler:
         token, _, form_id = request.query_params.get(TOKEN, "").rpartition(".")
         check = self._signer.verify_form(token, path, page)
         if check != "good":
-            return self._refuse_token(check, path, page_key(page) or "", pairs)
-        submission = _Submission.create(path, form_id, pairs)
+            return self._refuse_token(check, path, page_key(page) or "", route, pairs)
+        submission = _Submission.create(path, form_id, pairs, files)
         previous = self._previous_response(submission)
         if previous is not None:
             return previous
@@ -142,26 +154,29 @@ class ActionHandler:
         if isinstance(found, Response):
             return found
         page_request = found
-        fields = route.function.form.parse(pairs)
+        kinds = route.function.form.file_fields
+        fields = route.function.form.parse(pairs, [(sent.field, await _argument(sent, kinds)) for sent in files])
         if isinstance(fields, FormState):
-            return await self._respond_invalid(page_request, path, page, pairs, fields)
+            return await self._respond_invalid(page_request, path, page, route, pairs, fields)
+        stored_files = [sent for sent in files if kinds[sent.field] == "upload"]
         visit, cookie = None, ""
         if route.function.wants_visit:
             visit = await self._visits.read_checked(request, page or path)
             if not visit.visitor:
                 cookie, visitor = self._visitor_cookie.new()
                 visit = replace(visit, visitor=visitor)
-        async with self._write_lock:
+        # The function gives its turn away while it waits for the model. The same form, sent twice, waits all the time.
+        async with self._running.setdefault(submission, asyncio.Lock()), WriteTurn(self._write_lock) as turn:
             previous = self._previous_response(submission)
             if previous is not None:
                 return previous
             try:
                 response, names, written = await self._run(
-                    route, {**arguments, **fields}, visit, request, page, page_request, submission
+                    route, {**arguments, **fields}, visit, request, page, page_request, submission, stored_files, turn
                 )
             except ValidationError as error:  # of a model that the function made from its fields
                 form = route.function.form.explain(pairs, error)
-                return await self._respond_invalid(page_request, path, page, pairs, form)
+                return await self._respond_invalid(page_request, path, page, route, pairs, form)
             if cookie:
                 self._visitor_cookie.set_on(response, cookie, request)
         await self._updates.on_action(page, written, names, request)
@@ -193,17 +208,24 @@ class ActionHandler:
         page: str,
         page_request: PageRequest | None,
         submission: _Submission,
+        files: Sequence[SentFile],
+        turn: WriteTurn,
     ) -> tuple[Response, Sequence[str], set[str]]:
         """Call the function in a transaction. Return its response, the regions to update, and the changed tables."""
         function = route.function
         try:
-            async with function_transaction(self._database, route.name, is_async=function.is_async) as transaction:
-                result = await function.run(arguments, visit, request)
+            async with function_transaction(
+                self._database, route.name, turn, is_async=function.is_async
+            ) as transaction:
+                result = await function.run(arguments, visit, request, transaction.time_limit)
+                await store_files(transaction, files)  # not before: the function may wait for the model
                 _check_session(request, route.name)
                 names = result.names if isinstance(result, Redraw) else ()
                 response = self._response(result, route, page or "/")
                 if names and page:
                     await self._check_names(names, page, page_request, request)
+                if files:
+                    await delete_unused(transaction, files)
                 if submission.form_id:
                     await asyncio.to_thread(
                         transaction.execute, lambda connection: _store_response(connection, submission, response)
@@ -259,7 +281,7 @@ class ActionHandler:
 
     # -- forms that are not accepted ----------------------------------------------------------------------
 
-    def _refuse_token(self, check: FormCheck, path: str, page: str, pairs: FormPairs) -> Response:
+    def _refuse_token(self, check: FormCheck, path: str, page: str, route: ActionRoute, pairs: FormPairs) -> Response:
         """Respond to a form whose token is not valid, with what was typed, so that it can be submitted again."""
         if check == "stale":
             message = _(
@@ -270,7 +292,7 @@ class ActionHandler:
                 "This form does not belong to the current version of a page of this app, so nothing was done yet. "
                 "Your input is below: check it, and send it again."
             )
-        return self._resubmit_page(409 if check == "stale" else 403, path, page, pairs, message)
+        return self._resubmit_page(409 if check == "stale" else 403, path, page, route, pairs, message)
 
     def _respond_unsaved(self, request: Request, route: ActionRoute, pairs: FormPairs, error: StoreError) -> Response:
         """Respond that the database failed, with what was typed. The form keeps its key: it is never applied twice."""
@@ -282,24 +304,31 @@ class ActionHandler:
             _("The database does not respond now."),
         )
         message = join(reason, _("Your input is below: send it again in a moment. It is not saved twice."))
-        response = self._resubmit_page(503, path, page_key(page) or "", pairs, message, form_id=form_id)
+        response = self._resubmit_page(503, path, page_key(page) or "", route, pairs, message, form_id=form_id)
         response.headers["retry-after"] = "10"
         return response
 
     async def _respond_invalid(
-        self, page_request: PageRequest | None, path: str, page: str, pairs: FormPairs, form: FormState
+        self,
+        page_request: PageRequest | None,
+        path: str,
+        page: str,
+        route: ActionRoute,
+        pairs: FormPairs,
+        form: FormState,
     ) -> Response:
         """Respond with the form's page, with what was typed and the errors."""
         if page_request is not None:
             return await self._handler.page_with_form(page_request, form)
         message = form.message or _("Some fields are not valid.")
-        return self._resubmit_page(422, path, page, pairs, message, dict([*form.errors]))
+        return self._resubmit_page(422, path, page, route, pairs, message, dict([*form.errors]))
 
     def _resubmit_page(
         self,
         status: int,
         path: str,
         page: str,
+        route: ActionRoute,
         pairs: FormPairs,
         message: str,
         errors: Mapping[str, str] | None = None,
@@ -307,12 +336,16 @@ class ActionHandler:
     ) -> Response:
         """Respond with a page that shows the submitted fields in a form."""
         errors = errors or {}
+        files = route.function.form.file_fields  # a browser cannot be told which files were chosen
         values = {
             "title": _("Check the form") if status == 422 else _("Send the form again"),
             "message": message,
             "back": self._mount.url(page or "/"),
-            "typed": [(name, value, errors.get(name, "")) for name, value in pairs],
-            "attributes": self._forms.attributes(path, page, form_id if _FORM_ID.fullmatch(form_id) else ""),
+            "typed": [(name, value, errors.get(name, "")) for name, value in pairs if name not in files],
+            "files": [(name, errors.get(name, "")) for name in files],
+            "attributes": self._forms.attributes(
+                path, page, form_id if _FORM_ID.fullmatch(form_id) else "", has_files=bool(files)
+            ),
         }
         return self._renderer.render("resubmit.html", values, status, {"cache-control": "no-store"})
 
@@ -332,13 +365,22 @@ class _Submission:
     content: str
 
     @classmethod
-    def create(cls, action: str, form_id: str, pairs: FormPairs) -> _Submission:
-        content = json.dumps(sorted(pairs), ensure_ascii=True)
+    def create(cls, action: str, form_id: str, pairs: FormPairs, files: Sequence[SentFile]) -> _Submission:
+        sent = [(file.field, file.key, file.file.filename) for file in files]
+        content = json.dumps([*sorted(pairs), *sent], ensure_ascii=True)
         return cls(
             action,
             form_id if _FORM_ID.fullmatch(form_id) else "",
             hashlib.sha256(content.encode()).hexdigest(),
         )
+
+
+async def _argument(sent: SentFile, kinds: Mapping[str, FileKind]) -> Any:
+    """Return a file as its field takes it."""
+    kind = kinds.get(sent.field)
+    if kind == "bytes":
+        return await sent.file.read()
+    return sent.file if kind == "file" else sent.as_upload()
 
 
 class _SubmittedBeforeError(Exception):

@@ -10,7 +10,7 @@ from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import Message, Scope, Send
 
 from unwritten_engine import EngineError
@@ -31,7 +31,7 @@ from ..core.incidents import report_to_visitor
 from ..core.localization import Localization
 from ..core.localization import gettext_lazy as _
 from ..core.tracebacks import error_reports, format_report, is_logged, log_error
-from ..security.headers import accepts_html
+from ..security.headers import NO_STORE, PROBLEM_KEY, accepts_html, prefers_json
 from .site import GetSite
 
 log = logging.getLogger("unwritten")
@@ -55,7 +55,7 @@ _TITLES: Mapping[int, str] = {
 
 
 class ErrorPages:
-    """Turns exceptions into error pages, or into plain text for clients that do not accept HTML."""
+    """Turns exceptions into error pages; for programs into JSON (RFC 9457), and for other clients into plain text."""
 
     def __init__(
         self,
@@ -135,7 +135,7 @@ class ErrorPages:
     ) -> Response:
         headers = headers or {}
         title = title or _TITLES.get(status, _("This did not work"))
-        if accepts_html(request):
+        if accepts_html(request) and PROBLEM_KEY not in request.scope:
             values: dict[str, Any] = {
                 "title": title,
                 "message": message,
@@ -149,8 +149,11 @@ class ErrorPages:
             except Exception as problem:  # the author's error.html is broken, or the site cannot be built
                 log_error(log, "error.html cannot be rendered", problem)
         language = self._localization.get()
-        report = format_report(error) if error is not None else ""
-        text = f"{language.text(title)}. {language.text(message)}\n{report}".strip() + "\n"
+        title, message = language.text(title), language.text(message)
+        if PROBLEM_KEY in request.scope or prefers_json(request.scope):
+            details = {"title": title, "status": status, "detail": message}
+            return JSONResponse(details, status, {**NO_STORE, **headers}, "application/problem+json")
+        text = f"{title}. {message}\n{format_report(error) if error is not None else ''}".strip() + "\n"
         return PlainTextResponse(text, status, {"x-content-type-options": "nosniff", **headers})
 
 

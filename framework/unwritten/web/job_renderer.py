@@ -13,6 +13,7 @@ from markupsafe import Markup
 from ..core.errors import UnwrittenError
 from ..core.incidents import report_to_visitor
 from ..core.mount import MountPoint
+from ..core.paths import url_of_key
 from ..core.tracing import current_trace
 from ..formats.page import Page
 from ..generation.page_job import PageJob
@@ -92,7 +93,7 @@ class JobRenderer:
             page: What the page function returned for the visitor. None: it is the same for all visitors.
             placeholders: True to put placeholders in place of regions and the colophon.
         """
-        path = self._mount.prefix + job.key
+        path = self._mount.prefix + url_of_key(job.key)
         refresh = None if placeholders else f"{path}{'&' if '?' in path else '?'}{PLAIN}=1"
         return self._renderer.shell(
             job.view(),

@@ -173,11 +173,16 @@ class LiveUpdates(JobObserver, BrokerListener):
 
     def on_start(self, job: PageJob) -> None:
         """Let all subscribers of a page follow its new job."""
+        if job.is_refresh:
+            return  # the old version is shown until the new one is stored
         for subscription in self._subscriptions.get(job.key, ()):
             subscription.on_start(job)
 
     def on_end(self, job: PageJob) -> None:
-        """Generate regions that had to wait for the end of a job or for room in the queue."""
+        """Show a refreshed page, and generate regions that had to wait for a job or for room in the queue."""
+        if job.is_refresh and job.stored is not None and not job.reverted:
+            self._show_soon(job.key, self._show_current)
+            self._broker.announce("edited", key=job.key)
         self._refresh([*self._starter.pending_regions], changed=True)
 
     # -- events of other processes ------------------------------------------------------------------------
@@ -327,7 +332,7 @@ class LiveUpdates(JobObserver, BrokerListener):
         except Exception as error:
             log_error(log, f"{key}: open tabs are not updated", error)
             return None
-        if isinstance(page_request, PageRequest):
+        if isinstance(page_request, PageRequest) and page_request.key == key:
             return page_request
         for subscription in subscriptions:
             subscription.on_denied()

@@ -23,6 +23,7 @@ from ..core.localization import gettext_lazy as _
 from ..core.mount import MountPoint
 from ..core.tracing import current_trace
 from ..formats.page import Page
+from ..generation.freshness import Freshness, freshness_of
 from ..generation.job_starter import JobStarter
 from ..generation.region_job import RegionJob
 from ..rendering.blocks import StateRegion
@@ -30,7 +31,7 @@ from ..rendering.document import FORM_KEY, NONCE, page_response
 from ..rendering.regions import PageView
 from ..rendering.renderer import Renderer
 from ..rendering.templates import Shell
-from ..routing.routes import PageRequest
+from ..routing.routes import PageRequest, PageRoute
 from ..security.headers import is_prefetch, new_nonce, secure_headers
 from ..security.signed_links import SignedLinks
 from ..security.signer import FORM_REUSE
@@ -57,6 +58,8 @@ class RenderedPage:
         headers: The headers that all responses with this HTML have in common, encoded.
         state_regions: Its state regions.
         rendered_at: When it was rendered, in seconds of the wall clock: the tokens of its forms expire by that clock.
+        cache_headers: The headers for caches; see ``_cache_headers``.
+        expires_at: When its first text becomes older than its author allows, by the same clock. None: never.
     """
 
     page: Page
@@ -66,8 +69,10 @@ class RenderedPage:
     headers: Sequence[tuple[bytes, bytes]]
     state_regions: Mapping[str, StateRegion]
     rendered_at: float
+    cache_headers: Mapping[str, str]
+    expires_at: float | None = None
 
-    def is_fresh(self, page: Page, version: tuple[bool, int, str]) -> bool:
+    def is_current(self, page: Page, version: tuple[bool, int, str]) -> bool:
         """True if it may be served now."""
         return (
             self.version == version
@@ -84,10 +89,10 @@ class RenderedPage:
         """
         if isinstance(self.body, str):
             # Without an ETag: a browser that reused its copy would submit a form key a second time.
-            return page_response(self.body, headers={"cache-control": "no-cache"}, frame_src=frame_src)
+            return page_response(self.body, headers=self.cache_headers, frame_src=frame_src)
         for name, value in scope["headers"]:
             if name == b"if-none-match" and value == self.etag:
-                return Response(status_code=304, headers={"cache-control": "no-cache", "etag": self.etag.decode()})
+                return Response(status_code=304, headers={**self.cache_headers, "etag": self.etag.decode()})
         return _CachedPage(self.body, self.headers, frame_src)
 
 
@@ -116,11 +121,18 @@ def _policy(frame_src: str) -> tuple[bytes, bytes]:
     return before.encode("latin-1"), after.encode("latin-1")
 
 
-def _encoded_headers(etag: str, body: tuple[bytes, ...]) -> list[tuple[bytes, bytes]]:
+def _cache_headers(route: PageRoute) -> dict[str, str]:
+    """Return the headers for caches: browsers ask each time. The response depends on the client for some pages."""
+    # Programs get the page as JSON at the same URL.
+    vary = "Accept" if route.vary is None else "Accept, Accept-Language, Authorization, Cookie"
+    return {"cache-control": "private, no-cache" if route.is_private else "no-cache", "vary": vary}
+
+
+def _encoded_headers(etag: str, body: tuple[bytes, ...], route: PageRoute) -> list[tuple[bytes, bytes]]:
     """Return the headers of all responses with this HTML, encoded, except the policy, which has the nonce."""
     headers = {
         **secure_headers(""),
-        "cache-control": "no-cache",
+        **_cache_headers(route),
         "content-type": "text/html; charset=utf-8",
         "etag": etag,
         "content-length": str(sum(map(len, body)) + (len(body) - 1) * len(new_nonce())),
@@ -177,7 +189,7 @@ class PageCache:
         version = (self._signed_links.required, self._data_version, self._mount.prefix)
         rendered = self._pages.get(page_request.key)
         trace = current_trace.get()
-        if rendered is not None and rendered.is_fresh(page_request.page, version):
+        if rendered is not None and rendered.is_current(page_request.page, version):
             if trace:
                 trace.record_page(page_request.key, "stored, rendered before")
             return rendered
@@ -189,7 +201,7 @@ class PageCache:
             # Many visitors may open a long page before it is rendered. It is formatted for the first of them.
             async with self._locks.setdefault(page_request.key, asyncio.Lock()):
                 rendered = self._pages.get(page_request.key)
-                if rendered is not None and rendered.is_fresh(page_request.page, version):
+                if rendered is not None and rendered.is_current(page_request.page, version):
                     return rendered
                 region_jobs = await self._region_jobs(page_request, stored)
             if any(region_job.state != "written" for region_job in region_jobs.values()):
@@ -201,9 +213,13 @@ class PageCache:
         is_first = is_first and not self._store.database.read_only
         if stored and is_first:
             stored = self._mark_opened(stored)
-        view = stored_view(page_request.key, page_request.title, stored, is_first)
+        freshness = freshness_of(page_request, stored, self._store) if stored else None
+        view = stored_view(page_request.key, page_request.title, stored, is_first, freshness)
         with trace.step("rendering") if trace else nullcontext():
-            rendered = _rendered(page_request.page, version, self._render(view, page_request.page, region_jobs))
+            shell = self._render(view, page_request.page, region_jobs)
+            rendered = _rendered(page_request, version, shell)
+        if freshness is not None:
+            rendered = replace(rendered, expires_at=freshness.expires_at)
         if not unopened:  # the next visitor of a prefetched page sees another colophon
             self._pages[page_request.key] = rendered
         return rendered
@@ -229,7 +245,7 @@ class PageCache:
         region_jobs = await self._region_jobs(page_request, stored)
         view = stored_view(page_request.key, page_request.title, stored)
         html = self._render(view, page_request.page, region_jobs).html
-        return page_response(html, headers={"cache-control": "no-cache"}, frame_src=page_request.frame_src)
+        return page_response(html, headers=_cache_headers(page_request.route), frame_src=page_request.frame_src)
 
     async def _region_jobs(self, page_request: PageRequest, stored: StoredPage) -> dict[str, RegionJob]:
         return await self._starter.region_jobs(page_request, stored.canvases)
@@ -252,17 +268,21 @@ class PageCache:
         return replace(stored, provenance=replace(stored.provenance, opened_after=seconds))
 
 
-def _rendered(page: Page, version: tuple[bool, int, str], shell: Shell) -> RenderedPage:
+def _rendered(page_request: PageRequest, version: tuple[bool, int, str], shell: Shell) -> RenderedPage:
     """Return a shell as it is cached. A page with forms has no ETag and no common headers."""
-    now = time.time()
+    now, page, route = time.time(), page_request.page, page_request.route
+    cache_headers = _cache_headers(route)
     if FORM_KEY in shell.html:
-        return RenderedPage(page, version, shell.html, b"", (), shell.state_regions, now)
+        return RenderedPage(page, version, shell.html, b"", (), shell.state_regions, now, cache_headers)
     etag = f'W/"{hashlib.blake2b(shell.html.encode(), digest_size=12).hexdigest()}"'
     body = tuple(piece.encode() for piece in shell.html.split(NONCE))
-    return RenderedPage(page, version, body, etag.encode(), _encoded_headers(etag, body), shell.state_regions, now)
+    headers = _encoded_headers(etag, body, route)
+    return RenderedPage(page, version, body, etag.encode(), headers, shell.state_regions, now, cache_headers)
 
 
-def stored_view(key: str, title: str, stored: StoredPage | None, first_view: bool = False) -> PageView:
+def stored_view(
+    key: str, title: str, stored: StoredPage | None, first_view: bool = False, freshness: Freshness | None = None
+) -> PageView:
     """Return a stored page as its template sees it.
 
     Args:
@@ -270,6 +290,7 @@ def stored_view(key: str, title: str, stored: StoredPage | None, first_view: boo
         title: The page's title.
         stored: The version to show. None for a page without stored canvases.
         first_view: True for the first visitor of a prefetched page.
+        freshness: How old its texts are. None: they stay.
     """
     if stored is None:
         return PageView(key=key, title=title)
@@ -284,4 +305,5 @@ def stored_view(key: str, title: str, stored: StoredPage | None, first_view: boo
         provenance=stored.provenance,
         first_view=first_view,
         change=stored.change,
+        as_of=freshness.as_of if freshness is not None else None,
     )

@@ -6,6 +6,7 @@ the template with placeholders, which the live socket fills. Without JavaScript 
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from urllib.parse import urlencode, urlsplit
 
@@ -15,20 +16,21 @@ from starlette.responses import Response
 from ..core.errors import BadURL, Busy, Denied, StoreReadOnly
 from ..core.localization import gettext_lazy as _
 from ..core.mount import MountPoint
-from ..core.paths import page_key
+from ..core.paths import DATA_SUFFIX, page_key, url_of_key
 from ..core.tracing import current_trace
 from ..generation.job_queue import JobQueue
 from ..generation.job_starter import JobStarter
 from ..generation.metrics import Metrics
 from ..generation.page_job import PageJob
 from ..generation.prefetcher import Prefetcher
+from ..generation.refresher import Refresher
 from ..generation.unfinished_pages import UnfinishedPages
 from ..rendering.document import page_response
 from ..rendering.renderer import Renderer
 from ..routing.access import ACCESS_CHECK, AccessCheck, PageAccess
 from ..routing.form_fields import FormState
 from ..routing.page_function import PLAIN, VERSION
-from ..routing.redirects import CanonicalRedirect, PageRedirect
+from ..routing.redirects import AliasRedirect, CanonicalRedirect, PageRedirect
 from ..routing.resolver import PageResolver
 from ..routing.routes import PageRequest, PageRoute
 from ..security.headers import (
@@ -37,6 +39,7 @@ from ..security.headers import (
     accepts_html,
     is_prefetch,
     is_same_site_navigation,
+    prefers_json,
     saves_data,
 )
 from ..security.signed_links import SCOPE_KEY, LinkSource, SignedLinks, explain_refusal, url_of
@@ -44,6 +47,7 @@ from ..security.signer import VisitorCookie
 from ..storage.pages import PageStore
 from .job_renderer import JobRenderer
 from .page_cache import PageCache, stored_view
+from .page_data import PageData
 from .streaming import StreamingPage, accepts_stream
 
 _INCOMPLETE = _("Some parts of this page are not written yet. They are written when someone follows a link to it.")
@@ -62,10 +66,12 @@ class PageHandler:
         signed_links: SignedLinks,
         store: PageStore,
         cache: PageCache,
+        data: PageData,
         jobs: JobQueue,
         starter: JobStarter,
         job_renderer: JobRenderer,
         prefetcher: Prefetcher | None,
+        refresher: Refresher,
         renderer: Renderer,
         metrics: Metrics,
         unfinished: UnfinishedPages,
@@ -77,10 +83,12 @@ class PageHandler:
         self._signed_links = signed_links
         self._store = store
         self._cache = cache
+        self._data = data
         self._jobs = jobs
         self._starter = starter
         self._job_renderer = job_renderer
         self._prefetcher = prefetcher  # None if prefetching is off
+        self._refresher = refresher
         self._renderer = renderer
         self._metrics = metrics
         self._unfinished = unfinished
@@ -91,12 +99,24 @@ class PageHandler:
         Raises:
             BadURL, Busy, Denied, PageFailed, BadApp, StoreError: Handled by the app's error pages.
         """
-        page_request = await self._resolver.resolve(request, route)
         check: AccessCheck | None = request.scope.get(ACCESS_CHECK)
+        signature: str | None = request.scope.get(SCOPE_KEY)
+        if check is None and signature is None and request.scope["path"].endswith(DATA_SUFFIX):
+            response = await self._data.respond_to_suffix(request, route, self._resolver.key_of(request, route))
+            if response is not None:
+                return response
+        page_request = await self._resolver.resolve(request, route)
         if check is not None:
             return check.response(page_request)
-        signature: str | None = request.scope.get(SCOPE_KEY)
+        if prefers_json(request.scope) and isinstance(page_request, PageRequest):
+            return self._data.respond(page_request, request)
         source = self._source_of(signature, page_request, request) if signature is not None else None
+        if isinstance(page_request, AliasRedirect):
+            # Who may not read the page gets the response to a GET of it, which does not name it.
+            target = await self._access.resolve_key(page_request.key, request.scope)
+            if source is None or not isinstance(target, PageRequest):
+                return self.sign_redirect(page_request, request)
+            page_request = target
         if source and isinstance(page_request, CanonicalRedirect):
             page_request = await self._resolver.resolve_key(page_request.key, request.scope) or page_request
         if isinstance(page_request, Response):
@@ -112,6 +132,8 @@ class PageHandler:
                 return self._redirect_to_clean(key, request)
             if rendered is not None:
                 self._metrics.stored_pages_served += 1
+                if rendered.expires_at is not None and rendered.expires_at <= time.time():
+                    self._refresh(page_request)
                 return rendered.response(request.scope, page_request.frame_src)
             is_allowed = (
                 source is not None or _is_declared(route, key) or not self._signed_links.requires(request.scope)
@@ -138,7 +160,6 @@ class PageHandler:
                 raise
             return await self._incomplete(page_request, str(error))
         page = None if self._access.is_open(key) else page_request.page
-        response: Response
         if signature is not None:
             response = self._redirect_to_clean(key, request)
         elif accepts_stream(request):
@@ -154,13 +175,19 @@ class PageHandler:
         """Return where a signature was issued. None if it is not valid for the page, in any spelling of its URL."""
         spellings = [url_of(request.scope).removeprefix(self._mount.prefix)]
         if isinstance(page_request, PageRequest):
-            spellings.append(page_request.key)
+            spellings.append(url_of_key(page_request.key))
         return self._signed_links.source(signature, *spellings)
 
     async def _prefetch(self, page_request: PageRequest) -> PageJob:
         if self._prefetcher is None or saves_data(page_request.request.headers):
             raise Busy(_("Pages are not prefetched here. Click the link to have the page written."), 10)
         return await self._prefetcher.prefetch(page_request)
+
+    def _refresh(self, page_request: PageRequest) -> None:
+        """Have the next version of an old page generated in the background, if a visitor has opened it."""
+        request = page_request.request
+        if request.method == "GET" and not is_prefetch(request.headers) and not self._store.database.read_only:
+            self._refresher.refresh_soon(page_request)
 
     def _refuse(self, page_request: PageRequest, signature: str | None, as_html: bool) -> Response:
         """Respond that a page is not written, with a button that generates it."""
@@ -191,10 +218,20 @@ class PageHandler:
 
     def _redirect_to_clean(self, key: str, request: Request) -> Response:
         """Redirect to the URL without a signature, which can be stored and shared."""
-        plain = request.query_params.get(PLAIN)
+        key, plain = url_of_key(key), request.query_params.get(PLAIN)
         if plain is not None:
             key += ("&" if "?" in key else "?") + urlencode({PLAIN: plain})
         return PageRedirect(self._mount, key, headers=NO_STORE)
+
+    async def handle_unmatched(self, request: Request) -> Response | None:
+        """Respond to a URL that no route matches if it is that of a page's data. None if it is not.
+
+        Raises:
+            BadURL: See ``PageData.respond_to_suffix``.
+        """
+        if request.method not in {"GET", "HEAD"} or not request.scope["path"].endswith(DATA_SUFFIX):
+            return None
+        return await self._data.respond_to_suffix(request, None, "")
 
     # -- for forms and extensions -------------------------------------------------------------------------
 
@@ -236,7 +273,7 @@ class PageHandler:
 
         The target page may then be generated, within the visitor's budget for searches.
         """
-        if not (self._signed_links.required and 300 <= response.status_code < 400):
+        if not 300 <= response.status_code < 400:
             return response
         try:
             location = urlsplit(response.headers.get("location", ""))
@@ -246,7 +283,7 @@ class PageHandler:
         if location.netloc not in {"", request.headers.get("host")} or not is_same_site_navigation(request.headers):
             return response
         key = page_key((self._mount.key(location.path) or "") + (f"?{location.query}" if location.query else ""))
-        if key is None:
+        if key is None or not self._signed_links.signs(key):
             return response
         if not self._jobs.is_active(key) and not self._store.exists([key]):
             response.headers["location"] = self._mount.url(self._signed_links.sign(key, "search"))

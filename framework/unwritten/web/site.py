@@ -17,16 +17,21 @@ from ..generation.hooks import Policies
 from ..generation.job_queue import JobQueue
 from ..generation.job_starter import JobStarter, SchemaChecker
 from ..generation.metrics import Metrics
+from ..generation.page_writer import PageWriter
 from ..generation.prefetcher import Prefetcher
 from ..generation.prompt_builder import PromptBuilder
+from ..generation.refresher import Refresher
+from ..generation.text_generator import TextGenerator
 from ..generation.unfinished_pages import UnfinishedPages
 from ..rendering.renderer import Renderer
 from ..routing.access import PageAccess
 from ..routing.resolver import PageResolver
 from ..routing.routes import PageRoute
+from ..routing.stored_pages import StoredPages
 from ..security.exposure import Exposure
 from ..security.signed_links import SignedLinks
 from ..security.signer import Signer, VisitorCookie
+from ..storage.aliases import AliasStore
 from ..storage.pages import PageStore
 from ..storage.tables import Tables
 from ..storage.values import ValueStore
@@ -63,6 +68,8 @@ class Site:
     signer: Signer
     signed_links: SignedLinks
     store: PageStore
+    stored_pages: StoredPages
+    aliases: AliasStore
     broker: Broker
     values: ValueStore
     world: WorldStore
@@ -78,7 +85,10 @@ class Site:
     renderer: Renderer
     jobs: JobQueue
     starter: JobStarter
+    generator: TextGenerator
+    writer: PageWriter
     prefetcher: Prefetcher | None
+    refresher: Refresher
     unfinished: UnfinishedPages
     job_renderer: JobRenderer
     cache: PageCache
@@ -118,6 +128,7 @@ class Site:
         self.watchdog.stop()
         if self.prefetcher is not None:
             self.prefetcher.close()
+        await self.refresher.close()
         await self.updates.close()
         await self.jobs.close()
         await self.unfinished.save()

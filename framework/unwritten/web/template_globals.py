@@ -1,9 +1,10 @@
-"""Template globals that need the app: ``link``, ``action`` and ``url_for``."""
+"""Template globals that need the app: ``link``, ``action``, ``url_for`` and ``file_url``."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any
+from urllib.parse import quote
 
 from jinja2 import pass_context
 from jinja2.runtime import Context
@@ -12,7 +13,8 @@ from starlette.routing import BaseRoute, Router
 
 from ..core.errors import BadURL
 from ..core.mount import MountPoint
-from ..core.paths import page_path, site_path
+from ..core.paths import UPLOADS_PREFIX, page_path, site_path, url_of_key
+from ..formats.uploads import Upload
 from ..routing.routes import RAISE
 from ..security.signed_links import SignedLinks
 from ..storage.pages import PageStore
@@ -41,7 +43,7 @@ class TemplateGlobals:
 
     def functions(self) -> dict[str, Callable[..., Any]]:
         """Return the functions by their names in templates."""
-        return {"link": self.link, "url_for": self.url_for, "action": self.action}
+        return {"link": self.link, "url_for": self.url_for, "action": self.action, "file_url": self.file_url}
 
     def link(self, key: Any, *, searched: bool = False, default: Any = RAISE) -> Any:
         """Return the URL for a link to a page. Where links are signed, that of an unwritten page has a signature.
@@ -59,7 +61,8 @@ class TemplateGlobals:
             if default is not RAISE:
                 return default
             raise BadURL(f"{key!r} is not the key of a page. A key looks like '/wiki/Tea'.")
-        if self._signed_links.required and not self._store.exists([path]):
+        stored_key, path = path, url_of_key(path)
+        if self._signed_links.signs(path) and not self._store.exists([stored_key]):
             path = self._signed_links.sign(path, "search" if searched else "link")
         return self._mount.url(path)
 
@@ -95,4 +98,9 @@ class TemplateGlobals:
         Raises:
             BadApp: If there is no action of that name, or it takes other parameters.
         """
-        return self._forms.attributes(find_action(self._routes, name, parameters), context["page"].key)
+        path, has_files = find_action(self._routes, name, parameters)
+        return self._forms.attributes(path, context["page"].key, has_files=has_files)
+
+    def file_url(self, upload: Upload) -> str:
+        """Return the URL of an upload."""
+        return self._mount.url(f"{UPLOADS_PREFIX}{upload.key}/{quote(upload.name)}")

@@ -1,4 +1,8 @@
-"""Abort a connection. ASGI can only close it, which first sends what is still in its buffers."""
+"""What ASGI does not offer: abort a connection, and see that its client has left without receiving from it.
+
+ASGI can only close a connection, which first sends what is still in its buffers. Receiving from it may take a part of
+the request's body, which the app has not read yet.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +12,19 @@ from typing import Any
 from starlette.types import Receive, Scope
 
 _ABORT = "unwritten.abort"
+_CYCLE = "unwritten.cycle"
 
 
 def remember_transport(scope: Scope, receive: Receive) -> None:
-    """Store a connection's transport for ``abort``. Call it before other middleware wraps ``receive``.
+    """Store what ``abort`` and ``has_left`` need. Call it before other middleware wraps ``receive``.
 
     uvicorn's ``receive`` is a method of an object that has the transport. With other servers nothing is stored.
     """
-    transport: Any = getattr(getattr(receive, "__self__", None), "transport", None)
+    cycle: Any = getattr(receive, "__self__", None)
+    transport: Any = getattr(cycle, "transport", None)
     if callable(getattr(transport, "abort", None)):
         scope[_ABORT] = transport.abort
+        scope[_CYCLE] = cycle
 
 
 def abort(scope: Scope) -> bool:
@@ -26,3 +33,11 @@ def abort(scope: Scope) -> bool:
     if cut is not None:
         cut()
     return cut is not None
+
+
+def has_left(scope: Scope) -> bool:
+    """True if the client of an HTTP request has disconnected before the response was complete.
+
+    False for WebSockets, and with servers that do not show it.
+    """
+    return bool(getattr(scope.get(_CYCLE), "disconnected", False))

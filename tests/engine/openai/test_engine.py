@@ -287,6 +287,14 @@ async def test_models_match_without_tags_and_by_alias(server: ModelServer) -> No
         assert engine.about.model == "y.gguf" and engine.about.context == 512
 
 
+@pytest.mark.parametrize(("model", "can_draw"), [("qwen2.5:0.5b", False), ("Qwen/Qwen3-8B", True), ("large", True)])
+async def test_small_models_of_servers_write_no_drawings(server: ModelServer, model: str, can_draw: bool) -> None:
+    server.models = {"data": [{"id": model}]}
+    async with opened(server) as engine:
+        assert engine.about.abilities.markup is can_draw
+        assert any("drawings and programs" in reason for reason in engine.about.reasons) is (model != "large")
+
+
 async def test_a_server_without_a_model_list_uses_the_named_model(server: ModelServer) -> None:
     server.models, server.models_status = {"error": "no such page"}, 404
     async with opened(server, model="hidden") as engine:

@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from tests.support.apps import (
     LIVE,
     follow,
     in_turn,
+    let_age,
     make_app,
     make_two,
     make_wiki,
@@ -310,6 +312,31 @@ def test_a_rewrite_is_shown_in_every_process(serve: Serve, tmp_path: Path) -> No
     for client in (processes.a, processes.b):
         assert "New words." in client.get(KEY).text
     assert [row["number"] for row in tables(tmp_path / "pages.db")["versions"]] == [1, 2]
+
+
+def test_an_old_page_is_refreshed_once_and_shown_in_every_process(serve: Serve) -> None:
+    processes = serve(make_weather, in_turn("Old words.", ["New", 0.5, "New words."]))
+    write(processes.a, KEY)
+    let_age(processes.a.app, timedelta(days=2))  # type: ignore[arg-type]
+    with processes.b.websocket_connect(LIVE) as ws:
+        look(ws, KEY)
+        for client in (processes.a, processes.b, processes.a, processes.b):
+            assert "Old words." in client.get(KEY).text
+        shown(ws, "body", "New words.")
+    for client in (processes.a, processes.b):
+        assert "New words." in client.get(KEY).text
+    assert len(processes.requests) == 2
+
+
+def make_weather(home: Path, engine: Engine, **given: Any) -> App:
+    """Return an app whose pages are generated again when they are a day old."""
+    app = make_app(home, engine, **given)
+
+    @app.page("/wiki/{title}", fresh=timedelta(days=1))
+    def article(title: str) -> str:
+        return f"News about {title}."
+
+    return app
 
 
 def test_a_page_that_another_process_changes_cannot_be_edited(serve: Serve, tmp_path: Path) -> None:

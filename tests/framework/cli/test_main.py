@@ -1,5 +1,6 @@
 """The command line: help, mistakes, settings, pages, ``offline`` and ``doctor``."""
 
+import json
 import re
 import tarfile
 from pathlib import Path
@@ -12,6 +13,8 @@ from unwritten.cli.main import COMMANDS
 from unwritten.cli.server import LoadingProgress
 from unwritten.core import assets
 from unwritten.core.assets import Script, htmx_cache, integrity_of
+from unwritten_engine.hub_files import DownloadStopped
+from unwritten_engine.named_models import MODELS, Machine, record_speed, recorded_speeds
 from unwritten_engine.vllm.gpus import GPU
 
 pytestmark = pytest.mark.usefixtures("home")
@@ -103,6 +106,17 @@ def test_get_prints_and_stores_a_page() -> None:
     assert "It is a" in result.stdout and result.stdout.rstrip().endswith("</html>")
     assert Path("small.db").is_file()
     assert unwritten("pages", "count").stdout == "1\n"
+
+
+def test_get_prints_the_data_of_a_page() -> None:
+    write(APP)
+    result = unwritten("get", "--json", "/wiki/Small%20thing")
+    assert result.exit_code == 0, result.output
+    data = json.loads(result.stdout)
+    assert (data["key"], data["state"]) == ("/wiki/Small_thing", "written")
+    assert "It is a" in data["canvases"]["body"]["text"]
+    result = unwritten("get", "--json", "/nowhere")
+    assert result.exit_code == 1 and json.loads(result.stdout)["status"] == 404
 
 
 def test_get_follows_redirects() -> None:
@@ -217,6 +231,36 @@ def test_doctor_can_skip_the_engine() -> None:
     for title in ("Versions", "Machine", "Settings", "Files", "Pages", "htmx"):
         assert f"{title}\n  ok " in result.output
     assert "Everything works." in result.output
+    assert "ok    Best fit for this machine: " in result.output
+    assert "evaluated prompt prefixes, 0 MiB, in " in result.output
+
+
+def test_models_are_listed_with_licences_and_the_best_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = Machine(memory=16 * 10**9, free=12 * 10**9, threads=2)
+    monkeypatch.setattr("unwritten.cli.models.this_machine", lambda cards: here)
+    record_speed("gemma-3-1b", 12.3)
+    result = unwritten("models")
+    assert result.exit_code == 0, result.output
+    rows = {line.split()[0]: line for line in result.output.splitlines() if line}
+    assert rows.keys() >= MODELS.keys()
+    assert "installed" in rows["embedded"]
+    assert "2.1 GB" in rows["qwen2.5-3b"] and "Qwen Research License" in rows["qwen2.5-3b"]
+    assert " 12 " in rows["gemma-3-1b"]
+    assert rows["mistral-small-24b"].endswith("no: this machine has 16 GB")
+    assert "Qwen Research License: not for commercial use, https://" in result.output
+    best = "Best fit for this machine: --engine smollm2-1.7b (SmolLM2 1.7B Instruct, 1.1 GB to download, Apache 2.0)."
+    assert result.output.splitlines()[-1] == best
+    assert max(map(len, result.output.splitlines())) <= 120
+
+
+def test_a_stopped_download_says_how_to_continue(monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(*args: object, **more: object) -> None:
+        raise DownloadStopped("Stopped. 1.2 GB of 2.1 GB are kept in FOLDER: the same command continues.")
+
+    monkeypatch.setattr("unwritten.cli.doctor.open_engine", stopped)
+    result = unwritten("doctor", "--engine", "qwen2.5-3b")
+    assert result.exit_code == 130
+    assert "the same command continues." in result.output
 
 
 def test_doctor_says_what_to_install_for_the_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -293,6 +337,7 @@ def test_doctor_measures_the_engine() -> None:
     click = r"a click on an unwritten page: shell after \d+ ms, first words after [\d.]+ s, complete after [\d.]+ s"
     assert re.search(click, result.output)
     assert "Gemma" in result.output
+    assert recorded_speeds()["embedded"] > 0
 
 
 def test_doctor_measures_a_whole_canvas_of_a_diffusion_model() -> None:

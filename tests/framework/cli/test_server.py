@@ -9,15 +9,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.support.apps import make_app
 from tests.support.processes import fetch, running
 from tests.support.servers import PATIENCE
 from tests.support.terminal import APP, message, unwritten, write
 
 from unwritten.cli.loading import load_app
 from unwritten.cli.reload import watched_folders
-from unwritten.cli.server import bind, url_of
+from unwritten.cli.server import bind, print_summary, url_of
 from unwritten.core.errors import BadSetting
 from unwritten_engine import Abilities, Recorder, scripted
+from unwritten_engine.named_models import Machine
 from unwritten_engine.scripted import ABOUT
 
 pytestmark = pytest.mark.usefixtures("home")
@@ -69,6 +71,22 @@ def test_run_prints_a_summary_and_the_address_and_stops_quietly() -> None:
         assert server.stop() == 0
         assert "".join(server.lines).rstrip().endswith("Stopped. All finished pages are stored.")
         assert "Traceback" not in "".join(server.lines)
+
+
+def test_an_app_on_the_embedded_model_names_a_better_one_that_fits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here = Machine(memory=16 * 10**9, free=12 * 10**9, threads=4)
+    monkeypatch.setattr("unwritten.cli.server.this_machine", lambda cards: here)
+    for name, is_named in (("embedded", True), ("llamacpp", False)):
+        (tmp_path / name).mkdir()
+        app = make_app(tmp_path / name, scripted("A text.", about=replace(ABOUT, engine=name)))
+        app.page("/{title}")(lambda title: f"A page about {title}.")
+        app.prepare()
+        print_summary(app)
+        printed = " ".join(capsys.readouterr().out.split())
+        best = "better Best fit for this machine: --engine qwen3-4b (Qwen3 4B, 2.5 GB to download, Apache 2.0)."
+        assert (best in printed) is is_named
 
 
 def test_a_second_ctrl_c_stops_at_once() -> None:

@@ -86,7 +86,7 @@ def test_the_app_passes_options_to_the_engine(tmp_path: Path, monkeypatch: pytes
     monkeypatch.chdir(tmp_path)
     app = make_app(engine="http://localhost:8000/v1", model="m", engine_options="retries=0")
     app.prepare()
-    app.store.close()
+    app.site.store.close()
     assert asked == [("http://localhost:8000/v1", {"model": "m", "retries": 0})]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -13,7 +14,7 @@ from unwritten import Canvas, Page
 from unwritten.testing import VisitedPage, Visitor, answers
 from unwritten_engine import scripted
 from unwritten_engine.errors import GenerationFailed
-from unwritten_engine.scripted import HANG, denoising_frames
+from unwritten_engine.scripted import ABOUT, HANG, denoising_frames
 
 PANEL = "/_unwritten/developer?page="
 
@@ -47,6 +48,22 @@ def test_the_panel_shows_the_prompt_the_settings_and_the_figures(tmp_path: Path)
         "SELECT p.key, v.title",
     ):
         assert words in facts(panel), words
+
+
+def test_the_panel_shows_assumed_bounds(tmp_path: Path) -> None:
+    class Recipe(BaseModel):
+        servings: int
+
+    about = replace(ABOUT, abilities=replace(ABOUT.abilities, patterns=True))
+    app = make_app(tmp_path, scripted('{"servings":4}', about=about), debug=True)
+
+    @app.page("/recipe")
+    def recipe() -> Page:
+        return Page(body=Canvas("A recipe.", schema=Recipe))
+
+    visitor = Visitor(app)
+    visitor.visit("/recipe")
+    assert "assumed bounds servings: 1 to 10" in facts(visitor.visit(f"{PANEL}/recipe"))
 
 
 def test_a_frame_is_rendered_as_the_page_showed_it(tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def test_a_page_that_is_deleted_during_a_change_is_stored_again(tmp_path: Path) 
         client.post("/_unwritten/rewrite", data={"page": KEY})
         wait_for(lambda: engine.running)
         app: Any = client.app
-        client.portal.call(app.store.delete, KEY)  # type: ignore[union-attr]
+        client.portal.call(app.site.store.delete, KEY)  # type: ignore[union-attr]
         assert follow(client, KEY)[-1]["state"] == "written"
         assert [(version.number, version.change.base) for version in app.store.history(KEY)] == [(1, None)]
 
@@ -141,8 +141,8 @@ def test_links_of_an_edited_text_replace_the_old_ones(tmp_path: Path) -> None:
         write(client, KEY)
         assert client.post(EDIT, data=form("It has a [[Bell]].", region="body", key=KEY)).status_code == 303
         app: Any = client.app
-        assert app.store.link(KEY, "/wiki/Lamp") is None
-        assert app.store.link(KEY, "/wiki/Bell").sentence == "It has a Bell."
+        assert app.site.store.link(KEY, "/wiki/Lamp") is None
+        assert app.site.store.link(KEY, "/wiki/Bell").sentence == "It has a Bell."
         assert "/wiki/Bell" in client.get(KEY).text
 
 

@@ -176,7 +176,7 @@ def test_waiting_async_hooks_do_not_block_the_event_loop(tmp_path: Path, monkeyp
     with browser(app) as client:
         assert client.portal is not None
         job_queue = app.site.jobs
-        store_page = app.store.save
+        store_page = app.site.store.save
 
         async def lock_and_save(page: Any) -> Any:
             stored = await store_page(page)
@@ -185,7 +185,7 @@ def test_waiting_async_hooks_do_not_block_the_event_loop(tmp_path: Path, monkeyp
             return stored
 
         other = sqlite3.connect(tmp_path / "pages.db", isolation_level=None, check_same_thread=False)
-        app.store.save = lock_and_save  # type: ignore[method-assign]
+        app.site.store.save = lock_and_save  # type: ignore[method-assign]
         client.get("/shed/Red")
         wait_for(locked.is_set)
         running = client.portal.start_task_soon(count)

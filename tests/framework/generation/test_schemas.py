@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field
 from tests.support.apps import a_linker, browser, follow, in_turn, make_app, templates, text_frame, write
 from tests.support.html_checks import inner
 
-from unwritten import App, Canvas, Page
+from unwritten import App, Canvas, Example, Page
 from unwritten.core.errors import BadPage, BadSchema
 from unwritten.formats.base import RegionContext
 from unwritten.formats.registry import get_format
@@ -149,7 +149,7 @@ def test_a_page_whose_schema_has_changed_is_generated_again(tmp_path: Path) -> N
 
 
 class Book(BaseModel):
-    code: str = Field(pattern="^[a-z]+$")
+    code: int = Field(multiple_of=3)
 
 
 class Refusing(ScriptedEngine):
@@ -166,7 +166,7 @@ def refusing() -> Engine:
 
 MESSAGE = (
     "The canvas 'body' of the page '/book/{name}' cannot be written by a script (scripted). The schema Book at $.code "
-    "has 'pattern', which cannot be enforced. Leave it out and check it afterwards."
+    "has 'multipleOf', which cannot be enforced. Leave it out and check it afterwards."
 )
 
 
@@ -381,3 +381,84 @@ def test_an_option_that_the_engine_does_not_have_is_an_error_at_start_up(tmp_pat
 
     with pytest.raises(BadPage, match="has no option 'temperature'"), browser(app):
         pass
+
+
+# -- assumed bounds -------------------------------------------------------------------------------------------
+
+
+class Recipe(BaseModel):
+    title: str
+    servings: int
+    steps: list[str]
+
+
+def cookbook(home: Path, engine: Engine, **options: Any) -> App:
+    app = make_app(home, engine, **options)
+
+    @app.page("/recipe/{name}")
+    def recipe(name: str) -> Page:
+        return Page(title=name, body=Canvas(f"The recipe for {name}.", schema=Recipe))
+
+    return app
+
+
+def recording(asked: list[Request], text: str, **abilities: bool) -> Engine:
+    def answer(request: Request) -> str:
+        asked.append(request)
+        return text
+
+    about = replace(ABOUT, abilities=replace(ABOUT.abilities, **abilities))
+    return scripted(answer, about=about)
+
+
+HUGE = '{"title":"Soup","servings":491509420,"steps":["Boil.","Boil.","Eat."]}'
+
+
+def test_assumed_bounds_guide_the_engine_and_reject_nothing(tmp_path: Path) -> None:
+    asked: list[Request] = []
+    app = cookbook(tmp_path, recording(asked, HUGE, patterns=True, instruct=False))
+    with browser(app) as client:
+        assert write(client, "/recipe/Soup")[-1]["state"] == "written"
+        assert app.value("/recipe/Soup", "body") == Recipe(title="Soup", servings=491509420, steps=["Boil.", "Eat."])
+    assert asked[0].schema is not None and asked[0].schema["properties"]["servings"]["maximum"] <= 20
+    example = asked[0].prompt.examples[0]
+    assert "Soup" not in example.ask and example.ask.startswith("The recipe for ")
+    Recipe.model_validate_json(example.answer)
+
+
+def test_with_examples_of_the_author_nothing_is_assumed(tmp_path: Path) -> None:
+    asked: list[Request] = []
+    app = make_app(tmp_path, recording(asked, HUGE, patterns=True, instruct=False))
+    example = Example("The recipe for bread.", '{"title":"# Bread","servings":900,"steps":["Mix.","Bake."]}')
+
+    @app.page("/recipe/{name}")
+    def recipe(name: str) -> Page:
+        return Page(title=name, body=Canvas(f"The recipe for {name}.", schema=Recipe, examples=[example]))
+
+    with browser(app) as client:
+        assert write(client, "/recipe/Soup")[-1]["state"] == "written"
+    assert asked[0].schema == json_schema_of(Recipe) and asked[0].prompt.examples == (example,)
+
+
+def test_other_engines_get_the_author_s_schema_and_prompt(tmp_path: Path) -> None:
+    asked: list[Request] = []
+    with browser(cookbook(tmp_path, recording(asked, HUGE))) as client:
+        assert write(client, "/recipe/Soup")[-1]["state"] == "written"
+    assert asked[0].schema == json_schema_of(Recipe) and asked[0].prompt.examples == ()
+
+
+def test_assumed_bounds_are_logged_once_in_development(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "unwritten")
+    for debug, times in ((False, 0), (True, 1)):
+        app = cookbook(tmp_path / str(debug), recording([], HUGE, patterns=True), debug=debug)
+
+        @app.page("/dish/{name}")
+        def dish(name: str) -> Page:
+            return Page(title=name, body=Canvas(f"A dish: {name}.", schema=Recipe))
+
+        with browser(app) as client:
+            write(client, "/recipe/Soup")
+            write(client, "/dish/Soup")
+        lines = [record.message for record in caplog.records if "Assumed bounds" in record.message]
+        assert len(lines) == times
+    assert "servings: 1 to 10" in lines[0] and "Field(ge=" in lines[0]

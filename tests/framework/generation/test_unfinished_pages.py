@@ -228,7 +228,7 @@ def test_old_pages_are_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     engine = scripted("A lighthouse.")
     app = make_wiki(tmp_path, engine)
     with browser(app) as client:
-        wait_for(lambda: not app.store.database.read("SELECT * FROM unfinished"))
+        wait_for(lambda: not app.site.store.database.read("SELECT * FROM unfinished"))
     assert engine.requests == []
 
 

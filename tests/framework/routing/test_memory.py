@@ -108,8 +108,8 @@ def test_serving_a_stored_page_does_not_search_memory(tmp_path: Path) -> None:
     with browser(app) as client:
         write(client, "/wiki/Ferra")
         statements: list[str] = []
-        read = app.store.database.read
-        app.store.database.read = lambda sql, given=(): statements.append(sql) or read(sql, given)  # type: ignore
+        read = app.site.store.database.read
+        app.site.store.database.read = lambda sql, given=(): statements.append(sql) or read(sql, given)  # type: ignore
         assert client.get("/wiki/Ferra").status_code == 200
     assert not [sql for sql in statements if "MATCH" in sql]
 

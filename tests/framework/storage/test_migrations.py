@@ -234,6 +234,8 @@ def test_a_database_of_an_earlier_version_opens_without_loss(old: Path) -> None:
     assert first is not None and first.provenance.opened_after == 90 and first.provenance.opened_after_text == "90 s"
     assert [version.change.kind for version in store.history("/wiki/Tower")] == ["by hand", "asked", "written"]
     assert [page.key for page in store.search("short")] == ["/wiki/Tower"]
+    assert [page.key for page in store.search("short tower 1720")] == ["/wiki/Tower"], "values are indexed"
+    assert store.search("founded") == []
     assert [page.key for page in store.links_to("/wiki/Lamp")] == ["/wiki/Tower"]
     assert facts(store.database) == [Fact("/wiki/Tower", "Tower", "facts", {"kind": "tower", "founded": 1720})]
     values = ValueStore(store.database)
@@ -276,7 +278,7 @@ def test_an_app_works_with_a_database_of_an_earlier_version(old: Path) -> None:
     assert notes.insert(Note(text="Another.")).id == 4
     assert app.value("/wiki/Tower", "facts", Facts) == Facts("tower", 1720)
     app.site.tables.close()
-    app.store.close()
+    app.site.store.close()
 
 
 def test_a_world_of_an_earlier_version_can_be_copied_and_imported(old: Path, tmp_path: Path) -> None:

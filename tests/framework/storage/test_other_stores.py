@@ -1,10 +1,11 @@
-"""What other packages store: pictures, states of boxes, mentions in texts, imported pages, training examples."""
+"""What other packages store: pictures, uploads, boxes, mentions in texts, imported pages, training examples."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,14 @@ from tests.framework.storage.test_pages import KEY, new_page, save
 from unwritten.export.training_examples import training_examples
 from unwritten.export.world_import import import_world
 from unwritten.formats.links import Link
+from unwritten.formats.uploads import Upload
 from unwritten.pictures.store import PictureRequest, get_picture, save_picture
+from unwritten.storage.database import Connection
 from unwritten.storage.location import Location
 from unwritten.storage.pages import PageStore
 from unwritten.storage.search import find_mentions
+from unwritten.storage.tables import Table, Tables
+from unwritten.storage.uploads import delete_unreferenced, get_upload, save_upload
 from unwritten.web.boxes import save_state, saved_state
 from unwritten_engine.text_to_image import Painted
 
@@ -86,3 +91,44 @@ def test_pages_of_a_file_are_imported_and_searched(store: PageStore, location: L
 def test_training_examples_are_read(store: PageStore, location: Location) -> None:
     save(store, new_page())
     assert training_examples(location).left_out, "its prompt is not known"
+
+
+# -- uploads ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Note:
+    id: int | None = None
+    file: Upload | None = None
+    more: list[Upload] = field(default_factory=list)
+
+
+def test_a_file_is_stored_as_long_as_a_row_refers_to_it(location: Location) -> None:
+    store = PageStore(location)
+    notes = Table(Note)
+    tables = Tables()
+    tables.add(notes)
+    tables.open(store.database)
+    uploads = [Upload(key=digit * 32, name="a.png", media_type="image/png", size=3) for digit in "abc"]
+
+    def save(connection: Connection) -> None:
+        for upload in (*uploads, *uploads):  # the second time changes nothing
+            save_upload(connection, upload.key, upload.media_type, b"\x00\xff\x80")
+        delete_unreferenced(connection, [uploads[2].key, "f" * 32])
+
+    def keys() -> set[str]:
+        return {upload.key[0] for upload in uploads if get_upload(store.database, upload.key)}
+
+    one, two = notes.insert(Note(file=uploads[0], more=uploads[:2])), notes.insert(Note(more=[uploads[1]]))
+    store.database.write_sync(save)
+    assert keys() == {"a", "b"}
+    found = get_upload(store.database, uploads[0].key)
+    assert found is not None and (found.media_type, found.content) == ("image/png", b"\x00\xff\x80")
+    assert one.id is not None and two.id is not None
+    notes.update(one.id, file=None)
+    assert keys() == {"a", "b"}, "the row still has it in its list"
+    notes.update(one.id, more=[])
+    assert keys() == {"b"}
+    assert not notes.delete(99) and notes.delete(two.id)
+    assert keys() == set()
+    store.close()

@@ -10,7 +10,9 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -20,8 +22,10 @@ from tests.support.hostile import few_examples
 from tests.support.html_checks import inner
 from tests.support.servers import wait_for
 
+from unwritten import Canvas, Page
 from unwritten.core.errors import EditConflict, StoreError, StoreFull, StoreLocked, UnknownDatabase
 from unwritten.formats.links import Link
+from unwritten.generation.freshness import freshness_of
 from unwritten.storage.location import Location
 from unwritten.storage.pages import PageStore
 from unwritten.storage.records import Change, PageWrite, Provenance, StoredCanvas, StoredPage
@@ -235,6 +239,37 @@ def test_a_snippet_ends_at_a_word(store: PageStore) -> None:
 
 def num_rows(store: PageStore, *tables: str) -> int:
     return sum(store.database.read(f"SELECT count(*) FROM {table}")[0][0] for table in tables)
+
+
+def test_variants_of_a_page_are_counted_and_others_are_not(store: PageStore) -> None:
+    for key in (KEY, f"{KEY}#vary=de", f"{KEY}#vary=fr", f"{KEY}2#vary=de", f"{KEY}%23vary=de", f"{KEY}?a=1#vary=de"):
+        save(store, new_page(key))
+    assert store.count_variants(KEY) == 2
+    assert store.count_variants(f"{KEY}?a=1") == 1
+    assert store.count_variants("/wiki") == 0
+
+
+def test_the_age_of_a_text_is_that_of_its_last_change(store: PageStore) -> None:
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+
+    def add(days: int, change: Change) -> None:
+        save(store, replace(new_page(), change=change, written_at=start + timedelta(days=days)))
+
+    add(0, Change())
+    for days in range(1, 40):  # more than are read at a time
+        add(days, Change("refreshed", base=days, regions=("news",)))
+    add(40, Change("by hand", base=40, regions=("lead",)))
+    stored = store.get(KEY)
+    assert stored is not None
+    canvas = stored.canvases["body"]
+    stored = replace(stored, canvases=dict.fromkeys(("body", "news", "lead", "facts"), canvas))
+    canvases = {name: Canvas("Words.", fresh=timedelta(days=5)) for name in ("body", "news", "lead", "new")}
+    page_request = SimpleNamespace(route=SimpleNamespace(fresh=None), page=Page(**canvases, facts=Canvas("Words.")))
+    freshness = freshness_of(page_request, stored, store)  # type: ignore[arg-type]
+    assert freshness is not None
+    assert freshness.as_of == start and freshness.expires_at == (start + timedelta(days=5)).timestamp()
+    assert freshness.stale_at.keys() == {"body", "news"}
+    assert freshness.stale_at["news"] == (start + timedelta(days=44)).timestamp()
 
 
 def test_deleting_a_page_deletes_everything_of_it(store: PageStore) -> None:

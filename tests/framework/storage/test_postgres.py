@@ -95,12 +95,38 @@ def test_a_database_that_cannot_be_used_is_refused_with_the_reason(postgres: Pos
     assert "the search path leads to none" in refusal(postgres.url("missing"))
 
 
+def test_a_database_of_an_earlier_version_is_migrated(postgres: PostgresServer, schema: str, url: PostgresURL) -> None:
+    with opened(url) as store:
+        save(store, new_page())
+    for statement in (
+        "ALTER TABLE search DROP COLUMN value",
+        "INSERT INTO canvas_values SELECT id, 'facts', 'Facts', '{\"founded\":1720}', true, 1, '' FROM pages",
+        "DELETE FROM unwritten_migrations WHERE name >= 'p002'",
+    ):
+        postgres.execute(f"SET search_path = {schema}; {statement}")
+    with opened(url) as store:
+        assert [page.key for page in store.search("1720")] == [KEY] and store.search("founded") == []
+
+
 def test_tables_of_another_program_are_refused(postgres: PostgresServer, schema: str, url: PostgresURL) -> None:
     postgres.execute(f"CREATE TABLE {schema}.pages (id int)")
     assert "has a table 'pages' of another program" in refusal(url)
     postgres.execute(f"ALTER TABLE {schema}.pages RENAME TO invoices")
     with opened(url) as store:
         assert store.count() == 0, "tables with other names do no harm"
+
+
+def test_a_database_of_an_earlier_version_gets_the_later_migrations(
+    postgres: PostgresServer, schema: str, url: PostgresURL
+) -> None:
+    with opened(url) as store:
+        save(store, new_page(f"{KEY}#vary=de"))
+    postgres.execute(f"DROP INDEX {schema}.pages_variants")
+    postgres.execute(f"DELETE FROM {schema}.unwritten_migrations WHERE name <> 'p001_initial'")
+    with opened(url) as store:
+        assert store.count_variants(KEY) == 1
+        plan = store.database.read("SELECT indexname FROM pg_indexes WHERE schemaname = ?", (schema,))
+    assert ("pages_variants",) in [tuple(row) for row in plan]
 
 
 def test_a_newer_version_and_missing_rights_are_refused(

@@ -62,7 +62,7 @@ def send(client: TestClient, url: str, text: str) -> tuple[int, str]:
 
 
 def wishes_in(app: App) -> list[str]:
-    return [text for (text,) in app.store.database.read("SELECT text FROM state_wish ORDER BY id")]
+    return [text for (text,) in app.site.store.database.read("SELECT text FROM state_wish ORDER BY id")]
 
 
 def test_a_read_only_server_serves_stored_pages_and_refuses_the_rest(setting: str, tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ def test_a_read_only_server_serves_stored_pages_and_refuses_the_rest(setting: st
         assert client.get("/health").json()["store"] == "read only" and client.get("/health").status_code == 200
         assert wishes_in(app) == ["first"] and app.store.count() == 1
         with pytest.raises(StoreReadOnly, match="--read-only"):
-            app.store.database.begin()
+            app.site.store.database.begin()
 
 
 def test_a_read_only_database_must_exist_with_the_tables_of_the_app(location: Location, tmp_path: Path) -> None:
@@ -148,7 +148,7 @@ def test_a_server_starts_on_a_full_disk_and_writes_when_there_is_room(
     with browser(app) as client:
         assert "The disk is full, so" in caplog.text
         assert "Words of a page" in client.get("/wiki/Tea").text
-        before = app.store.data_version()
+        before = app.site.store.data_version()
         status, html = send_wish(client, "A long wish")
         assert status == 503 and "A long wish" in html and "disk is full" in html
         filling.unlink()
@@ -157,8 +157,8 @@ def test_a_server_starts_on_a_full_disk_and_writes_when_there_is_room(
         again = found[1].replace("&amp;", "&")
         assert send(client, again, "A long wish")[0] == send(client, again, "A long wish")[0] == 303
         assert wishes_in(app) == ["A long wish"], "a form that is sent twice is applied once"
-        asyncio.run(app.store.save(new_page()))
-        assert app.store.get(KEY) is not None and app.store.data_version() != before
+        asyncio.run(app.site.store.save(new_page()))
+        assert app.store.get(KEY) is not None and app.site.store.data_version() != before
 
 
 def test_a_disk_that_fills_up_loses_no_form(small_disk: Path, tmp_path: Path) -> None:
@@ -171,7 +171,7 @@ def test_a_disk_that_fills_up_loses_no_form(small_disk: Path, tmp_path: Path) ->
         assert status == 503 and long.strip() in html and "disk is full" in html
         assert "Words of a page" in client.get("/wiki/Tea").text
         with pytest.raises(StoreFull):
-            asyncio.run(app.store.save(new_page(text=long)))
+            asyncio.run(app.site.store.save(new_page(text=long)))
         filling.unlink()
         assert send_wish(client, "short")[0] == 303
         assert wishes_in(app) == ["short"]

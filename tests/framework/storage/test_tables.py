@@ -95,7 +95,7 @@ def test_rows_are_updated_and_deleted(posts: Table[Post]) -> None:
 
 def test_rows_are_stored_beside_the_pages(app: App, posts: Table[Post]) -> None:
     posts.insert(Post(thread=1, text="x"))
-    database = app.store.database
+    database = app.site.store.database
     assert database.read("SELECT thread, text, mood FROM state_post") == [(1, "x", "calm")]
     assert "state_post__thread" in database.write_sync(lambda connection: connection.index_names("state_post"))
 
@@ -209,9 +209,9 @@ def test_a_table_of_an_unprepared_app_is_an_error(app: App) -> None:
 
 
 def test_data_version_changes_with_every_write(app: App, posts: Table[Post]) -> None:
-    before = app.store.data_version()
+    before = app.site.store.data_version()
     posts.insert(Post(thread=1, text="x"))
-    assert app.store.data_version() != before
+    assert app.site.store.data_version() != before
 
 
 def test_a_page_function_reads_and_must_not_write(app: App) -> None:

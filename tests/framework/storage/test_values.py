@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from unwritten.storage.location import Location
 from unwritten.storage.pages import PageStore
 from unwritten.storage.records import PageWrite, Provenance, StoredCanvas
+from unwritten.storage.search import find_mentions
 from unwritten.storage.values import ValueStore, facts
 
 BARE = StoredCanvas("lead", "markdown", "{}", "A tower.", 0, 1, 1, 1, 0.1, "end")
@@ -109,4 +110,47 @@ def test_facts_are_the_marked_values(location: Location) -> None:
     mill = ("/wiki/Mill", "Mill", "box", {"kind": "tower", "founded": 1720})
     assert facts(store.database) == [mill, tower]
     assert facts(store.database, limit=1) == [mill]
+    store.close()
+
+
+# -- search -----------------------------------------------------------------------------------------------------------
+
+
+def test_values_are_searched_and_shown_without_names_and_punctuation(location: Location) -> None:
+    store = PageStore(location)
+    page = PageWrite(
+        "/recipe/Soup",
+        "Soup",
+        "",
+        "hash",
+        PROVENANCE,
+        (canvas("recipe", '{"name":"Soup","steps":[{"text":"Chop the Crème"}],"minutes":45,"vegan":true}', Facts),),
+        (),
+    )
+    asyncio.run(store.save(page))
+    save(store, "Tower", TOWER)
+    for text in ("creme", "chop cre", "45", "soup 45"):
+        assert [found.key for found in store.search(text)] == ["/recipe/Soup"], text
+    for text in ("steps", "minutes", "vegan", "true", "name"):
+        assert store.search(text) == [], text
+    assert store.search("chop")[0].snippet == "Soup, Chop the Crème, 45"
+    assert store.recent()[-1].snippet == "Soup, Chop the Crème, 45", "a page without text is shown by its values"
+    # The match is shown, whether it is in the text or in a value.
+    assert store.search("1720")[0].snippet == "tower, 1720" and store.search("words")[0].snippet == "words"
+    # Prompts of other pages get values as facts, and not as sentences of a text.
+    assert find_mentions(store.database, ["tower"], "/", 5) == []
+    save(store, "Tower", INN)  # a new version
+    assert store.search("1720") == [] and len(store.search("1801")) == 1
+    asyncio.run(store.delete("/wiki/Tower"))
+    assert store.search("1801") == []
+    store.close()
+
+
+def test_any_value_can_be_indexed(location: Location) -> None:
+    store = PageStore(location)
+    deep = "[" * 900 + '"deep"' + "]" * 900
+    for number, text in enumerate([deep, '"a\\u0000b\\ud800c"', "[]", "NaN", "1e999", '"' + "x" * 5000 + '"', "{"]):
+        save(store, f"Page {number}", canvas("value", text, Facts))
+    assert [found.title for found in store.search("deep")] == ["Page 0"]
+    assert [found.title for found in store.search("b")] == ["Page 1"]
     store.close()

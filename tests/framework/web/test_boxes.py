@@ -154,7 +154,7 @@ def test_a_state_is_saved_loaded_and_deleted_with_its_page(tmp_path: Path) -> No
         box = client.get(box_url(client.get("/app/Laps").text)).text
         assert 'const STORED = {"laps": "\\u003c/script>\\u003cb>"};' in box
         assert client.portal is not None
-        client.portal.call(client.app.store.delete, "/app/Laps")  # type: ignore[attr-defined]
+        client.portal.call(client.app.site.store.delete, "/app/Laps")  # type: ignore[attr-defined]
         assert client.get("/_unwritten/box/state", params=place).json() == {"state": None}
     assert tables(tmp_path / "pages.db")["pages"] == []
 

@@ -154,7 +154,7 @@ def test_pages_that_wait_to_be_saved_are_reported_and_bounded(
     monkeypatch.setattr("unwritten.generation.unsaved_pages.MAX_BYTES", 1000)
     app = make_wiki(tmp_path, scripted(" ".join(f"word{n * n}" for n in range(100)), by_ask={"Short": "Few words."}))
     with browser(app) as client:
-        save, is_full = app.store.save, True
+        save, is_full = app.site.store.save, True
 
         async def fail(page: PageWrite) -> StoredPage:
             if is_full:

@@ -80,13 +80,13 @@ def test_requests_of_one_iteration_of_the_event_loop_read_the_version_once(
     with browser(app) as client:
         write(client, KEY)
         reads: list[int] = []
-        data_version = app.store.data_version
+        data_version = app.site.store.data_version
 
         def count() -> int:
             reads.append(data_version())
             return reads[-1]
 
-        monkeypatch.setattr(app.store, "data_version", count)
+        monkeypatch.setattr(app.site.store, "data_version", count)
 
         async def visit_at_once() -> None:
             page_request = await app.site.resolver.resolve_key(KEY)

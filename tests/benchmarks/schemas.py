@@ -1,4 +1,4 @@
-"""``python tests/benchmarks shapes``: how often an engine's values of schemas are valid, before and after repair.
+"""``python tests/benchmarks schemas``: how often an engine's values of schemas are valid, before and after repair.
 
 Each engine is asked for values of different schemas: flat, nested, a list of objects, choices with bounds, and optional
 fields. "As written" is the share that is valid at once, "repaired" the share after repair, "asked again" what an app
@@ -270,7 +270,7 @@ def sample(schema: Any, root: Mapping[str, Any], rng: random.Random) -> Any:
 # -- the command ----------------------------------------------------------------------------------------------
 
 
-@click.command("shapes")
+@click.command("schemas")
 @click.option(
     "--requests", type=click.IntRange(1), default=100, show_default=True, help="Values to request from each engine."
 )
@@ -297,9 +297,9 @@ def command(requests: int, engines: str) -> None:
             rows.append((f"{name}: {schema}", " / ".join(shares), "≥ 0.95 at the end" if schema == "all" else ""))
     document = {
         "requests": requests,
-        "shape_valid": {name: count.share(count.shown) for name, count in whole.items()},
-        "shape_valid_repaired": {name: count.share(count.repaired) for name, count in whole.items()},
-        "shape_valid_raw": {name: count.share(count.raw) for name, count in whole.items()},
+        "valid": {name: count.share(count.shown) for name, count in whole.items()},
+        "valid_repaired": {name: count.share(count.repaired) for name, count in whole.items()},
+        "valid_raw": {name: count.share(count.raw) for name, count in whole.items()},
         "seconds": seconds,
         "faults": {name: count.faults[:5] for name, count in whole.items() if count.faults},
     }

@@ -1,0 +1,140 @@
+"""Tidy values: undo what small models do in values that match a schema.
+
+A text that reached the length that the grammar allows is cut where it ends well, repeated entries of a list are
+removed, and the steps of a list are numbered in order. Nothing is invented.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, TypeAlias
+
+from .assumed_schema import ASSUMED_MINIMUM
+from .field_kinds import singular, text_kind, words_of
+from .schema import resolve_reference
+from .text_ends import settled_text
+
+JSONSchema: TypeAlias = Mapping[str, Any]
+
+_NUMBERED: Final = frozenset("number no nr index order position".split())
+_ORDERED: Final = frozenset(
+    "step instruction direction chapter section part stage track stop lesson rule verse phase task question".split()
+)
+"""Lists whose entries are numbered from 1. The number of a player or of a house is not such a number."""
+_REPEATED: Final = frozenset("line verse lyric word note beat roll throw score value result reading".split())
+"""Lists in which an entry may occur twice."""
+_OPEN_ENDS: Final = frozenset(
+    "a an and are as at be but by for from had has have her his in into is it its of on or so such than that the their "
+    "then they this to was were when where which while who whose will with und der die das mit von zu ein eine".split()
+)
+_MIN_LENGTH: Final = 3
+
+
+def tidy(data: Any, json_schema: JSONSchema) -> tuple[Any, list[str]]:
+    """Return a value with the faults of small models removed, and what was changed, in words.
+
+    Args:
+        data: The value, as JSON data that matches the schema.
+        json_schema: The schema that the engine was held to.
+    """
+    tidier = _Tidier(json_schema)
+    return tidier.value(data, json_schema, "", ""), tidier.notes
+
+
+class _Tidier:
+    def __init__(self, root: JSONSchema) -> None:
+        self._root = root
+        self.notes: list[str] = []
+
+    def value(self, data: Any, schema: Any, name: str, place: str) -> Any:
+        """Return one value. ``name`` is its field's name, ``place`` its path."""
+        schema = self._resolve(schema, data)
+        if isinstance(data, dict):
+            fields = schema.get("properties") or dict.fromkeys(data, schema.get("additionalProperties"))
+            return {key: self.value(inner, fields.get(key), key, f"{place}.{key}") for key, inner in data.items()}
+        if isinstance(data, list):
+            return self._list(data, schema, name, place)
+        is_text = isinstance(data, str) and not {"enum", "const", "format"} & schema.keys()
+        return self._text(data, schema, name, place) if is_text else data
+
+    def _resolve(self, schema: Any, data: Any) -> JSONSchema:
+        """Return a schema without references, and of a union the member for the data."""
+        for _ in range(20):
+            if not isinstance(schema, Mapping):
+                return {}
+            if "$ref" in schema:
+                schema = resolve_reference(schema, self._root)
+                continue
+            options = schema.get("anyOf") or schema.get("oneOf") or schema.get("allOf")
+            if not options:
+                return schema
+            kinds: dict[type[Any], str] = {dict: "object", list: "array", str: "string"}
+            inner = [option if "$ref" not in option else resolve_reference(option, self._root) for option in options]
+            schema = next((option for option in inner if option.get("type") == kinds.get(type(data))), {})
+        return {}
+
+    def _list(self, data: list[Any], schema: JSONSchema, name: str, place: str) -> list[Any]:
+        inner = schema.get("items")
+        if inner is None:
+            return data
+        found = [self.value(entry, inner, name, f"{place}[{number}]") for number, entry in enumerate(data)]
+        words = {singular(word) for word in words_of(name)[-1:]}
+        if words & _REPEATED or not all(isinstance(entry, str | dict) for entry in found):
+            return self._numbered(found, words, place)
+        distinct: dict[str, Any] = {}
+        for entry in found:
+            distinct.setdefault(_key(entry), entry)
+        least = 1 if schema.get("$comment") == ASSUMED_MINIMUM else int(schema.get("minItems") or 0)
+        surplus = len(found) - len(distinct)
+        if surplus and len(distinct) >= least:
+            self._note(place, f"removed {surplus} repeated {'entry' if surplus == 1 else 'entries'}")
+            found = list(distinct.values())
+        return self._numbered(found, words, place)
+
+    def _numbered(self, entries: list[Any], words: set[str], place: str) -> list[Any]:
+        """Number the entries of a list from 1 if they are steps and their numbers are not in order."""
+        if len(entries) < 2 or not all(isinstance(entry, dict) for entry in entries):
+            return entries
+        for field in entries[0]:
+            if field.casefold() not in (_NUMBERED if words & _ORDERED else words):
+                continue
+            numbers = [entry.get(field) for entry in entries]
+            if not all(type(number) is int for number in numbers):
+                continue
+            if numbers != list(range(numbers[0], numbers[0] + len(numbers))) or numbers[0] > 1:
+                self._note(place, "numbered in order")
+                return [{**entry, field: number} for number, entry in enumerate(entries, 1)]
+        return entries
+
+    def _text(self, data: str, schema: JSONSchema, name: str, place: str) -> str:
+        length = schema.get("maxLength")
+        text = data.strip()
+        if length is None or len(data) < length or " " not in text:
+            return text
+        shorter = _cut(text, is_prose=text_kind(name).is_prose)
+        if len(shorter) < max(_MIN_LENGTH, int(schema.get("minLength") or 0)):
+            return text
+        self._note(place, f"shortened from {len(data)} characters to {len(shorter)}")
+        return shorter
+
+    def _note(self, place: str, change: str) -> None:
+        self.notes.append(f"{place.lstrip('.') or 'value'}: {change}")
+
+
+def _key(entry: Any) -> str:
+    """Return what makes an entry different from others: its texts, or all of it if it has none."""
+    if isinstance(entry, dict):
+        return "\n".join(_key(inner) for inner in entry.values() if isinstance(inner, str)) or repr(entry)
+    return str(entry).casefold().strip(" .,;:!")
+
+
+def _cut(text: str, *, is_prose: bool) -> str:
+    """Return a text that stopped at its limit, up to its last sentence, or up to a word that it may end in."""
+    end = settled_text(f"{text[:-1].rstrip()} ") if is_prose else 0
+    if end > len(text) // 4:
+        return text[:end].rstrip()
+    words = text.split()[:-1]
+    while len(words) > 1 and words[-1].casefold().strip(",;:.–—-(") in _OPEN_ENDS:
+        words.pop()
+    shorter = " ".join(words).rstrip(" ,;:–—-(/&.…")
+    return f"{shorter}." if is_prose and shorter else shorter

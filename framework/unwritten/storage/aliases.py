@@ -1,0 +1,139 @@
+"""Aliases: keys that are other names of pages, in the database of the pages."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+
+from ..core.errors import BadAlias, StoreError, StoreFull
+from .database import Connection, Database
+
+log = logging.getLogger("unwritten")
+
+_CHECK_SECONDS = 1.0
+"""Seconds after which it is checked whether another process has changed the aliases."""
+
+
+class AliasStore:
+    """The aliases of a world. They are held in memory, because they are looked up for every request.
+
+    Aliases always lead to a page, and never to another alias.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._targets: dict[str, str] = {}
+        self._version = -1
+        self._next_check = 0.0
+
+    def target(self, key: str) -> str | None:
+        """Return the key of the page that this key is another name of, or None if it is not an alias."""
+        if time.monotonic() >= self._next_check:
+            self._refresh()
+        return self._targets.get(key)
+
+    def all(self) -> list[tuple[str, str]]:
+        """Return all aliases with their targets, in order."""
+        self._refresh()
+        return sorted(self._targets.items())
+
+    def of(self, key: str) -> list[str]:
+        """Return the aliases of a page, in order."""
+        return [alias for alias, target in self.all() if target == key]
+
+    async def add(self, alias: str, target: str) -> str:
+        """Make a key another name of a page, which need not be written. Return the key of that page.
+
+        If the target is an alias itself, the new alias leads to its target. Aliases of the new alias do so too.
+
+        Raises:
+            BadAlias: If the alias is a stored page or leads elsewhere already, or if it would lead to itself.
+            StoreLocked, StoreFull, StoreReadOnly, StoreError: Nothing was written.
+        """
+        await self._database.write(lambda connection: add_alias(connection, alias, target))
+        self._refresh()
+        return self._targets.get(alias, target)
+
+    async def remove(self, alias: str) -> str:
+        """Remove an alias, and return its former target.
+
+        Raises:
+            BadAlias: If there is none, or the app declares it.
+            StoreLocked, StoreFull, StoreReadOnly, StoreError: Nothing was written.
+        """
+        removed = await self._database.write(lambda connection: _remove(connection, alias))
+        self._refresh()
+        return removed
+
+    def declare(self, aliases: Mapping[str, str]) -> None:
+        """Store the aliases that the app declares, instead of those that it declared before.
+
+        A stored page keeps its key: its alias is left out, and a warning says so. If the disk is full or the database
+        is only read, nothing changes.
+
+        Raises:
+            StoreError: If they could not be stored.
+        """
+        rows = self._database.read("SELECT alias, target FROM aliases WHERE declared")
+        if dict(rows) == aliases or self._database.read_only:
+            return
+        try:
+            self._database.write_sync(lambda connection: _declare(connection, aliases))
+        except StoreFull as error:
+            log.warning("The aliases of the app could not be stored: %s", error)
+
+    def _refresh(self) -> None:
+        self._next_check = time.monotonic() + _CHECK_SECONDS
+        try:
+            version = self._database.data_version()
+            if version != self._version:
+                self._targets = dict(self._database.read("SELECT alias, target FROM aliases"))
+                self._version = version
+        except StoreError as error:
+            log.debug("The aliases cannot be read: %s", error)
+
+
+def add_alias(connection: Connection, alias: str, target: str, *, declared: bool = False) -> bool:
+    """Store an alias in a transaction; see ``AliasStore.add``. Return False if it is stored already."""
+    if alias == target:
+        raise BadAlias(f"{alias} cannot be another name of itself.")
+    if connection.execute("SELECT 1 FROM pages WHERE key = ?", (alias,)).fetchall():
+        raise BadAlias(
+            f"{alias} is a stored page, so it cannot be another name of {target}. The owner can delete it: "
+            f"unwritten pages alias {alias} {target} --replace"
+        )
+    end = _target(connection, target) or target
+    if end == alias:
+        raise BadAlias(f"{target} is another name of {alias}, so {alias} cannot be another name of {target}.")
+    current = _target(connection, alias)
+    if current is not None and current != end:
+        raise BadAlias(f"{alias} is another name of {current} already. Remove that first.")
+    if current is None:
+        connection.execute("UPDATE aliases SET target = ? WHERE target = ?", (end, alias))
+        connection.execute("INSERT INTO aliases (alias, target, declared) VALUES (?, ?, ?)", (alias, end, declared))
+    return current is None
+
+
+def _remove(connection: Connection, alias: str) -> str:
+    target = _target(connection, alias)
+    if target is None:
+        raise BadAlias(f"{alias} is not another name of a page.")
+    if connection.execute("SELECT 1 FROM aliases WHERE alias = ? AND declared", (alias,)).fetchall():
+        raise BadAlias(f"{alias} is declared in the app's code: remove app.alias({alias!r}, …) there.")
+    connection.execute("DELETE FROM aliases WHERE alias = ?", (alias,))
+    return target
+
+
+def _declare(connection: Connection, aliases: Mapping[str, str]) -> None:
+    connection.execute("DELETE FROM aliases WHERE declared")
+    for alias, target in aliases.items():
+        try:
+            add_alias(connection, alias, target, declared=True)
+        except BadAlias as error:
+            log.warning("An alias of the app is left out: %s", error)
+
+
+def _target(connection: Connection, alias: str) -> str | None:
+    rows = connection.execute("SELECT target FROM aliases WHERE alias = ?", (alias,)).fetchall()
+    return str(rows[0][0]) if rows else None
