@@ -150,7 +150,7 @@ def test_unmarked_texts_are_found(tmp_path: Path) -> None:
 # -- Python and scripts ---------------------------------------------------------------------------------------
 
 FOR_VISITORS = {
-    *("BadEdit", "BadForm", "BadURL", "Busy", "OverBudget", "BrokerUnavailable", "Denied", "EditConflict"),
+    *("BadAlias", "BadEdit", "BadForm", "BadURL", "Busy", "OverBudget", "BrokerUnavailable", "Denied", "EditConflict"),
     *("PageFailed", "TimedOut", "UnusableText", "StoreReadOnly"),
 }
 """Errors whose messages visitors see. See ``core.incidents``."""
@@ -161,6 +161,7 @@ FOR_DEVELOPERS = {
     "devtools",
     "formats/base.py",  # an author's format that fails
     "formats/schema.py",  # why a text does not fit a schema
+    "generation/page_writer.py",  # what a script or a command writes
     "pictures/painting.py",  # pictures are shown or not, without a message
     "pictures/picture_tag.py",
     "routing/form_fields.py",  # a form whose fields the action does not take

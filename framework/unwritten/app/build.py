@@ -265,6 +265,7 @@ def _connect(declared: Declarations, store: PageStore, world: WorldStore, broker
         jobs=jobs,
         unfinished=unfinished,
         owner=exposure.owner,
+        localization=declared.localization,
     )
     handler = PageHandler(
         mount=mount,

@@ -314,12 +314,16 @@ async def _new_alias(site: Site, page_request: PageRequest, name: str) -> str:
     except BadURL:
         key = None
     if key is None:
-        raise BadEdit(f"No page can have the name {name!r}. Type a title, or a path such as {page_request.key}.")
+        path = url_of_key(page_request.key)
+        raise BadEdit(
+            _("No page can have the name '%(name)s'. Type a title, or a path such as %(path)s.", name=name, path=path)
+        )
     target = site.aliases.target(key)
     for other in {key, target} - {None, page_request.key}:
         found = await _read(site, str(other), request)
         if not found:
-            raise BadEdit(f"The name {name!r} cannot be used here.")  # whether there is such a page is not said
+            # Whether there is such a page is not said.
+            raise BadEdit(_("The name '%(name)s' cannot be used here.", name=name))
     return key
 
 

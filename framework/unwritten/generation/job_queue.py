@@ -291,7 +291,7 @@ class JobQueue(BrokerListener):
         """
         found = [image if isinstance(image, bytes) else get_upload(self._store.database, image.key) for image in images]
         if None in found:
-            raise PageFailed("An image on this page was deleted, so this part cannot be written.")
+            raise PageFailed(_("An image on this page was deleted, so this part cannot be written."))
         return tuple(image if isinstance(image, bytes) else image.content for image in found if image is not None)
 
     def _enqueue(self, job: PageJob, lease: Lease) -> None:

@@ -349,7 +349,7 @@ def _own_variant(key: str, found: PageRequest | Response | None) -> PageRequest 
         BadURL: If the key is that of a variant which other visitors get.
     """
     if "#" in key and isinstance(found, PageRequest) and found.key != key:
-        raise BadURL("You may not read this page.", 403)
+        raise BadURL(_("You may not read this page."), 403)
     return found
 
 
