@@ -54,12 +54,9 @@
   const IN_PROGRESS = "[data-colophon][data-page]:has([data-stop])"; // all regions may be finished before the page is stored
   const END_STATES = new Set(["written", "stopped", "failed", "unwritten"]);
 
-  /** Return the element with the texts of the scripts, in the language of the page. */
-  const textsElement = () => document.getElementById("unwritten-texts");
-
   /** Return a text for visitors, by its name in rendering/script_texts.py. @param {string} name @param {Record<string, unknown>} [values] */
   function text(name, values = {}) {
-    const found = String(JSON.parse(textsElement()?.textContent || "{}")[name] ?? "");
+    const found = String(/** @type {any} */ (globalThis).unwrittenTexts?.[name] ?? "");
     return found.replace(/%\((\w+)\)s/g, (_, value) => String(values[value]));
   }
 
@@ -448,8 +445,8 @@
   }
 
   // htmx loads after the page, so that a slow CDN delays nothing.
-  /** @param {string | undefined} src @param {string | undefined} hash @param {() => void} then */
-  function load(src, hash, then) {
+  /** @param {string | undefined} src @param {string | undefined} hash @param {() => void} [then] */
+  function load(src, hash, then = () => {}) {
     if (!src) return;
     const element = document.createElement("script");
     Object.assign(element, { src, integrity: hash || "", crossOrigin: "anonymous", nonce: script.nonce, onload: then });
@@ -481,14 +478,17 @@
   });
 
   // Only the body is replaced, and the next page may have another language.
+  let texts = document.getElementById("unwritten-texts")?.getAttribute("src");
+
   /** @param {string} html the source of the next page */
   function takeLanguage(html) {
-    const tag = /<html\b[^>]*>/i.exec(html)?.[0], texts = /<script[^>]*? id="unwritten-texts">(.*?)<\/script>/s.exec(html)?.[1];
-    if (!tag || !texts) return;
-    const { lang, dir } = new DOMParser().parseFromString(tag, "text/html").documentElement;
+    const tags = [/<html\b[^>]*>/i, /<script[^>]* id="unwritten-texts"[^>]*>/].map((tag) => tag.exec(html)?.[0]);
+    const next = new DOMParser().parseFromString(tags.join(""), "text/html");
+    const source = next.querySelector("script")?.getAttribute("src");
+    if (!source) return;
+    const { lang, dir } = next.documentElement;
     Object.assign(document.documentElement, { lang, dir });
-    const element = textsElement();
-    if (element) element.textContent = texts;
+    if (source !== texts) load((texts = source), "");
   }
 
   document.addEventListener("htmx:after:swap", (event) => {

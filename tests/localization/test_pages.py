@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import re
+from html import unescape
 from pathlib import Path
 from typing import Annotated
 
@@ -118,8 +118,12 @@ def test_the_language_of_a_page_decides() -> None:
         assert "Historique" in page.html and "Verlauf" not in page.html and '<html lang="fr"' in page.html
         history = visitor.visit("/_unwritten/history?page=/fr/The")
         assert history.title.startswith("Historique") and '<html lang="fr"' in history.html
-        texts = re.search(r'id="unwritten-texts">(.*?)</script>', page.html)
-        assert texts is not None and json.loads(texts[1])["tryAgain"] == "Réessayer"
+        script = re.search(r'src="([^"]+)" nonce="[^"]+" id="unwritten-texts"', page.html)
+        assert script is not None
+        response = visitor.visit(unescape(script[1]))
+        assert '"tryAgain":"Réessayer"' in response.html and "immutable" in response.headers["cache-control"]
+        response = visitor.visit("/_unwritten/texts.js?lang=ar&v=old")
+        assert '"tryAgain":"إعادة المحاولة"' in response.html and response.headers["cache-control"] == "no-cache"
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import secrets
 from collections.abc import Callable, Mapping, Sequence
@@ -27,7 +26,7 @@ SCRIPTS = ("controls.js", "morph.js", "live.js", "forms.js", "box-host.js")
 """The scripts of every page, in the order in which they run. Those after ``live.js`` use its global object."""
 
 TEXTS_ID = "unwritten-texts"
-"""The id of the element with the texts of the scripts."""
+"""The id of the script with the texts of the other scripts."""
 
 EMBEDS_TAG = Markup('\n<meta name="unwritten-frames" content="yes">')
 """Tells ``box-host.js`` that the content security policy of this document allows frames."""
@@ -56,7 +55,7 @@ def insert_nonce(html: str, nonce: str) -> str:
 
 
 def head_tags(
-    static_url: Callable[[str], str], root_path: str, texts: Mapping[str, str], scripts: Sequence[str] = SCRIPTS
+    static_url: Callable[[str], str], root_path: str, texts_url: str, scripts: Sequence[str] = SCRIPTS
 ) -> Markup:
     """Return the tags that a page needs in its ``<head>``: style sheet, scripts, and the sources of htmx.
 
@@ -65,13 +64,13 @@ def head_tags(
     Args:
         static_url: Returns the URL of a static file.
         root_path: The prefix under which the app is served.
-        texts: What the scripts show to visitors, in the language of the page.
+        texts_url: The URL of the script with what the other scripts show to visitors, in the language of the page.
         scripts: The framework's scripts, in the order in which they run.
     """
     tags = [
         Markup('<link rel="stylesheet" href="{}">').format(static_url("unwritten.css")),
         Markup("<meta name=\"htmx-config\" content='{}'>").format(Markup('{"prefix":"","includeIndicatorCSS":false}')),
-        Markup('<script type="application/json" id="{}">{}</script>').format(TEXTS_ID, _inline_json(texts)),
+        Markup('<script defer src="{}" nonce="{}" id="{}"></script>').format(texts_url, NONCE, TEXTS_ID),
         *(
             Markup('<script defer src="{}" nonce="{}"{}></script>').format(
                 static_url(name), NONCE, _live_attributes(root_path) if name == "live.js" else ""
@@ -80,11 +79,6 @@ def head_tags(
         ),
     ]
     return Markup("\n").join(tags)
-
-
-def _inline_json(value: object) -> Markup:
-    """Return JSON for a script element. It cannot end the element."""
-    return Markup(json.dumps(value, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c"))
 
 
 def _live_attributes(root_path: str) -> Markup:

@@ -22,7 +22,7 @@ from ..routing.form_fields import FormState
 from ..security.headers import NO_STORE, Embeds
 from .document import COLOPHON, EMBEDS_TAG, NONCE, SCRIPTS, head_tags, page_response, refresh_tag
 from .regions import PageView, Region
-from .script_texts import script_texts
+from .script_texts import texts_url
 from .templates import Shell, Templates
 
 _NO_FORM = FormState()
@@ -170,7 +170,7 @@ class Renderer:
         lang = view.lang or self.templates.localization.language
         head = self._heads.get((root_path, lang))
         if head is None:
-            texts = script_texts(self.language(lang))
+            texts = root_path + texts_url(self.language(lang))
             head = self._heads[root_path, lang] = head_tags(self.static_url, root_path, texts, self._scripts)
         if embeds:
             head += EMBEDS_TAG

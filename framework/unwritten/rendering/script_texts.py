@@ -1,11 +1,18 @@
-"""The texts that the scripts in ``static/`` show to visitors. Each page has them as JSON, in its language."""
+"""The texts that the scripts in ``static/`` show to visitors.
+
+Each page loads those of its language as one more script, under a URL that changes with them, so that browsers cache it.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
+from urllib.parse import urlencode
 
 from ..core.localization import Language, Text
 from ..core.localization import gettext_lazy as _
+from ..core.paths import TEXTS_PATH
 
 _TEXTS: Mapping[str, Text | str] = {
     # live.js
@@ -44,3 +51,19 @@ _TEXTS: Mapping[str, Text | str] = {
 def script_texts(language: Language) -> dict[str, str]:
     """Return the texts in a language."""
     return {name: language.text(text) for name, text in _TEXTS.items()}
+
+
+def texts_script(language: Language) -> str:
+    """Return a script that defines the texts in a language."""
+    texts = json.dumps(script_texts(language), ensure_ascii=False, separators=(",", ":"))
+    return f"globalThis.unwrittenTexts={texts};\n"
+
+
+def script_version(script: str) -> str:
+    """Return the version of a script in its URL."""
+    return hashlib.blake2b(script.encode("utf-8", "replace"), digest_size=6).hexdigest()
+
+
+def texts_url(language: Language) -> str:
+    """Return the URL of the script that defines the texts in a language."""
+    return f"{TEXTS_PATH}?{urlencode({'lang': language.tag, 'v': script_version(texts_script(language))})}"
