@@ -34,6 +34,13 @@ def test_defaults_are_filled_in_and_values_get_their_type() -> None:
     assert isinstance(found["heat"], float)
 
 
+def test_a_port_is_a_text_too() -> None:
+    """``--engine-options drafts=5557`` gives a number."""
+    assert check_options({"drafts": 5557}, openai.OPTIONS, "It")["drafts"] == "5557"
+    with pytest.raises(BadOption, match="'drafts' is True; give a text"):
+        check_options({"drafts": True}, openai.OPTIONS, "It")
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
