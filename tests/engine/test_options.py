@@ -52,7 +52,7 @@ def test_a_port_is_a_text_too() -> None:
         ({"size": 1.5}, "a whole number of at least 1"),
         ({"size": 0}, "at least 1"),
         ({"loud": 1}, "True or False"),
-        ({"name": 3}, "a text"),
+        ({"name": 1.5}, "a text"),
         ({"words": "abc"}, "a list of texts"),
         ({"words": [1]}, "a list of texts"),
         ({"more": "{"}, "a JSON object, as a dict or a string"),
