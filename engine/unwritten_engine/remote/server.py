@@ -3,9 +3,9 @@
 The server sends the engine's raw frames. Clients clean them (see ``cleaning``), so that this work is spread over the
 processes that show the pages.
 
-The engine gets only a few requests of one client at a time, so that a client with many requests does not keep the others
-waiting. Nothing is queued for a client but the newest frame of each request. A client that reads slowly skips frames, and does
-not delay others. When a client disappears, its requests are cancelled.
+The engine gets only a few requests of one client at a time, so that a client with many requests does not keep the
+others waiting. Nothing is queued for a client but the newest frame of each request. A client that reads slowly skips
+frames, and does not delay others. When a client disappears, its requests are cancelled.
 """
 
 from __future__ import annotations

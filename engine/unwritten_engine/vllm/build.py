@@ -236,8 +236,8 @@ def _check_gpus(gpus: Sequence[GPU], count: int, backend: str | None) -> None:
         reason = reason.partition(advice)[0].rstrip(". ")
     if not gpus:
         raise ModelUnsupported(
-            f"{_why_no_gpu()} If there is one, type nvidia-smi, which says what is wrong with the driver. Without one, use "
-            f"the engine 'embedded'."
+            f"{_why_no_gpu()} If there is one, type nvidia-smi, which says what is wrong with the driver. Without one, "
+            f"use the engine 'embedded'."
         )
     raise ModelUnsupported(
         f"vLLM cannot use {gpus[0].name}: {reason}. It needs a driver for CUDA {torch.version.cuda} or newer: update "
