@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import logging
 import re
@@ -19,7 +20,7 @@ from urllib.parse import unquote, urlsplit
 from .cleaning import CleanEngine, clean_engine
 from .downloads import download, models_folder
 from .engine import Engine, Progress
-from .errors import BadOption, EngineError, MissingPackage, UnknownEngine, suggestion
+from .errors import BadOption, EngineError, MissingPackage, UnknownEngine
 from .hub_files import fetch_hub_file
 from .named_models import MODELS, NamedModel
 from .options import Option, check_options
@@ -107,10 +108,11 @@ def _unknown(text: str) -> UnknownEngine:
         return UnknownEngine(
             f"{text!r} is neither a .gguf or .tape file nor a server address. Engines are {_examples()}."
         )
-    names = {*(kind.name for kind in ENGINE_KINDS), *MODELS}
-    longer = sorted(name for name in MODELS if text and name.startswith(text.lower()))
-    nearest = f" Did you mean {' or '.join(map(repr, longer))}?" if longer else suggestion(text, names)
-    return UnknownEngine(f"There is no engine {text!r}.{nearest} Engines are {_examples()}.")
+    names = [*(kind.name for kind in ENGINE_KINDS), *MODELS]
+    near = sorted(name for name in MODELS if text and name.startswith(text.lower()))
+    near = near or difflib.get_close_matches(text, names, n=1)
+    hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+    return UnknownEngine(f"There is no engine {text!r}.{hint} Engines are {_examples()}.")
 
 
 def _examples() -> str:

@@ -27,7 +27,7 @@ from unwritten_engine.vllm.gpus import GPU
     ("spec", "message"),
     [
         ("embeded", "no engine 'embeded'. Did you mean 'embedded'?"),
-        ("gpt", "Engines are 'auto', 'embedded'"),
+        ("gpt", "There is no engine 'gpt'. Engines are 'auto', 'embedded'"),
         ("", "no engine ''"),
         ("model.safetensors", "neither a .gguf or .tape file nor a server address"),
         ("/models", "neither a .gguf or .tape file nor a server address"),

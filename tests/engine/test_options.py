@@ -34,6 +34,13 @@ def test_defaults_are_filled_in_and_values_get_their_type() -> None:
     assert isinstance(found["heat"], float)
 
 
+def test_a_port_is_a_text_too() -> None:
+    """``--engine-options drafts=5557`` gives a number."""
+    assert check_options({"drafts": 5557}, openai.OPTIONS, "It")["drafts"] == "5557"
+    with pytest.raises(BadOption, match="'drafts' is True; give a text"):
+        check_options({"drafts": True}, openai.OPTIONS, "It")
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
@@ -45,7 +52,7 @@ def test_defaults_are_filled_in_and_values_get_their_type() -> None:
         ({"size": 1.5}, "a whole number of at least 1"),
         ({"size": 0}, "at least 1"),
         ({"loud": 1}, "True or False"),
-        ({"name": 3}, "a text"),
+        ({"name": 1.5}, "a text"),
         ({"words": "abc"}, "a list of texts"),
         ({"words": [1]}, "a list of texts"),
         ({"more": "{"}, "a JSON object, as a dict or a string"),

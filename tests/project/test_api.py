@@ -81,7 +81,7 @@ def test_the_framework_never_imports_a_model_library() -> None:
 
 
 def test_the_public_names_of_the_framework_are_pinned() -> None:
-    errors = {"BadURL", "BadApp", "BadForm", "BadSetting", "Busy", "Denied", "PageFailed", "StoreError"}
+    errors = {"BadURL", "BadApp", "BadForm", "BadSetting", "Busy", "Denied", "OverBudget", "PageFailed", "StoreError"}
     others = {
         "App",
         "Canvas",

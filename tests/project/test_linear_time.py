@@ -166,6 +166,7 @@ TRUSTED = {
     *"environment_key is_local open_openai open_visual download supports unsupported template_error".split(),
     *"denoising_frames suggestion read_prompt".split(),
     *"open_broker open_remote parse_location shorten_identifier".split(),
+    *"fetch_hub_file find_hub_file grammar_from_pattern local_file number_kind record_speed text_kind".split(),
     # What the framework has rendered or computed itself, is checked for its length first, or is only hashed or copied.
     *"text_hash check_not_nested insert_nonce page_response refresh_tag local_url is_signed urls_of".split(),
     *"explain_refusal make_static region_label edit_path edit_link file_of settled_message refused_message".split(),

@@ -259,7 +259,7 @@ class RemoteEngine:
         try:
             return connecting.result()
         except (_Away, EngineError) as error:
-            raise GenerationFailed(f"The engine server cannot be reached ({error}).") from None
+            raise GenerationFailed(f"The engine server cannot be reached ({error}). Is it still running?") from None
 
     async def _connect(self) -> _Connection:
         deadline = time.monotonic() + self._wait_timeout

@@ -3,8 +3,9 @@
 The server sends the engine's raw frames. Clients clean them (see ``cleaning``), so that this work is spread over the
 processes that show the pages.
 
-Nothing is queued for a client but the newest frame of each request. A client that reads slowly skips frames, and does
-not delay others. When a client disappears, its requests are cancelled.
+The engine gets only a few requests of one client at a time, so that a client with many requests does not keep the
+others waiting. Nothing is queued for a client but the newest frame of each request. A client that reads slowly skips
+frames, and does not delay others. When a client disappears, its requests are cancelled.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import hmac
 import logging
 import socket
 from collections.abc import Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -28,6 +29,7 @@ from ..cleaning import CleanEngine
 from ..engine import Engine
 from ..errors import EngineClosed, EngineError, GenerationFailed, RequestRefused
 from ..frames import Frame, Request
+from ..request_slots import SlotScheduler
 from .protocol import (
     MAX_REQUEST_BYTES,
     MAX_TEXT_LENGTH,
@@ -150,6 +152,9 @@ class _Client:
         self._server = server
         self._engine = server.engine
         self._about = server.engine.about
+        # Twice what the engine runs, so that it never waits, and half of it for clicks.
+        limit = 2 * self._about.parallel
+        self._slots = SlotScheduler(limit, limit)
         self._calls: dict[int, _Call] = {}
         self._changed = asyncio.Event()
         self._idle = asyncio.Event()
@@ -207,6 +212,7 @@ class _Client:
             elif kind == "promote":
                 call = self._calls.get(number)
                 if call is not None and call.request is not None:
+                    self._slots.promote(call.request)
                     self._engine.promote(call.request)
             else:
                 raise InvalidMessage(f"There is no message of the type {kind!r:.40}.")
@@ -237,17 +243,23 @@ class _Client:
 
     async def _generate(self, call: _Call) -> dict[str, Any] | None:
         assert call.request is not None
-        async with contextlib.aclosing(self._engine.generate(call.request)) as frames:
-            async for frame in frames:
-                if len(frame.text) > MAX_TEXT_LENGTH:
-                    raise GenerationFailed(
-                        f"The engine has written more than {MAX_TEXT_LENGTH:,} characters. The request was stopped."
-                    )
-                call.frame = frame
-                self._changed.set()
-                if frame.done:
-                    return None
-        return encode_error(GenerationFailed("The engine ended without a last frame."))
+        slot = await self._slots.acquire("", call.request.priority, call.request)
+        try:
+            if slot.priority is not None and slot.priority is not call.request.priority:  # promoted while it waited
+                call.request = replace(call.request, priority=slot.priority)
+            async with contextlib.aclosing(self._engine.generate(call.request)) as frames:
+                async for frame in frames:
+                    if len(frame.text) > MAX_TEXT_LENGTH:
+                        raise GenerationFailed(
+                            f"The engine has written more than {MAX_TEXT_LENGTH:,} characters. The request was stopped."
+                        )
+                    call.frame = frame
+                    self._changed.set()
+                    if frame.done:
+                        return None
+            return encode_error(GenerationFailed("The engine ended without a last frame."))
+        finally:
+            self._slots.release(slot)
 
     async def _warm(self, call: _Call, prompts: Any) -> dict[str, Any]:
         await self._engine.warm(prompts)

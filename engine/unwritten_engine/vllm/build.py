@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import math
+import os
 import secrets
+import shutil
 import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
@@ -31,7 +33,8 @@ _VLLM_FRACTION: Final = 0.92
 """vLLM's own share of a GPU's memory."""
 _CUDA_BYTES: Final = 1_000_000_000
 """What CUDA itself takes before vLLM compares its share with the free memory."""
-_NO_GPU: Final = "nvidia-smi lists no GPU that CUDA_VISIBLE_DEVICES allows."
+_TORCH_ADVICE: Final = (". Please update your GPU driver", " (Triggered")
+"""How the parts of torch's warnings begin that advise otherwise than we do, or say where in its source they arose."""
 
 
 def build_vllm(
@@ -70,6 +73,7 @@ def build_vllm(
         progress(0.0, "Making a small random model; its text is gibberish")
         scratch = tempfile.TemporaryDirectory(prefix="unwritten-")
         folder = write_random(Path(scratch.name))
+        settings = {**settings, "dtype": settings["dtype"] or "float32"}  # of its weights
         why.append("The model is small and random, so its text is gibberish.")
     elif (local := Path(model).expanduser()).exists() or not _is_hub(model):
         folder = local
@@ -227,16 +231,28 @@ def _check_gpus(gpus: Sequence[GPU], count: int, backend: str | None) -> None:
         warnings.simplefilter("always")
         if torch.cuda.is_available():
             return
-    reason = str(caught[0].message).partition(" (Triggered")[0].rstrip(". ") if caught else "CUDA does not start"
+    reason = str(caught[0].message) if caught else "CUDA does not start"
+    for advice in _TORCH_ADVICE:
+        reason = reason.partition(advice)[0].rstrip(". ")
     if not gpus:
         raise ModelUnsupported(
-            f"{_NO_GPU} If there is one, type nvidia-smi, which says what is wrong with the driver. Without one, use "
-            f"the engine 'embedded'."
+            f"{_why_no_gpu()} If there is one, type nvidia-smi, which says what is wrong with the driver. Without one, "
+            f"use the engine 'embedded'."
         )
     raise ModelUnsupported(
         f"vLLM cannot use {gpus[0].name}: {reason}. It needs a driver for CUDA {torch.version.cuda} or newer: update "
         f"NVIDIA's driver, and check with nvidia-smi, which shows the version of CUDA."
     )
+
+
+def _why_no_gpu() -> str:
+    """Return why ``find_gpus`` has found none."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return f"nvidia-smi lists no GPU that CUDA_VISIBLE_DEVICES={visible} allows."
+    if shutil.which("nvidia-smi") is None:
+        return "There is no nvidia-smi, which comes with NVIDIA's driver."
+    return "nvidia-smi lists no GPU, or none whose memory it knows."
 
 
 def usable_fraction(gpu: GPU, wanted: float | None) -> float | None:
@@ -289,7 +305,7 @@ def _check_memory(
 def _choose_model(gpus: Sequence[GPU], gpus_per_replica: int) -> tuple[str, str]:
     """Return the checkpoint for the first GPU, and why."""
     if not gpus:
-        problem = "The installed vLLM is a build for CPUs." if is_cpu_build() else _NO_GPU
+        problem = "The installed vLLM is a build for CPUs." if is_cpu_build() else _why_no_gpu()
         raise ModelUnsupported(
             f"{problem} So no checkpoint can be chosen. Name one with model=…, or use another engine: 'embedded' runs "
             f"on any machine."

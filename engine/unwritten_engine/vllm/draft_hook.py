@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from .constraints import Constraints, read_constraints
 from .draft_channel import ChannelSettings, DraftWriter, pack_draft, settings_of
-from .internals import SAMPLER, find_missing, installed_version, is_supported, vllm_object
+from .internals import INSTALL, SAMPLER, find_missing, installed_version, is_supported, vllm_object
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,7 +37,7 @@ def install() -> None:
             return
         version = installed_version() or ""
         if not is_supported(version):
-            log.error("Drafts are off: vLLM %s is not supported by this version of Unwritten.", version)
+            log.error("Drafts are off: this version of Unwritten does not support vLLM %s. Type: %s", version, INSTALL)
             return
         if missing := find_missing():
             log.error("Drafts are off: this vLLM has no %s.", ", ".join(missing))

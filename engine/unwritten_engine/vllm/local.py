@@ -185,10 +185,10 @@ class LocalVLLM:
     async def _read_drafts(self, context: Any, socket: Any) -> None:
         try:
             while True:
-                topic, message = await socket.recv_multipart()
+                topic, *parts = await socket.recv_multipart()
                 # vLLM appends a random part to the id.
                 on_draft = self._callbacks.get(topic.decode("utf-8", "replace").rpartition("-")[0])
-                draft = unpack_draft(message) if on_draft is not None else None
+                draft = unpack_draft(b"".join(parts)) if on_draft is not None else None
                 if draft is not None and on_draft is not None:  # else a draft of a finished request
                     on_draft(draft)
         finally:

@@ -170,11 +170,11 @@ class ServerVLLM:
         socket = make_reader(context, self._channel, f"cmpl-{self._prefix}")
         try:
             while True:
-                topic, message = await socket.recv_multipart()
+                topic, *parts = await socket.recv_multipart()
                 # The server adds a prefix, the number of the prompt, and a random part.
                 request_id = topic.decode("utf-8", "replace").removeprefix("cmpl-").rsplit("-", 2)[0]
                 on_draft = self._callbacks.get(request_id)
-                draft = unpack_draft(message) if on_draft is not None else None
+                draft = unpack_draft(b"".join(parts)) if on_draft is not None else None
                 if draft is not None and on_draft is not None:  # else a draft of a finished request
                     on_draft(draft)
         finally:

@@ -403,6 +403,32 @@ async def test_a_client_has_a_bounded_number_of_requests(monkeypatch: pytest.Mon
         await client.close()
 
 
+async def test_a_client_with_many_requests_does_not_keep_others_waiting() -> None:
+    engine = scripted(["A light", HANG], about=replace(ABOUT, parallel=2))
+    click, prefetch = ASK, replace(ASK, priority=Priority.PREFETCH)
+    async with served(engine) as server:
+        busy, other = await opened(server), await opened(server)
+        running = [busy.generate(click) for _ in range(10)]
+        first = [asyncio.ensure_future(anext(one)) for one in running]
+        await until(lambda: server.server.num_requests == 10)
+        await until(lambda: engine.running == 4)
+        clicked = other.generate(click)
+        await anext(clicked)
+        assert engine.running == 5, "the engine knows four of the ten, and the one of the other client"
+
+        running += [other.generate(prefetch) for _ in range(5)]
+        running.append(other.generate(waiting := replace(prefetch, max_tokens=9)))
+        first += [asyncio.ensure_future(anext(one)) for one in running[10:]]
+        await until(lambda: engine.running == 7)
+        other.promote(waiting)
+        await until(lambda: engine.requests[-1] == replace(waiting, priority=Priority.CLICK))
+        for each in first:
+            each.cancel()
+        await asyncio.wait(first)
+        await busy.close()
+        await other.close()
+
+
 @pytest.mark.parametrize(
     ("address", "message"),
     [

@@ -145,7 +145,10 @@ def test_without_an_address_nothing_is_installed(monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize(
     ("version", "missing", "message"),
-    [("0.33.0", [], "vLLM 0.33.0 is not supported"), ("0.32.0", ["a.b"], "this vLLM has no a.b")],
+    [
+        ("0.33.0", [], 'does not support vLLM 0.33.0. Type: pip install "vllm>=0.32'),
+        ("0.32.0", ["a.b"], "this vLLM has no a.b"),
+    ],
 )
 def test_an_unknown_vllm_runs_without_drafts(
     version: str, missing: list[str], message: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture

@@ -95,7 +95,7 @@ def test_a_small_gpu_is_an_error_with_the_numbers(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(build, "_check_gpus", lambda *_: None)
     with pytest.raises(ModelUnsupported, match=r"A GPU has 17\.2 GB, and the smallest checkpoint .* about 22 GB"):
         build_with(monkeypatch, gpu(16, (8, 9)))
-    with pytest.raises(ModelUnsupported, match=r"nvidia-smi lists no GPU"):
+    with pytest.raises(ModelUnsupported, match=r"nvidia-smi.* no checkpoint can be chosen"):
         build_with(monkeypatch)
 
 
@@ -142,8 +142,8 @@ def test_an_old_gpu_and_too_few_gpus_are_errors(monkeypatch: pytest.MonkeyPatch)
         (0, "no driver", r"nvidia-smi lists no GPU .* type nvidia-smi"),
         (
             1,
-            "The NVIDIA driver is too old (Triggered at …)",
-            r"driver is too old\. It needs .*13\.0",
+            "The driver is too old (found 1). Please update your GPU driver by … PyTorch. (Triggered at …)",
+            r"driver is too old \(found 1\)\. It needs .*13\.0",
         ),
         (1, "", r"cannot use A GPU: CUDA does not start"),
     ],
@@ -159,8 +159,30 @@ def test_a_missing_or_old_driver_is_an_error_before_the_download(
     torch = pytest.importorskip("torch")
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     monkeypatch.setattr(torch.cuda, "is_available", is_available)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5")
     with pytest.raises(ModelUnsupported, match=message):
         build_with(monkeypatch, *[gpu(24, (8, 9))] * gpus, model="owner/model")
+
+
+def test_the_reason_why_no_gpu_was_found_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5")
+    assert build._why_no_gpu() == "nvidia-smi lists no GPU that CUDA_VISIBLE_DEVICES=5 allows."
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert "There is no nvidia-smi" in build._why_no_gpu()
+    (tmp_path / "nvidia-smi").touch(mode=0o755)
+    assert "none whose memory it knows" in build._why_no_gpu(), "as of a GB10, which shares the memory of the machine"
+
+
+def test_the_random_model_runs_in_the_type_of_its_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise vLLM converts it to bf16, and warns about every weight."""
+    monkeypatch.setattr(build, "_check_gpus", lambda *_: None)
+    monkeypatch.setattr(build, "installed_version", lambda: "0.32.0")
+    started: list[dict[str, Any]] = []
+    monkeypatch.setattr(build, "LocalVLLM", lambda arguments, scratch: started.append(arguments) or scratch.cleanup())
+    build_with(monkeypatch, model="random", is_cpu=True)
+    build_with(monkeypatch, model="random", is_cpu=True, dtype="bfloat16")
+    assert [arguments["dtype"] for arguments in started] == ["float32", "bfloat16"]
 
 
 def test_a_gpu_in_use_gets_a_smaller_share() -> None:
