@@ -279,8 +279,9 @@ class EditPages:
         form = await read_form(request)
         form.require_only({"page", "alias", "remove", "replace"})
         page_request, stored = await find_stored_page(site, form.page_key(), request)
-        name = parse_line(form.one("alias"), "name")
+        name = form.one("alias")
         try:
+            name = parse_line(name)
             if form.one("remove"):
                 if name in site.aliases.of(stored.key):
                     await site.aliases.remove(name)

@@ -348,7 +348,10 @@ class _Export:
         licence = self._licences.get(stored.provenance.model, "") if stored else ""
         footer = f'<footer class="colophon"><p class="licence">{escape(licence)}</p></footer>' if licence else ""
         html = path.read_text(encoding="utf-8")
-        html = make_static(html, rewrite, lambda box: self._boxes.get(box, ""), footer, policy=True)
+        localization = self._app.localization
+        html = make_static(
+            html, rewrite, lambda box: self._boxes.get(box, ""), footer, policy=True, localization=localization
+        )
         path.write_text(html, encoding="utf-8")
 
     # -- files --------------------------------------------------------------------------------------------
