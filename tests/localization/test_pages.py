@@ -89,10 +89,12 @@ def test_pages_of_a_german_app_are_german(tmp_path: Path) -> None:
             )
         }
         pages["conflict"] = conflict
+        pages["alias"] = visitor.send("post", "/_unwritten/alias", {"page": "/wiki/Tee", "alias": ".."})
         pages["csrf"] = visitor.send("post", "/wish", {"text": "x"})
     for path, page in pages.items():
         assert english_in(page) == set(), path
         assert '<html lang="de" dir="ltr">' in page.html, path
+    assert "Keine Seite kann den Namen „..“ haben." in pages["alias"].text
     assert pages["/nirgends"].heading == "Seite nicht gefunden"
     assert "„x“ ist kein gültiger Wert für „number“. Bitte eine ganze Zahl." in pages["/number/x"].text
     assert "Diese Seite wird hier nicht geschrieben." in pages["/sized/x"].text
