@@ -105,7 +105,16 @@ class Deployed:
         (folder / "app.py").write_text(APP)
         self._engine = EngineServerThread(scripted(script), "deployed")
         command = [sys.executable, "-m", "unwritten", "run", "app.py", "--port", str(upstream), "--no-reload"]
-        command += ["--hosts", HOST, "--trusted-proxies", "127.0.0.1", "--engine", self._engine.url]
+        command += [
+            "--drain-seconds",
+            "1",
+            "--hosts",
+            HOST,
+            "--trusted-proxies",
+            "127.0.0.1",
+            "--engine",
+            self._engine.url,
+        ]
         command += ["--root-path", prefix] if prefix else []
         environment = {**os.environ, "UNWRITTEN_ENGINE_TOKEN": "deployed", "PYTHONUNBUFFERED": "1"}
         self._app = subprocess.Popen(command, cwd=folder, env=environment, stdout=self._log, stderr=self._log)
