@@ -243,10 +243,11 @@ def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
 
 
 def command_lines() -> list[str]:
-    """Return the commands of the framework in the unit and the Dockerfile."""
+    """Return the commands of the framework in the unit, the Dockerfile and the crontab."""
     unit = re.findall(r"^ExecStart=\S+/unwritten (.+)$", block("harbour.service"), re.MULTILINE)
     container = re.findall(r"^CMD (\[.+\])$", block("Dockerfile"), re.MULTILINE)
-    return unit + [" ".join(json.loads(line)[1:]) for line in container]
+    nightly = re.findall(r"/unwritten (.+)$", block("crontab"), re.MULTILINE)
+    return unit + nightly + [" ".join(json.loads(line)[1:]) for line in container]
 
 
 @pytest.mark.parametrize("line", command_lines())
