@@ -4,11 +4,16 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
-from unwritten import Canvas, ImageUpload, Page, Router, Visit
+from unwritten import Canvas, Example, ImageUpload, Page, Router, Visit
 
 from .accounts import cook, signed_in
 
 IDEAS = ("Bean soup", "Lemon cake", "Rye bread", "Potato salad", "Apple pancakes")
+
+TIP = Example(
+    "One tip for cooking Onion tart, with a link to another recipe.",
+    "Let the onions melt slowly, and serve the tart with a [[Green salad]].",
+)  # without an example, a small model writes another recipe
 
 router = Router()
 
@@ -63,7 +68,7 @@ def recipe(title: str) -> Page:
         "recipe.html",
         title=title,
         recipe=Canvas(f"The recipe for {title}.", schema=Recipe),
-        tip=Canvas(f"One tip for cooking {title}, with a link to another recipe.", tokens=60),
+        tip=Canvas(f"One tip for cooking {title}, with a link to another recipe.", examples=[TIP], tokens=60),
         photos=shown,
         captions=captions,
     )
