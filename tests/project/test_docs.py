@@ -40,8 +40,9 @@ FOREIGN = """
     --max-num-seqs --max-num-batched-tokens --scheduling-policy --attention-backend --generation-config
     --diffusion-config --quantization --tensor-parallel-size --data-parallel-size --head --address --local-dir
     --include --build --config --target --n-cpu-moe --no-install-recommends --no-proxy-headers --workers --no-deps
+    --uid --home-dir --system --now --no-cache-dir --start-period --stop-timeout --timeout --name
 """
-"""Options of vLLM, Ray, Hugging Face, CMake, llama.cpp, apt, pip and uvicorn that the documentation names."""
+"""Options of other programs that the documentation names."""
 
 
 @pytest.mark.parametrize("path", GENERATED, ids=lambda path: path.relative_to(ROOT).as_posix())
