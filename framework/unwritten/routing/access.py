@@ -212,7 +212,7 @@ class PageAccess:
         origin = {**anonymous(None), "session": {}, "user": UnauthenticatedUser(), "auth": AuthCredentials()}
         found = await self._resolver.resolve_unchecked(route, normalized, origin)
         if "#" in normalized and isinstance(found, PageRequest) and found.key != normalized:
-            raise BadURL("Only visitors with the value of this variant can have it written.", 403)
+            raise BadURL(_("Only visitors with the value of this variant can have it written."), 403)
         return found
 
     async def find(self, key: str, origin: Scope | None) -> PageRequest | None:

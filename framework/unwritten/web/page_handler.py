@@ -115,7 +115,7 @@ class PageHandler:
             # Who may not read the page gets the response to a GET of it, which does not name it.
             target = await self._access.follow_alias(page_request, request.scope)
             if target is None:
-                raise BadURL("This page does not exist.", 404)
+                raise BadURL(_("This page does not exist."), 404)
             if source is None and isinstance(target, PageRequest):
                 return self.sign_redirect(page_request, request)
             page_request = target

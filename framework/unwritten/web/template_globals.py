@@ -13,7 +13,7 @@ from starlette.routing import BaseRoute, Router
 
 from ..core.errors import BadURL
 from ..core.mount import MountPoint
-from ..core.paths import UPLOADS_PREFIX, page_path, site_path, url_of_key
+from ..core.paths import UPLOADS_PREFIX, page_path, site_path, url_of_key, variant_of
 from ..formats.uploads import Upload
 from ..routing.routes import RAISE
 from ..security.signed_links import SignedLinks
@@ -61,7 +61,9 @@ class TemplateGlobals:
             if default is not RAISE:
                 return default
             raise BadURL(f"{key!r} is not the key of a page. A key looks like '/wiki/Tea'.")
-        stored_key, path = path, url_of_key(path)
+        stored_key = path
+        if variant_of(path) is not None:
+            path = url_of_key(path)
         if self._signed_links.signs(path) and not self._store.exists([stored_key]):
             path = self._signed_links.sign(path, "search" if searched else "link")
         return self._mount.url(path)

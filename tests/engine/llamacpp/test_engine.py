@@ -278,7 +278,7 @@ async def test_control_tokens_in_a_prompt_are_read_as_text(embedded: Engine, tex
         ({"prompt": Prompt("word " * 1900)}, PromptTooLong, "256 may be written, but the context holds 2,048"),
         ({"prompt": Prompt("x", images=(b"",))}, RequestRefused, "cannot see images"),
         ({"draft": Draft("x")}, RequestRefused, "cannot edit"),
-        ({"schema": {"type": "string", "pattern": "x"}}, RequestRefused, "'pattern'"),
+        ({"schema": {"type": "string", "pattern": "(?=x)"}}, RequestRefused, "the pattern '(?=x)'"),
         ({"schema": {"type": "null"}, "prompt": Prompt("x", opening="{")}, RequestRefused, "opening"),
         ({"schema": {"type": "null"}, "options": FREE}, RequestRefused, "not both"),
     ],

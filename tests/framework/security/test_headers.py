@@ -66,7 +66,7 @@ def test_hostile_texts_are_harmless_everywhere(tmp_path: Path) -> None:
     for page in pages:
         assert page_faults(page) == []
         ours = re.findall(r'<script defer src="[^"]*/([\w-]+)\.js\b', page)
-        assert ours == ["controls", "morph", "live", "forms", "box-host", "edits"]
+        assert ours == ["texts", "controls", "morph", "live", "forms", "box-host", "edits"]
         assert len(re.findall(r"<script", page)) == 6
     for html in frames + pages:
         assert not re.search(r"<(img|svg|math|iframe|object|embed|base|template|style)\b", html)
