@@ -151,7 +151,8 @@ def test_a_failure_is_reported_and_not_stored(tmp_path: Path) -> None:
         assert (heard[-1]["state"], heard[-1]["message"]) == ("failed", "The lamp broke.")
         assert [m["state"] for m in heard if m["type"] == "frame"][-1] == "failed"
         heard = write(client, KEY)
-        assert (heard[-1]["state"], heard[-1]["message"]) == ("failed", "The model stopped before the end of its text. Try again.")
+        message = "The model stopped before the end of its text. Try again."
+        assert (heard[-1]["state"], heard[-1]["message"]) == ("failed", message)
         assert write(client, KEY)[-1]["state"] == "written"
 
 
