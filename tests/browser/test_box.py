@@ -73,7 +73,7 @@ class Arrivals:
 
 def expected(seen: list[str]) -> bool:
     """Return True if all requests are ones that the pages themselves need."""
-    pages = {"GET /wiki/before", "GET /p/Boxes", "GET /_unwritten/box", "GET /favicon.ico"}
+    pages = {"GET /wiki/before", "GET /p/Boxes", "GET /_unwritten/box", "GET /_unwritten/texts.js", "GET /favicon.ico"}
     return all(line in pages or line.startswith("GET /_unwritten/static/") for line in seen)
 
 

@@ -106,7 +106,7 @@ def test_a_refused_form_shows_the_error_and_can_be_resent(
     looking(tab, f"{url}/thread/1")
     tab.page.fill("#text", "y" * 300)
     tab.page.click("button:text('Post')")
-    expect(tab.page.locator("[data-form-error]")).to_contain_text("too large. It may have 256 bytes")
+    expect(tab.page.locator("[data-form-error]")).to_contain_text("too large. It may have 256 B")
     assert tab.page.input_value("#text") == "y" * 300
     forge = "(form) => form.setAttribute('action', form.getAttribute('action').replace(/_form=./, '_form=0'))"
     tab.page.eval_on_selector("[data-action]", forge)

@@ -151,7 +151,8 @@ def test_a_failure_is_reported_and_not_stored(tmp_path: Path) -> None:
         assert (heard[-1]["state"], heard[-1]["message"]) == ("failed", "The lamp broke.")
         assert [m["state"] for m in heard if m["type"] == "frame"][-1] == "failed"
         heard = write(client, KEY)
-        assert (heard[-1]["state"], heard[-1]["message"]) == ("failed", "The engine ended without a last frame.")
+        message = "The model stopped before the end of its text. Try again."
+        assert (heard[-1]["state"], heard[-1]["message"]) == ("failed", message)
         assert write(client, KEY)[-1]["state"] == "written"
 
 
@@ -191,7 +192,7 @@ def test_a_job_that_takes_too_long_fails(tmp_path: Path) -> None:
     with browser(make_wiki(tmp_path, engine, time_limit=1)) as client:
         heard = write(client, KEY)
         assert heard[-1]["state"] == "failed"
-        assert "within 1 seconds" in heard[-1]["message"]
+        assert "within 1 second" in heard[-1]["message"]
         wait_for(lambda: engine.stopped == 1)
 
 
@@ -223,7 +224,7 @@ def test_a_waiting_subscriber_gets_its_position_in_the_queue(tmp_path: Path) -> 
             client.get(f"/wiki/{name}")
         heard = follow(client, "/wiki/Three")
     messages = [m["message"] for m in heard if m["type"] == "page" and m["state"] == "queued"]
-    assert messages == ["One page is written before this one.", "This page is next to be written."]
+    assert messages == ["1 page is written before this one.", "This page is next to be written."]
     assert heard[-1]["state"] == "written"
 
 

@@ -51,7 +51,7 @@ def test_a_text_of_nothing_else_is_generated_once_more(tmp_path: Path, loop: str
         assert write(client, KEY)[-1]["state"] == "written"
         stored = app.store.get(KEY)
     assert stored is not None and "wet" in stored.canvases["body"].text
-    assert "generated again: The model wrote no text" in stored.canvases["body"].repairs
+    assert "generated again: The model wrote no usable text" in stored.canvases["body"].repairs
 
 
 def test_a_second_loop_fails_the_page_and_says_why(tmp_path: Path) -> None:
@@ -61,4 +61,4 @@ def test_a_second_loop_fails_the_page_and_says_why(tmp_path: Path) -> None:
         assert write(client, KEY)[-1]["state"] == "failed"
         assert app.store.get(KEY) is None
         page = client.get(f"{KEY}?plain=1").text
-    assert "Two attempts failed. The model wrote no text: without its repetition, too little is left." in page
+    assert "Two attempts failed. The model wrote no usable text." in page
