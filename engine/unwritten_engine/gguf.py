@@ -49,7 +49,8 @@ class GGUFHeader:
         quantization: such as "Q4_K_M"; "mixed" if unknown.
         context: maximum context of the model in tokens.
         chat_template: template of a conversation; "" for a base model.
-        control_tokens: control tokens of the vocabulary, such as "<end_of_turn>".
+        control_tokens: control tokens of the vocabulary, such as "<end_of_turn>", with their ids.
+        end_tokens: those of them that end an answer.
         kv_bytes: bytes of one token in a 16-bit KV cache.
         weight_bytes: bytes of all files of the model.
         files: all files of the model.
@@ -63,7 +64,8 @@ class GGUFHeader:
     quantization: str
     context: int
     chat_template: str
-    control_tokens: tuple[str, ...]
+    control_tokens: dict[str, int]
+    end_tokens: frozenset[str]
     kv_bytes: int
     weight_bytes: int
     files: tuple[Path, ...]
@@ -256,6 +258,24 @@ def _is_control(token: str) -> bool:
     return token[:1] in ("<", "[") and len(token) > 2 and not re.fullmatch(r"</?[a-z]+\d?>", token)
 
 
+_ENDS: Final = re.compile(r"eo[stm]|end|stop|return|call|flush|/s>|turn\|>|sep", re.IGNORECASE)
+_INNER_ENDS: Final = re.compile(r"image|audio|video|vision|think|header", re.IGNORECASE)
+
+
+def _end_tokens(control_tokens: dict[str, int], metadata: dict[str, Any]) -> frozenset[str]:
+    """Return the control tokens that may end an answer.
+
+    llama.cpp also knows some of them by their texts alone. One too many does little harm, and without its own a model
+    could not stop.
+    """
+    named = {value for key, value in metadata.items() if re.fullmatch(r"tokenizer\.ggml\.eo[stm]_token_id", key)}
+    return frozenset(
+        token
+        for token, number in control_tokens.items()
+        if number in named or (_ENDS.search(token) and not _INNER_ENDS.search(token))
+    )
+
+
 def _make_header(path: Path, metadata: dict[str, Any], tensors: dict[str, GGUFTensor]) -> GGUFHeader:
     architecture = str(metadata["general.architecture"])
 
@@ -270,6 +290,11 @@ def _make_header(path: Path, metadata: dict[str, Any], tensors: dict[str, GGUFTe
     files = tuple(_parts(path, int(metadata.get("split.count", 0))))
     tokens = metadata.get("tokenizer.ggml.tokens", [])
     kinds = metadata.get("tokenizer.ggml.token_type", [])
+    control_tokens = {
+        token: number
+        for number, (token, kind) in enumerate(zip(tokens, kinds, strict=False))
+        if kind == 3 or (kind == 4 and _is_control(token))
+    }
     return GGUFHeader(
         path=path,
         architecture=architecture,
@@ -277,9 +302,8 @@ def _make_header(path: Path, metadata: dict[str, Any], tensors: dict[str, GGUFTe
         quantization=_QUANTIZATIONS.get(metadata.get("general.file_type", -1), "mixed"),
         context=number("context_length", 2048),
         chat_template=str(metadata.get("tokenizer.chat_template") or ""),
-        control_tokens=tuple(
-            t for t, kind in zip(tokens, kinds, strict=False) if kind == 3 or (kind == 4 and _is_control(t))
-        ),
+        control_tokens=control_tokens,
+        end_tokens=_end_tokens(control_tokens, metadata),
         kv_bytes=number("block_count", 0) * kv_heads * per_layer * 2,
         weight_bytes=sum(part.stat().st_size for part in files),
         files=files,

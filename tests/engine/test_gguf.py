@@ -18,9 +18,20 @@ def test_the_header_of_a_model_is_read(tmp_path: Path) -> None:
     head = read_header(path)
     assert (head.architecture, head.name, head.quantization, head.context) == ("llama", "A tiny model", "Q4_K_M", 1024)
     assert head.chat_template == "{{ messages }}"
-    assert head.control_tokens == ("<s>", "<|end|>")
+    assert head.control_tokens == {"<s>": 0, "<|end|>": 2} and head.end_tokens == {"<|end|>"}
     assert head.kv_bytes == 2 * 2 * (16 + 16) * 2
     assert head.weight_bytes == path.stat().st_size
+
+
+def test_the_tokens_that_end_an_answer_are_known(tmp_path: Path) -> None:
+    tokens = ["<s>", "a", "<x>", "</s>", "<|eot_id|>", "<end_of_turn>", "<end_of_image>", "<turn|>", "<unused3>"]
+    metadata = MODEL | {
+        "tokenizer.ggml.tokens": tokens,
+        "tokenizer.ggml.token_type": [3, 1, *[3] * 7],
+        "tokenizer.ggml.eos_token_id": 2,
+    }
+    head = read_header(write_gguf(tmp_path / "tiny.gguf", metadata))
+    assert head.end_tokens == {"<x>", "</s>", "<|eot_id|>", "<end_of_turn>", "<turn|>"}
 
 
 def test_the_offsets_of_weights_are_read(tmp_path: Path) -> None:

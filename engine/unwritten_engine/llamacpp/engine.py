@@ -135,7 +135,7 @@ def open_llamacpp(
         reasons=(*reasons, *plan.reasons),
     )
     report(1.0, f"{about.model} is ready")
-    return LlamaCppEngine(server, about, plan.slots, head.control_tokens, saved)
+    return LlamaCppEngine(server, about, plan.slots, head, saved)
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,14 +284,17 @@ class LlamaCppEngine:
         server: Any,
         about: About,
         slots: int,
-        control_tokens: Sequence[str],
+        head: GGUFHeader,
         saved: SavedPrefixes | None = None,
     ) -> None:
         self._server = server
         self._saved = saved
         self._about = about
         self._slots = SlotScheduler(slots, about.parallel)
-        self._control_tokens = ControlTokens(control_tokens)
+        self._control_tokens = ControlTokens(head.control_tokens)
+        # The answers of some instruct models have sections, which begin with control tokens of the chat template.
+        self._bans = _bans(head, except_in=head.chat_template if about.abilities.instruct else "")
+        self._grammar_bans = _bans(head)
         self._completions: set[Completion] = set()
         self._acquired: dict[Completion, Slot] = {}
         self._warming: set[Completion] = set()
@@ -451,15 +454,26 @@ class LlamaCppEngine:
             options |= {key: value for key, value in _SCHEMA_DEFAULTS.items() if key not in request.options}
             options["grammar"] = grammar_from_schema(request.schema)
         call = {key: value for key, value in options.items() if value is not None}
+        call = self._tuned(call, request)
+        # A grammar compares texts: control tokens match it wherever it allows any character.
+        bans = self._grammar_bans if "grammar" in call else self._bans
+        call["logit_bias"] = [*call.get("logit_bias", ()), *bans]
         if self._about.abilities.instruct:
             return call | {
                 "messages": self._messages(request.prompt),
                 "chat_template_kwargs": {"enable_thinking": False},
             }
-        # Restrict the text to the form of the examples, unless the request has other options.
-        tuned = transcript_sampling(request.prompt, schema=request.schema)
-        call |= {key: value for key, value in tuned.items() if key not in request.options}
         return call | {"prompt": self._prompt_text(request.prompt)}
+
+    def _tuned(self, call: dict[str, Any], request: Request) -> dict[str, Any]:
+        """Return the arguments with what restricts a base model to the form of the examples.
+
+        Options of the request win.
+        """
+        if self._about.abilities.instruct:
+            return call
+        tuned = transcript_sampling(request.prompt, schema=request.schema)
+        return call | {key: value for key, value in tuned.items() if key not in request.options}
 
     def _budget(self, request: Request) -> int:
         """Return the maximum number of tokens to generate.
@@ -555,6 +569,20 @@ class LlamaCppEngine:
         if slot is not None:
             slot.is_evaluated = slot.is_evaluated or completion.is_evaluated
             self._slots.release(slot)
+
+
+def _bans(head: GGUFHeader, except_in: str = "") -> list[tuple[int, bool]]:
+    """Return biases, for llama.cpp, with which a text has no control tokens except those that end it.
+
+    Args:
+        head: the header of the model.
+        except_in: control tokens in this text remain allowed.
+    """
+    return [
+        (number, False)
+        for token, number in head.control_tokens.items()
+        if token not in head.end_tokens and token not in except_in
+    ]
 
 
 def _join_and_free(completions: Sequence[Completion], server: list[Any]) -> None:

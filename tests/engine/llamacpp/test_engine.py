@@ -324,3 +324,14 @@ async def test_a_model_declared_instruct_gets_a_chat() -> None:
         assert all(frame.text.startswith("A lighthouse") for frame in frames)
         last = await last_of(engine, Request(Prompt("x"), max_tokens=60, schema={"type": "boolean"}))
         assert json.loads(last.text) in (True, False)
+
+
+async def test_the_model_writes_no_control_tokens(embedded: Engine) -> None:
+    """Their texts match a grammar that allows any character."""
+    wanted = "<start_of_image>"
+    options = {"grammar": 'root ::= "<" [a-z_]+ ">"', "logit_bias": [[wanted, 90.0]], "temperature": 0}
+    last = await last_of(embedded, Request(Prompt("A tag."), max_tokens=12, options=options))
+    assert not last.text.startswith(wanted) and last.usage is not None
+    options = {"logit_bias": [[wanted, 90.0]], "temperature": 0}
+    last = await last_of(embedded, Request(Prompt("A tag."), max_tokens=12, options=options))
+    assert wanted not in last.text
