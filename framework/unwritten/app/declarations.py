@@ -81,7 +81,7 @@ class Declarations:
         fallback = self.fallback.pattern if self.fallback else None
         links = self._checked_links(self.links) if self.links else None
         for route in self.pages:
-            own = route.pattern if len(route.pattern.parameters) == 1 else None
+            own = route.pattern if route.links_to_itself else None
             route.links = self._checked_links(route.links) if route.links else links or own or fallback
 
     def _checked_links(self, links: PagePattern) -> PagePattern:

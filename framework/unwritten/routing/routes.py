@@ -83,6 +83,8 @@ class PageRoute(PatternRoute):
         allow: Decides who may read the page. None: everyone.
         vary: Decides which variant of the page a request gets. None: there is one for all.
         fresh: How old the texts of the page may become. None: those of canvases without a time of their own stay.
+        links_to_itself: True if titles lead to pages of this route unless the author says where. None: if its pattern
+            has one parameter.
     """
 
     def __init__(
@@ -96,6 +98,7 @@ class PageRoute(PatternRoute):
         allow: AccessRule | None = None,
         vary: VaryRule | None = None,
         fresh: timedelta | None = None,
+        links_to_itself: bool | None = None,
     ) -> None:
         super().__init__(pattern, function.name, endpoint, "GET")
         self.endpoint: PageEndpoint = endpoint
@@ -105,6 +108,7 @@ class PageRoute(PatternRoute):
         self.allow = allow
         self.vary = vary
         self.fresh = fresh
+        self.links_to_itself = len(pattern.parameters) == 1 if links_to_itself is None else links_to_itself
 
     @property
     def depends_on_visitor(self) -> bool:
@@ -128,6 +132,7 @@ class PageRoute(PatternRoute):
             allow=self.allow,
             vary=self.vary,
             fresh=self.fresh,
+            links_to_itself=self.links_to_itself,  # the parameters of a prefix do not count
         )
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:

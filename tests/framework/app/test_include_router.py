@@ -126,6 +126,25 @@ def test_all_functions_take_the_parameters_of_a_prefix(tmp_path: Path) -> None:
     assert links["front"] == "/about/{title}", "it leads to another page of the app"
 
 
+def test_titles_lead_to_the_same_pages_below_a_prefix_with_a_parameter(tmp_path: Path) -> None:
+    router, outer = Router(), Router()
+
+    @router.page("/{title}")
+    def article(country: str, lang: str, title: str) -> str:
+        return f"An article in {lang} about {title}."
+
+    @router.page("/")
+    def front(country: str, lang: str) -> str:
+        return f"The front page in {lang}."
+
+    app = make_app(tmp_path, scripted("See [[Green Tea]]."))
+    outer.include_router(router, prefix="/{lang}")
+    app.include_router(outer, prefix="/{country}")
+    visitor = Visitor(app)
+    assert visitor.visit("/ch/de/Tee").links["Green Tea"] == "/ch/de/Green_Tea"
+    assert "Green Tea" not in visitor.visit("/ch/de/").links, "the parameters of a prefix are no titles"
+
+
 def test_routers_in_routers(tmp_path: Path) -> None:
     app, outer, recipes = make_app(tmp_path, scripted("Boil it.")), Router(), make_recipes()
     with pytest.raises(BadApp, match="No app includes this router yet"):
