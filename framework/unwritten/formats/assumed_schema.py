@@ -15,6 +15,7 @@ from typing import Any, Final, TypeAlias
 
 from unwritten_engine.json_grammar import DEFAULT_MAX_ITEMS, DEFAULT_MAX_LENGTH
 
+from ..core.errors import PageFailed
 from .field_kinds import (
     DATE_PATTERNS,
     UNKNOWN_TEXT,
@@ -25,7 +26,7 @@ from .field_kinds import (
     text_kind,
     words_of,
 )
-from .schema import json_schema_of, resolve_reference
+from .schema import json_schema_of, parse_value, resolve_reference
 
 JSONSchema: TypeAlias = Mapping[str, Any]
 
@@ -275,13 +276,19 @@ def _estimate_tokens(schema: Any, root: JSONSchema, depth: int = 0) -> float:
 def example_values(schema: type[Any], tokens: int, count: int = 2) -> list[tuple[str, str]]:
     """Return subjects, each with a value of a schema as JSON, from which a base model sees the form of an answer.
 
-    The values are ordinary, and have nothing to do with any page.
+    The values are ordinary, and have nothing to do with any page. There are none for a schema with a form that they do
+    not have, such as that of a ``pattern``: an example that breaks it would mislead.
     """
     json_schema = assume(schema, tokens).json_schema
-    return [
-        (subject, _compact(_Sample(json_schema, subject, number).value(json_schema, "", 0)))
-        for number, subject in enumerate(_SUBJECTS[:count])
-    ]
+    examples = []
+    for number, subject in enumerate(_SUBJECTS[:count]):
+        try:
+            value = _compact(_Sample(json_schema, subject, number).value(json_schema, "", 0))
+            parse_value(schema, value)
+        except (PageFailed, RecursionError):
+            continue
+        examples.append((subject, value))
+    return examples
 
 
 def _compact(value: Any) -> str:
@@ -302,6 +309,7 @@ class _Sample:
         self._subject = subject
         self._number = number
         self._used_subject = False
+        self._open: list[str] = []
 
     def value(self, schema: Any, name: str, turn: int, depth: int = 0, parent: str = "") -> Any:
         """Return a value of a schema.
@@ -313,8 +321,12 @@ class _Sample:
             depth: How deep it is nested.
             parent: The name of the model that has the field.
         """
-        if "$ref" in schema:
-            schema = resolve_reference(schema, self._root)
+        if ref := schema.get("$ref"):
+            self._open.append(ref)
+            try:
+                return self.value(resolve_reference(schema, self._root), name, turn, depth, parent)
+            finally:
+                self._open.pop()
         if own := schema.get("examples"):
             return own[(self._number + turn) % len(own)]
         if "const" in schema:
@@ -323,20 +335,22 @@ class _Sample:
             return choices[(self._number + turn) % len(choices)]
         for key in ("anyOf", "oneOf", "allOf"):
             if key in schema:
-                return self.value(schema[key][0], name, turn, depth, parent)
+                options = schema[key]
+                option = next((option for option in options if not self._repeats(option)), options[0])
+                return self.value(option, name, turn, depth, parent)
         match schema.get("type"):
             case "object" if properties := schema.get("properties"):
                 title = str(schema.get("title", name))
                 return {key: self.value(inner, key, turn, depth + 1, title) for key, inner in properties.items()}
             case "object":
                 inner = schema.get("additionalProperties")
-                keys = ("first", "second")
-                return {key: self.value(inner, name, n, depth + 1) for n, key in enumerate(keys)} if inner else {}
+                keys = ("first", "second") if inner and not self._repeats(inner) else ()
+                return {key: self.value(inner, name, n, depth + 1) for n, key in enumerate(keys)}
             case "array" if prefix := schema.get("prefixItems"):
                 return [self.value(inner, name, n, depth + 1) for n, inner in enumerate(prefix)]
             case "array":
                 low, high = schema.get("minItems", 0), schema.get("maxItems", DEFAULT_MAX_ITEMS)
-                length = 0 if depth > 4 and not low else min(high, max(low, 2 + self._number % 2))
+                length = 0 if self._repeats(schema["items"]) and not low else min(high, max(low, 2 + self._number % 2))
                 return [self.value(schema["items"], name, n, depth + 1) for n in range(length)]
             case "integer" | "number":
                 return self._number_value(schema, name, turn, parent)
@@ -345,6 +359,10 @@ class _Sample:
             case "boolean":
                 return (self._number + turn) % 2 == 0
         return None
+
+    def _repeats(self, schema: JSONSchema) -> bool:
+        """True for a definition inside itself, where the sample ends. It may be there once, to show the form."""
+        return self._open.count(schema.get("$ref", "")) > 1
 
     def _number_value(self, schema: JSONSchema, name: str, turn: int, parent: str) -> float:
         low, high = _author_bounds(schema)
@@ -363,6 +381,11 @@ class _Sample:
         forms = {"date": "2021-04-17 2023-09-05 2019-11-22", "time": "09:30:00Z 14:15:00Z 19:00:00Z"}
         forms["date-time"] = "2021-04-17T09:30:00Z 2023-09-05T14:15:00Z 2019-11-22T19:00:00Z"
         forms["email"] = "ruth@post.org jonas@lindmail.eu maya@brandt.net"
+        forms["duration"] = "PT40M PT2H PT15M"
+        forms["uuid"] = (
+            "1f0c9b5e-52d7-4c1a-9b3e-7a2d40c8e611 8a3e6d42-0b97-4f5d-8c21-d95b17e0f4a3 "
+            "c47d2e90-6a1b-4e83-b05f-3f8819d6ca27"
+        )
         forms["uri"] = "https://okafor.org https://lind-works.eu https://brandt.net"
         form = schema.get("format")
         if form in forms:

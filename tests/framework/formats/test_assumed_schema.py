@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import random
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 from enum import Enum
 from typing import Any, Literal
+from uuid import UUID
 
 import pytest
 from pydantic import BaseModel, Field, create_model
@@ -126,6 +127,37 @@ def test_all_that_the_grammar_allows_is_valid(schema: type[Any], tokens: int) ->
             assert 1 <= value.servings <= 20 and 2 <= len(value.ingredients) <= 5 and value.title[0] not in ".,;:_>*#-^"
     for _, example in example_values(schema, tokens):
         type_adapter(schema).validate_json(example)
+
+
+class Person(BaseModel):
+    name: str
+    child: Person | None = None
+    friends: dict[str, Person] = {}
+    id: UUID
+    rest: timedelta
+
+
+class Endless(BaseModel):
+    inner: Endless
+
+
+class Coded(BaseModel):
+    code: str = Field(pattern=r"^\d{3}-x$")
+
+
+class Stepped(BaseModel):
+    price: int = Field(multiple_of=7)
+
+
+def test_examples_of_schemas_that_contain_themselves_end() -> None:
+    for _, example in example_values(Person, 256):
+        found = type_adapter(Person).validate_json(example)
+        assert found.child.child is None and len(example) < 2000
+
+
+@pytest.mark.parametrize("schema", [Endless, Coded, Stepped])
+def test_an_example_that_its_schema_refuses_is_left_out(schema: type[Any]) -> None:
+    assert example_values(schema, 256) == []
 
 
 def test_lengths_fit_the_canvas() -> None:
