@@ -334,14 +334,19 @@ def _series(item: str, minimum: int, maximum: int) -> str:
 
 
 def length_bounds(schema: Schema, low: str, high: str, default: int, path: str) -> tuple[int, int]:
-    """Return minimum and maximum of a length or a count."""
+    """Return minimum and maximum of a length or a count.
+
+    A maximum is at most ``MAX_REPETITIONS``, so what is written satisfies a larger one too.
+    """
     minimum = int(schema.get(low) or 0)
     maximum = int(schema[high]) if schema.get(high) is not None else max(default, minimum)
-    if minimum > maximum or maximum > MAX_REPETITIONS:
+    if minimum > min(maximum, MAX_REPETITIONS):
         raise unsupported(
-            path, f"has {low} {minimum} and {high} {maximum}", f"Give bounds in order, up to {MAX_REPETITIONS}"
+            path,
+            f"has {low} {minimum} and {high} {maximum}",
+            f"Give bounds in order, and a minimum up to {MAX_REPETITIONS}",
         )
-    return minimum, maximum
+    return minimum, min(maximum, MAX_REPETITIONS)
 
 
 def check_keys(schema: Schema, known: set[str], path: str) -> None:

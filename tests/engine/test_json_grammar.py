@@ -190,7 +190,7 @@ def test_there_is_no_free_white_space_and_no_unbounded_part() -> None:
         ({"type": "integer", "minimum": 3, "maximum": 2}, "number without possible values"),
         ({"type": "array"}, "list without an item type"),
         ({"type": "array", "items": {"type": "null"}, "minItems": 4, "maxItems": 2}, "minItems 4 and maxItems 2"),
-        ({"type": "string", "maxLength": 5000}, "up to 2000"),
+        ({"type": "string", "minLength": 5000}, "up to 2000"),
         ({"enum": []}, "without values"),
         ({"$ref": "#/$defs/Gone"}, "does not exist"),
         ({"allOf": [{"type": "null"}, {"type": "null"}]}, "joins several"),
@@ -244,3 +244,9 @@ def test_a_pattern_with_fitting_lengths_is_accepted() -> None:
 def test_patterns_that_a_grammar_cannot_express_are_refused(pattern: str) -> None:
     with pytest.raises(RequestRefused, match="pattern"):
         grammar_from_schema({"type": "string", "pattern": pattern})
+
+
+def test_a_large_maximum_is_shortened() -> None:
+    large = {"type": "array", "items": {"type": "string", "maxLength": 100_000}, "maxItems": 5000}
+    small = {"type": "array", "items": {"type": "string", "maxLength": 2000}, "maxItems": 2000}
+    assert grammar_from_schema(large) == grammar_from_schema(small)

@@ -92,7 +92,8 @@ class SavedPrefixes:
         if file is None:
             return False
         if not self._call(slot, "restore", file.name):
-            file.unlink(missing_ok=True)  # it has the right contents, but this llama.cpp does not accept it
+            with contextlib.suppress(OSError):
+                file.unlink()  # it has the right contents, but this llama.cpp does not accept it
             return False
         with contextlib.suppress(OSError):
             os.utime(file)  # the files that have not been used for longest are deleted first
@@ -118,7 +119,8 @@ class SavedPrefixes:
             log.debug("An evaluated prefix could not be written to %s: %s", self._folder, error)
             return False
         finally:
-            part.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                part.unlink()
         self.clean()
         return True
 
@@ -164,13 +166,13 @@ class SavedPrefixes:
                 connection.request("POST", f"/slots/{slot}?action={action}", body, headers)
                 answer = connection.getresponse()
                 result: dict[str, Any] = json.loads(answer.read())
-        except (OSError, ValueError, http.client.HTTPException) as error:
+            # It also answers 200 if it could write nothing.
+            return answer.status == 200 and int(result.get("n_saved", result.get("n_restored", 0))) > 0
+        except (OSError, ValueError, TypeError, AttributeError, http.client.HTTPException) as error:
             log.debug("llama.cpp could not %s an evaluated prefix: %s", action, error)
             return False
         finally:
             connection.close()
-        # It also answers 200 if it could write nothing.
-        return answer.status == 200 and int(result.get("n_saved", result.get("n_restored", 0))) > 0
 
 
 def open_folder(folder: Path) -> Path | None:

@@ -337,7 +337,7 @@ class PageResolver:
         return page_request if isinstance(page_request, PageRequest) else None
 
     async def resolve_unchecked(self, route: PageRoute, key: str, origin: Scope) -> PageRequest | Response | None:
-        """Resolve a key on its route for a result that is not shown to anyone, so that no access rule is asked.
+        """Resolve a key on its route to write its page, and not to show it, so that no access rule is asked.
 
         Like a visit, it leads to the page of an alias, and to the variant that this origin gets.
 

@@ -138,6 +138,29 @@ def test_no_server_is_not_an_error(llama: SimpleNamespace) -> None:
     assert not saved.save(0, "prefix") and not saved.restore(0, "prefix")
 
 
+@pytest.mark.parametrize("answer", [[], None, {"n_saved": None, "n_restored": None}, {"n_restored": "all"}])
+def test_an_unknown_answer_is_not_an_error(
+    llama: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, answer: object
+) -> None:
+    llama.opened().save(0, "prefix")
+    monkeypatch.setattr(saved_prefixes, "json", SimpleNamespace(dumps=json.dumps, loads=lambda text: answer))
+    assert not llama.opened().restore(1, "prefix") and not llama.opened().save(0, "other")
+
+
+def test_a_folder_that_became_read_only_is_not_an_error(
+    llama: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    llama.slots["0"] = b"a format of another version"
+    llama.opened().save(0, "prefix")
+
+    def refuse(*args: object, **options: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    for name in ("unlink", "replace", "chmod"):
+        monkeypatch.setattr(saved_prefixes.Path, name, refuse)
+    assert not llama.opened().restore(1, "prefix") and not llama.opened().save(0, "other")
+
+
 def test_a_full_disk_is_left_alone(llama: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(saved_prefixes.shutil, "disk_usage", lambda path: SimpleNamespace(free=1 << 20))
     assert not llama.opened().save(0, "prefix")

@@ -141,6 +141,21 @@ def test_protected_pages_are_written_and_stay_protected(tmp_path: Path) -> None:
         assert client.get("/members/Tea").status_code in {403, 404}
 
 
+def test_other_names_and_variants_are_written_where_visitors_read_them(tmp_path: Path) -> None:
+    app = make_wiki(tmp_path, scripted("Words."))
+    app.alias("/wiki/The_Captain", "/wiki/Captain_Sarah")
+
+    @app.page("/guide/{title}", vary=lambda request: request.cookies.get("language", "en"))
+    def guide(title: str) -> str:
+        return f"A guide to {title}."
+
+    result = written(app, ["/wiki/The_Captain", "/guide/Tea"])
+    assert sorted(result.written) == ["/guide/Tea#vary=en", "/wiki/Captain_Sarah"]
+    assert written(app, ["/wiki/The_Captain", "/guide/Tea"]).written == []
+    with browser(app) as client:
+        assert client.get("/wiki/The_Captain", follow_redirects=False).headers["location"] == "/wiki/Captain_Sarah"
+
+
 def test_visitors_of_a_serving_app_go_first(tmp_path: Path) -> None:
     engine = scripted(by_ask={"Slow": ["Some", 1.0, "Some words."], "": "Words."})
     app = make_wiki(tmp_path, engine, jobs=1)
