@@ -33,7 +33,8 @@ def _path(title: str) -> str:
 
 
 def _median(clicks: Sequence[Clicked], name: str) -> float:
-    return round(statistics.median(getattr(one, name) for one in clicks), 2)
+    values: list[float] = [getattr(one, name) for one in clicks]
+    return round(statistics.median(values), 2)
 
 
 @click.command()

@@ -42,7 +42,7 @@ def test_pages_keep_what_the_gists_of_a_model_promise(tmp_path: Path) -> None:
 
     num_links, (promise,) = asyncio.run(follow(scripted(write), ["North Harbour"], tokens=40, folder=tmp_path))
     assert num_links == 2
-    assert (promise.title, promise.words) == ("Tin Bell", {"sank", "with", "pepper"})
+    assert (promise.title, promise.words) == ("Tin Bell", frozenset({"sank", "with", "pepper"}))
     assert (promise.with_gist, promise.without) == (1.0, 0.0)
 
 

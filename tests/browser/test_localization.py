@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import expect
 from tests.browser.tabs import OpenTab, Serve, until
 from tests.support.apps import make_app
 
@@ -33,8 +34,8 @@ def test_boosted_links_change_the_language(serve: Serve, open_tab: OpenTab, tmp_
     languages["de"] = ("ltr", "Erneut versuchen", "Verlauf")
     for lang, (direction, text, history) in languages.items():
         tab.page.evaluate("(url) => unwritten.navigate(url)", f"{url}/{lang}")
-        until(lambda lang=lang: tab.page.evaluate("() => document.documentElement.lang") == lang)
-        assert tab.page.evaluate("() => document.documentElement.dir") == direction
-        until(lambda text=text: tab.page.evaluate(TRY_AGAIN) == text)
-        until(lambda history=history: tab.page.locator(".actions", has_text=history).count())
+        expect(tab.page.locator("html")).to_have_attribute("lang", lang)
+        expect(tab.page.locator("html")).to_have_attribute("dir", direction)
+        tab.page.wait_for_function(f"(text) => ({TRY_AGAIN})() === text", arg=text)
+        expect(tab.page.locator(".actions", has_text=history).first).to_be_visible()
     assert tab.page.evaluate("() => window.stays")

@@ -51,7 +51,7 @@ def test_an_open_tab_shows_the_next_version_when_it_is_complete(
 
 
 def test_each_language_has_a_page_under_one_url(tmp_path: Path, serve: Serve, open_tab: OpenTab) -> None:
-    engine = scripted(lambda request: ["A", 0.2, f"A text: {request.prompt.ask} See [[Salt]]."])
+    engine = scripted(lambda request: f"A text: {request.prompt.ask} See [[Salt]].", delay=0.2)
     app = make_app(tmp_path, engine, prefetch="on", edits="on")
 
     def language(request: Request) -> str | None:

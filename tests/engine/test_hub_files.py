@@ -119,7 +119,7 @@ def test_a_hub_without_a_hash(hub: FakeHub) -> None:
 
 
 def test_a_full_disk_is_reported_before_the_download(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub_files.shutil, "disk_usage", lambda path: SimpleNamespace(free=1_000_000))
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=1_000_000))
     with pytest.raises(EngineError, match=r"The disk is full: .* needs 5 MB in .*XDG_CACHE_HOME"):
         fetch()
     assert hub.downloads == []

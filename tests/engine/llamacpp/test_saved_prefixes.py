@@ -18,6 +18,7 @@ import pytest
 
 from unwritten_engine import Engine, Prompt, Request, open_engine
 from unwritten_engine.llamacpp import saved_prefixes
+from unwritten_engine.llamacpp.engine import LlamaCppEngine
 from unwritten_engine.llamacpp.saved_prefixes import SavedPrefixes, disk_usage, model_identity, open_folder
 
 KEY = "the key"
@@ -157,12 +158,12 @@ def test_a_folder_that_became_read_only_is_not_an_error(
         raise OSError(30, "Read-only file system")
 
     for name in ("unlink", "replace", "chmod"):
-        monkeypatch.setattr(saved_prefixes.Path, name, refuse)
+        monkeypatch.setattr(Path, name, refuse)
     assert not llama.opened().restore(1, "prefix") and not llama.opened().save(0, "other")
 
 
 def test_a_full_disk_is_left_alone(llama: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(saved_prefixes.shutil, "disk_usage", lambda path: SimpleNamespace(free=1 << 20))
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=1 << 20))
     assert not llama.opened().save(0, "prefix")
     assert list(llama.folder.iterdir()) == []
 
@@ -265,6 +266,7 @@ async def test_a_click_stops_warming_which_continues_afterwards(
     monkeypatch.setattr("unwritten_engine.llamacpp.engine.prefixes_folder", lambda: tmp_path / "prefixes")
     engine = await asyncio.to_thread(open_engine, "embedded", context=2048, parallel=2)
     llama = engine.engine
+    assert isinstance(llama, LlamaCppEngine)
     long = [replace(prompt, system=prompt.system * 6) for prompt in PROMPTS[:2]]
     warming = asyncio.create_task(engine.warm(long))
     while not llama._warming:

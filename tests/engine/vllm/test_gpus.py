@@ -179,7 +179,12 @@ def test_the_random_model_runs_in_the_type_of_its_weights(monkeypatch: pytest.Mo
     monkeypatch.setattr(build, "_check_gpus", lambda *_: None)
     monkeypatch.setattr(build, "installed_version", lambda: "0.32.0")
     started: list[dict[str, Any]] = []
-    monkeypatch.setattr(build, "LocalVLLM", lambda arguments, scratch: started.append(arguments) or scratch.cleanup())
+
+    def start(arguments: dict[str, Any], scratch: Any) -> None:
+        started.append(arguments)
+        scratch.cleanup()
+
+    monkeypatch.setattr(build, "LocalVLLM", start)
     build_with(monkeypatch, model="random", is_cpu=True)
     build_with(monkeypatch, model="random", is_cpu=True, dtype="bfloat16")
     assert [arguments["dtype"] for arguments in started] == ["float32", "bfloat16"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import re
 from datetime import timedelta
@@ -240,9 +241,8 @@ def test_a_visitor_without_budget_sees_the_old_page(tmp_path: Path) -> None:
 
 
 def test_a_refresh_waits_for_clicks(tmp_path: Path) -> None:
-    engine = scripted(
-        lambda request: [HANG] if "Rome" in request.prompt.ask else f"Text {len(engine.requests)}.", delay=0.0
-    )
+    numbers = itertools.count(1)
+    engine = scripted(lambda request: [HANG] if "Rome" in request.prompt.ask else f"Text {next(numbers)}.", delay=0.0)
     app = make_weather(tmp_path, engine)
     with browser(app) as client:
         write(client, KEY)

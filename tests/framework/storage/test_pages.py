@@ -264,7 +264,8 @@ def test_the_age_of_a_text_is_that_of_its_last_change(store: PageStore) -> None:
     canvas = stored.canvases["body"]
     stored = replace(stored, canvases=dict.fromkeys(("body", "news", "lead", "facts"), canvas))
     canvases = {name: Canvas("Words.", fresh=timedelta(days=5)) for name in ("body", "news", "lead", "new")}
-    page_request = SimpleNamespace(route=SimpleNamespace(fresh=None), page=Page(**canvases, facts=Canvas("Words.")))
+    page = Page(facts=Canvas("Words."), **canvases)  # type: ignore[arg-type]
+    page_request = SimpleNamespace(route=SimpleNamespace(fresh=None), page=page)
     freshness = freshness_of(page_request, stored, store)  # type: ignore[arg-type]
     assert freshness is not None
     assert freshness.as_of == start and freshness.expires_at == (start + timedelta(days=5)).timestamp()
