@@ -25,6 +25,7 @@ from ..core.errors import BadApp, BadURL, PageFailed, StoreError
 from ..core.mount import MountPoint
 from ..core.paths import FRAMEWORK_PREFIX, page_key
 from .audience import audience, current_audience, current_connection, is_limited
+from .redirects import AliasRedirect, CanonicalRedirect
 from .resolver import PageResolver
 from .routes import PageRequest, PageRoute
 
@@ -148,13 +149,31 @@ class PageAccess:
             referer: The key of the page that leads to this one.
 
         Returns:
-            The page request, or the response that the page function returned. None if the URL leads to no page.
+            The page request, or the response that the page function returned. None if the URL leads to no page. For an
+            alias, a redirect to its page if the visitor may read that, and otherwise what a GET of that page leads to.
 
         Raises:
             BadURL: If the visitor may not read the page; its status is that of the response to a GET.
             PageFailed, StoreError: If that cannot be decided now.
             Exception: What the page function or the access rule of the page raises.
         """
+        found = await self._resolve(key, origin, referer)
+        if not isinstance(found, AliasRedirect):
+            return found
+        target = await self.follow_alias(found, origin)
+        return found if isinstance(target, PageRequest) else target
+
+    async def follow_alias(self, alias: AliasRedirect, origin: Scope | None) -> PageRequest | Response | None:
+        """Resolve the page of an alias as ``resolve_key`` does. Who may not read that page must not learn its name."""
+        found = await self._resolve(alias.key, origin)
+        if isinstance(found, CanonicalRedirect):
+            found = await self._resolve(found.key, origin)
+        return found
+
+    async def _resolve(
+        self, key: str, origin: Scope | None, referer: str | None = None
+    ) -> PageRequest | Response | None:
+        """Resolve a key as a GET by this visitor would; see ``resolve_key``. An alias is not followed."""
         normalized = page_key(key)
         if normalized is None:
             return None
@@ -176,12 +195,13 @@ class PageAccess:
     async def resolve_unattended(self, key: str) -> PageRequest | Response | None:
         """Resolve a key to write its page, and not to show it: no middleware and no access rule is asked.
 
-        A page function that takes the request gets that of a visitor about whom nothing is known.
+        A page function that takes the request gets that of a visitor about whom nothing is known. So does a vary rule.
 
         Returns:
             See ``resolve_key``.
 
         Raises:
+            BadURL: If the key is that of a variant which this visitor does not get.
             Exception: What the page function raises, also because of the unknown visitor.
         """
         normalized = page_key(key)
@@ -189,7 +209,10 @@ class PageAccess:
         if route is None or normalized is None:
             return None
         origin = {**anonymous(None), "session": {}, "user": UnauthenticatedUser(), "auth": AuthCredentials()}
-        return await self._resolver.resolve_unchecked(route, normalized, origin)
+        found = await self._resolver.resolve_unchecked(route, normalized, origin)
+        if "#" in normalized and isinstance(found, PageRequest) and found.key != normalized:
+            raise BadURL("Only visitors with the value of this variant can have it written.", 403)
+        return found
 
     async def find(self, key: str, origin: Scope | None) -> PageRequest | None:
         """Return the page request of a page that a visitor may read, and None for any other key."""

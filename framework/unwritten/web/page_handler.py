@@ -112,8 +112,10 @@ class PageHandler:
         source = self._source_of(signature, page_request, request) if signature is not None else None
         if isinstance(page_request, AliasRedirect):
             # Who may not read the page gets the response to a GET of it, which does not name it.
-            target = await self._access.resolve_key(page_request.key, request.scope)
-            if source is None or not isinstance(target, PageRequest):
+            target = await self._access.follow_alias(page_request, request.scope)
+            if target is None:
+                raise BadURL("This page does not exist.", 404)
+            if source is None and isinstance(target, PageRequest):
                 return self.sign_redirect(page_request, request)
             page_request = target
         if source and isinstance(page_request, CanonicalRedirect):

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoint
 from starlette.requests import Request
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from tests.support.apps import browser, database_file, make_app, make_wiki, write
 from tests.support.html_checks import inner, page_faults
 from tests.support.servers import wait_for
@@ -108,6 +110,40 @@ def test_an_alias_does_not_name_a_protected_page(tmp_path: Path) -> None:
         assert refused.status_code == direct.status_code == 403
         assert "Plan" not in refused.text and "location" not in refused.headers
         assert client.get("/wiki/Nick", headers=sarah).headers["location"] == "/secret/Plan"
+        refused = client.get("/wiki/Nick.json")
+        assert refused.status_code == 403 and "Plan" not in refused.text and "location" not in refused.headers
+        assert client.get("/wiki/Nick.json", headers=sarah).headers["location"] == "/secret/Plan.json"
+
+
+@pytest.mark.parametrize("way", ["response", "middleware"])
+def test_an_alias_does_not_name_a_page_that_its_function_or_middleware_refuses(tmp_path: Path, way: str) -> None:
+    def is_refused(request: Request) -> bool:
+        return request.url.path.startswith("/secret/") and "x-user" not in request.headers
+
+    async def hide(request: Request, call_next: RequestResponseEndpoint) -> Response:
+        return PlainTextResponse("No such page.", 404) if is_refused(request) else await call_next(request)
+
+    app = make_app(tmp_path, scripted("It is secret."))
+    if way == "middleware":
+        app.add_middleware(BaseHTTPMiddleware, dispatch=hide)
+
+    @app.page("/secret/{title}")
+    def secret(title: str, request: Request) -> str | Response:
+        return RedirectResponse("/login") if is_refused(request) else f"Secret {title}."
+
+    @app.page("/wiki/{title}")
+    def public(title: str) -> str:
+        return f"Public {title}."
+
+    app.alias("/wiki/Nick", "/secret/Plan")
+    with browser(app) as client:
+        for url in ("/wiki/Nick", "/wiki/Nick.json", "/_unwritten/history?page=/wiki/Nick"):
+            refused = client.get(url)
+            assert refused.headers.get("location") in {None, "/login"} and "Plan" not in refused.text, url
+            assert way == "response" or refused.status_code == 404
+        member = {"x-user": "sarah"}
+        assert client.get("/wiki/Nick", headers=member).headers["location"] == "/secret/Plan"
+        assert client.get("/wiki/Nick.json", headers=member).headers["location"] == "/secret/Plan.json"
 
 
 @pytest.mark.parametrize(
