@@ -13,6 +13,7 @@ import click
 
 from ..app.application import App
 from ..core.errors import UnwrittenError
+from ..core.paths import url_of_key
 from ..generation.page_writer import WriteResult
 from ..storage.open import check_exists
 from ..storage.pages import PageStore
@@ -116,10 +117,10 @@ def _numbered(name: str, lines: Iterable[str]) -> Iterator[tuple[str, str]]:
 
 
 def _missing_pages(app: App, limit: int | None) -> list[str]:
-    """Return what stored pages link to. No model is loaded for it."""
+    """Return what stored pages link to, without the values of variants. No model is loaded for it."""
     check_exists(app.database)
     with closing(PageStore(app.database)) as store:
-        return [page.key for page in store.missing_pages(limit or _ALL)]
+        return [url_of_key(page.key) for page in store.missing_pages(limit or _ALL)]
 
 
 def _lower_priority() -> None:

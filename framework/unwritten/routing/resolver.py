@@ -140,7 +140,13 @@ class PageResolver:
         self._parsed: dict[tuple[str, bytes | str], _ParsedURL] = {}
 
     async def resolve(
-        self, request: Request, route: PageRoute, *, is_sample: bool = False, is_trial: bool = False
+        self,
+        request: Request,
+        route: PageRoute,
+        *,
+        is_sample: bool = False,
+        is_trial: bool = False,
+        is_unattended: bool = False,
     ) -> PageRequest | Response:
         """Check the access rule of a page, and call its page function.
 
@@ -149,6 +155,7 @@ class PageResolver:
             route: The route that it matches.
             is_sample: True if the result is not shown to anyone, so that access rule and variant do not matter.
             is_trial: True if it is only compared with the result for another visitor; see ``personal_values``.
+            is_unattended: True if the page is only written, so that the access rule does not matter.
 
         Returns:
             The page request, a redirect from another spelling or another name of the page, or the response that the
@@ -168,7 +175,7 @@ class PageResolver:
                 if len(self._parsed) >= _MAX_PARSED:
                     self._parsed.clear()
                 self._parsed[spelling] = url
-        if route.allow is not None and not (is_sample or is_trial):
+        if route.allow is not None and not (is_sample or is_trial or is_unattended):
             await route.allow.check(request)
         if url.redirect is not None:
             return CanonicalRedirect(self._mount, url.redirect)
@@ -332,10 +339,12 @@ class PageResolver:
     async def resolve_unchecked(self, route: PageRoute, key: str, origin: Scope) -> PageRequest | Response | None:
         """Resolve a key on its route for a result that is not shown to anyone, so that no access rule is asked.
 
+        Like a visit, it leads to the page of an alias, and to the variant that this origin gets.
+
         Raises:
             BadURL, TimedOut, BadPage: See ``resolve``.
         """
-        return await self._resolve_on([route], key, origin, is_sample=True)
+        return await self._resolve_on([route], key, origin, is_unattended=True)
 
     async def _resolve_on(
         self,
@@ -345,6 +354,7 @@ class PageResolver:
         referer: str | None = None,
         *,
         is_sample: bool = False,
+        is_unattended: bool = False,
     ) -> PageRequest | Response | None:
         normalized = page_key(key)
         if normalized is None:
@@ -353,7 +363,8 @@ class PageResolver:
         for route in routes:
             match, child = route.matches(scope)
             if match is Match.FULL:
-                return await self.resolve(Request({**scope, **child}), route, is_sample=is_sample)
+                request = Request({**scope, **child})
+                return await self.resolve(request, route, is_sample=is_sample, is_unattended=is_unattended)
         return None
 
     def scope_for(

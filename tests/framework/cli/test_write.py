@@ -15,8 +15,9 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from tests.support.apps import browser, make_app, make_wiki, write
 from tests.support.servers import wait_for
 
-from unwritten import App
+from unwritten import App, Visit
 from unwritten.cli.main import main
+from unwritten.cli.write import _missing_pages
 from unwritten.core.errors import BadApp, StoreReadOnly
 from unwritten.generation.page_writer import WriteResult
 from unwritten_engine import Priority, scripted
@@ -46,6 +47,27 @@ def test_pages_are_written_once_and_skipped_the_next_time(tmp_path: Path) -> Non
     assert (again.written, again.skipped) == (["/wiki/Rain"], ["/wiki/Tea"])
     assert len(engine.requests) == 4
     assert all(request.priority is Priority.PREFETCH for request in engine.requests)
+
+
+def test_an_alias_and_a_url_with_variants_lead_to_what_visitors_get(tmp_path: Path) -> None:
+    def language(request: Request) -> str:
+        return request.cookies.get("language", "en")
+
+    app = make_wiki(tmp_path, scripted("Words. [[Salt]]"))
+    app.alias("/wiki/Nick", "/wiki/Sarah")
+
+    @app.page("/guide/{city}", vary=language)
+    def guide(city: str, visit: Visit) -> str:
+        return f"A guide to {city} in {visit.vary}."
+
+    result = written(app, ["/wiki/Nick", "/guide/Bergen", "/guide/Oslo#vary=en", "/guide/Oslo#vary=de"])
+    assert sorted(result.written) == ["/guide/Bergen#vary=en", "/guide/Oslo#vary=en", "/wiki/Sarah"]
+    assert "variant" in result.failed["/guide/Oslo#vary=de"] and len(result.failed) == 1
+    with browser(app) as client:
+        assert "Words." in client.get("/guide/Bergen").text
+        assert "/guide/Salt#vary=en" in [page.key for page in app.site.store.missing_pages()]
+        assert "/guide/Salt" in _missing_pages(app, None)
+        assert client.get("/wiki/Nick").headers["location"] == "/wiki/Sarah"
 
 
 def test_each_path_that_is_no_page_has_a_reason(tmp_path: Path) -> None:
@@ -193,7 +215,7 @@ def test_cancelling_stops_the_engine_and_keeps_what_is_finished(tmp_path: Path) 
 # -- the command ------------------------------------------------------------------------------------------
 
 APP = """
-from unwritten import App
+from unwritten import App, Visit
 from unwritten_engine import scripted
 app = App("Wiki", engine=scripted(by_ask={"Tea": "Tea is [[Salt]].", "": "Words about [[Rain]]."}), prefetch="off")
 
