@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 
 from ..core.errors import BadAlias, StoreError, StoreFull
+from ..core.paths import url_of_key
 from .database import Connection, Database
 
 log = logging.getLogger("unwritten")
@@ -39,13 +40,13 @@ class AliasStore:
         return sorted(self._targets.items())
 
     def of(self, key: str) -> list[str]:
-        """Return the aliases of a page, in order."""
-        return [alias for alias, target in self.all() if target == key]
+        """Return the aliases of a page or of a variant of it, in order."""
+        return [alias for alias, target in self.all() if target == url_of_key(key)]
 
     async def add(self, alias: str, target: str) -> str:
         """Make a key another name of a page, which need not be written. Return the key of that page.
 
-        If the target is an alias itself, the new alias leads to its target. Aliases of the new alias do so too.
+        The variants of a page have its aliases in common. If the target is an alias itself, the new alias leads to its target. Aliases of the new alias do so too.
 
         Raises:
             BadAlias: If the alias is a stored page or leads elsewhere already, or if it would lead to itself.
@@ -53,7 +54,7 @@ class AliasStore:
         """
         await self._database.write(lambda connection: add_alias(connection, alias, target))
         self._refresh()
-        return self._targets.get(alias, target)
+        return self._targets.get(url_of_key(alias), target)
 
     async def remove(self, alias: str) -> str:
         """Remove an alias, and return its former target.
@@ -96,6 +97,7 @@ class AliasStore:
 
 def add_alias(connection: Connection, alias: str, target: str, *, declared: bool = False) -> bool:
     """Store an alias in a transaction; see ``AliasStore.add``. Return False if it is stored already."""
+    alias, target = url_of_key(alias), url_of_key(target)
     if alias == target:
         raise BadAlias(f"{alias} cannot be another name of itself.")
     if connection.execute("SELECT 1 FROM pages WHERE key = ?", (alias,)).fetchall():
