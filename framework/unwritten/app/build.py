@@ -320,7 +320,7 @@ def _connect(declared: Declarations, store: PageStore, world: WorldStore, broker
         signer=signer,
         signed_links=signed_links,
         store=store,
-        stored_pages=StoredPages(store, access),
+        stored_pages=StoredPages(store, access, aliases),
         aliases=aliases,
         broker=broker,
         values=values,

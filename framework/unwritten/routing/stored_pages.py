@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from ..formats.links import Link
+from ..storage.aliases import AliasStore
 from ..storage.pages import LinkNode, PageStore
 from ..storage.records import PageSummary, StoredPage, Version
 from ..storage.values import Source, ValueStore
@@ -22,8 +23,9 @@ class StoredPages:
     all pages. A page that is requested by its key is returned to everyone: check who asks.
     """
 
-    def __init__(self, store: PageStore, access: PageAccess) -> None:
+    def __init__(self, store: PageStore, access: PageAccess, aliases: AliasStore) -> None:
         self._store = store
+        self._aliases = aliases
         self._access = access
 
     # -- one page -----------------------------------------------------------------------------------------
@@ -103,10 +105,16 @@ class StoredPages:
         if not self._access.limits_lists:
             return self._store.link_graph(limit, prefix)
         nodes = self._store.link_graph(MAX_LISTED, prefix)
-        readable = self._access.readable_now([node.key for node in nodes if node.written])
-        shown = {node.key: node for node in nodes if node.key in readable}
+        # A page names what it links to, written or not. But a link to an alias does not name the page behind it.
+        targets = {target for _, target in self._aliases.all()}
+        readable = self._access.readable_now([node.key for node in nodes if node.written or node.key in targets])
+        shown = {node.key: node for node in nodes if node.written and node.key in readable}
         backlinks = Counter(target for node in shown.values() for target in node.links if target != node.key)
-        unwritten = [node for node in nodes if not node.written and backlinks[node.key]]
+        unwritten = [
+            node
+            for node in nodes
+            if not node.written and backlinks[node.key] and (node.key in readable or node.key not in targets)
+        ]
         ranked = sorted(
             [*shown.values(), *unwritten], key=lambda node: (not node.written, -backlinks[node.key], node.key)
         )

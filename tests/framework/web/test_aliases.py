@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoint
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 from tests.support.apps import browser, database_file, make_app, make_wiki, write
 from tests.support.html_checks import inner, page_faults
 from tests.support.servers import wait_for
@@ -284,3 +284,38 @@ def test_names_of_protected_pages_cannot_be_probed(tmp_path: Path) -> None:
         assert {answer.status_code for answer in answers} == {400}
         assert all("cannot be used here" in answer.text for answer in answers)
         assert "/secret/Plan" not in answers[2].text
+
+
+def test_the_variants_of_a_page_have_its_aliases_in_common(tmp_path: Path) -> None:
+    app = make_app(tmp_path, scripted("A note."), edits="on")
+
+    @app.page("/notes/{name}", vary=lambda request: request.headers.get("x-user"))
+    def note(name: str) -> str:
+        return f"A note on {name}."
+
+    ann, bob = {"x-user": "ann"}, {"x-user": "bob"}
+    variant = "/notes/Tea#vary=ann"
+    with browser(app) as client:
+        client.get("/notes/Tea", headers=ann)
+        wait_for(lambda: bool(app.site.store.exists([variant])))
+        form = {"page": variant, "alias": "Cuppa"}
+        assert client.post("/_unwritten/alias", data=form, headers=ann).status_code == 303
+        assert app.site.aliases.all() == [("/notes/Cuppa", "/notes/Tea")]
+        assert client.get("/notes/Cuppa", headers=bob).headers["location"] == "/notes/Tea"
+        assert "Cuppa" in client.get("/_unwritten/edit?page=/notes/Tea%23vary=ann", headers=ann).text
+        client.post("/_unwritten/alias", data={**form, "alias": "/notes/Cuppa", "remove": "1"}, headers=ann)
+        assert app.site.aliases.all() == []
+
+
+def test_the_link_graph_does_not_name_the_protected_page_of_an_alias(tmp_path: Path) -> None:
+    app = make_protected(tmp_path)
+
+    @app.route("/graph")
+    def graph(request: Request) -> Response:
+        nodes = [*app.store.link_graph(), *app.store.missing_pages()]
+        return JSONResponse([[node.key, *node.links] for node in nodes])
+
+    with browser(app) as client:
+        write(client, "/wiki/Home")
+        assert "Plan" not in client.get("/graph").text
+        assert "/secret/Plan" in client.get("/graph", headers={"x-user": "sarah"}).text
