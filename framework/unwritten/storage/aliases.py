@@ -46,7 +46,8 @@ class AliasStore:
     async def add(self, alias: str, target: str) -> str:
         """Make a key another name of a page, which need not be written. Return the key of that page.
 
-        The variants of a page have its aliases in common. If the target is an alias itself, the new alias leads to its target. Aliases of the new alias do so too.
+        The variants of a page have its aliases in common.
+        If the target is an alias itself, the new alias leads to its target. Aliases of the new alias do so too.
 
         Raises:
             BadAlias: If the alias is a stored page or leads elsewhere already, or if it would lead to itself.
