@@ -13,7 +13,7 @@ from starlette.routing import BaseRoute, Router
 
 from ..core.errors import BadURL
 from ..core.mount import MountPoint
-from ..core.paths import UPLOADS_PREFIX, page_path, site_path, url_of_key
+from ..core.paths import UPLOADS_PREFIX, page_path, site_path, url_of_key, variant_of
 from ..formats.uploads import Upload
 from ..routing.routes import RAISE
 from ..security.signed_links import SignedLinks
@@ -61,10 +61,11 @@ class TemplateGlobals:
             if default is not RAISE:
                 return default
             raise BadURL(f"{key!r} is not the key of a page. A key looks like '/wiki/Tea'.")
-        stored_key, path = path, url_of_key(path)
-        if self._signed_links.signs(path) and not self._store.exists([stored_key]):
+        given, path = path, url_of_key(path)
+        fragment = "" if variant_of(given) is not None else given.removeprefix(path)
+        if self._signed_links.signs(path) and not self._store.exists([given.removesuffix(fragment)]):
             path = self._signed_links.sign(path, "search" if searched else "link")
-        return self._mount.url(path)
+        return self._mount.url(path + fragment)
 
     def url_for(self, name: str, /, *, default: Any = RAISE, **path_params: Any) -> Any:
         """Return the URL of a route or page, without scheme and host: rendered pages are shared by all visitors.
