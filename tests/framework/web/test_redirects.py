@@ -21,7 +21,13 @@ from unwritten.core.paths import page_path
 from unwritten.routing.redirects import PageRedirect
 from unwritten_engine import scripted
 
-AMENDS_LOCATION = {"web/page_handler.py", "devtools/middleware.py", "testing/asgi_client.py", "testing/visitor.py"}
+AMENDS_LOCATION = {
+    "web/page_handler.py",
+    "devtools/middleware.py",
+    "generation/page_writer.py",
+    "testing/asgi_client.py",
+    "testing/visitor.py",
+}
 """Modules that read a ``location`` header, or add parameters to one."""
 
 
