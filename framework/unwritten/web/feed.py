@@ -12,7 +12,7 @@ from xml.sax.saxutils import escape, quoteattr
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ..core.paths import FEED_PATH
+from ..core.paths import FEED_PATH, url_of_key
 from ..routing.access import MAX_LISTED, anonymous
 from ..security.headers import is_cached_copy
 from ..storage.records import PageSummary
@@ -74,7 +74,7 @@ def _feed(site: Site, base: str, pages: Sequence[PageSummary]) -> Iterator[str]:
         yield f"<id>{uuid.uuid5(namespace, page.key).urn}</id>"
         yield f"<title>{_text(page.title)}</title>"
         yield f"<updated>{page.written_at.isoformat()}</updated>"
-        yield f'<link rel="alternate" type="text/html" href={_attribute(base + page.key)}/>'
+        yield f'<link rel="alternate" type="text/html" href={_attribute(base + url_of_key(page.key))}/>'
         yield f"<summary>{_text(page.snippet)}</summary>"
         yield "</entry>"
     yield "</feed>\n"

@@ -61,12 +61,11 @@ class TemplateGlobals:
             if default is not RAISE:
                 return default
             raise BadURL(f"{key!r} is not the key of a page. A key looks like '/wiki/Tea'.")
-        stored_key = path
-        if variant_of(path) is not None:
-            path = url_of_key(path)
-        if self._signed_links.signs(path) and not self._store.exists([stored_key]):
+        given, path = path, url_of_key(path)
+        fragment = "" if variant_of(given) is not None else given.removeprefix(path)
+        if self._signed_links.signs(path) and not self._store.exists([given.removesuffix(fragment)]):
             path = self._signed_links.sign(path, "search" if searched else "link")
-        return self._mount.url(path)
+        return self._mount.url(path + fragment)
 
     def url_for(self, name: str, /, *, default: Any = RAISE, **path_params: Any) -> Any:
         """Return the URL of a route or page, without scheme and host: rendered pages are shared by all visitors.

@@ -123,3 +123,20 @@ def test_a_route_of_the_author_replaces_the_feed(tmp_path: Path) -> None:
 
     with browser(make_app(tmp_path, scripted("Words."), routes=[Route("/feed.atom", mine)])) as client:
         assert client.get("/feed.atom").text == "mine"
+
+
+def test_a_page_with_variants_has_its_url_in_the_feed(tmp_path: Path) -> None:
+    app = make_app(tmp_path, scripted("Words."))
+
+    @app.page("/guide/{city}", vary=lambda request: request.cookies.get("language", "en"))
+    def guide(city: str) -> str:
+        return f"A guide to {city}."
+
+    with browser(app) as client:
+        store(app, "/guide/Bergen#vary=en", "Bergen")
+        store(app, "/guide/Bergen#vary=de", "Bergen in German")
+        root = feed(client, headers={"cookie": "language=de"})
+        (entry,) = root.iter(f"{ATOM}entry")
+        link = entry.find(f"{ATOM}link")
+        assert entry.findtext(f"{ATOM}title") == "Bergen"
+        assert link is not None and link.get("href") == "http://testserver/guide/Bergen"
