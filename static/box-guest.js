@@ -15,7 +15,7 @@
     root.stop();
     document.documentElement.textContent = text;
   };
-  if (!root.trustedTypes) return refuse("Apps need a browser with Trusted Types. Please update your browser.");
+  if (!root.trustedTypes) return refuse(/*outdated*/ null);
 
   // -- copies of built-in functions ------------------------------------------------------------
   const call = Function.prototype.call;

@@ -17,7 +17,7 @@
   "use strict";
 
   const MAX_STATE = 16 * 1024, MAX_RATE = 40, MAX_STARTS = 5, MIN_HEIGHT = 48, MAX_HEIGHT = 1600, SAVE_DELAY = 400;
-  const { url, key: keyOf, navigate } = /** @type {any} */ (globalThis).unwritten;
+  const { url, key: keyOf, navigate, text } = /** @type {any} */ (globalThis).unwritten;
   const STATE_URL = url("/_unwritten/box/state");
   // The policy is that of the document that was loaded, whatever body is swapped in later.
   const allowsFrames = !!document.querySelector("meta[name='unwritten-frames']");
@@ -119,13 +119,13 @@
   }
 
   // -- misbehaving boxes ------------------------------------------------------------
-  /** Replace a frame with a message and a button that restarts it. @param {HTMLIFrameElement} frame @param {string} text */
-  function stop(frame, text) {
+  /** Replace a frame with a message and a button that restarts it. @param {HTMLIFrameElement} frame @param {string} reason */
+  function stop(frame, reason) {
     const notice = Object.assign(document.createElement("aside"), { className: "notice" });
     const restart = Object.assign(document.createElement("button"), { type: "button", className: "button plain" });
-    restart.textContent = "Restart";
+    restart.textContent = text("restart");
     restart.onclick = () => notice.replaceWith(frame);
-    notice.append(Object.assign(document.createElement("p"), { textContent: text }), restart);
+    notice.append(Object.assign(document.createElement("p"), { textContent: reason }), restart);
     boxes.delete(frame);
     frame.replaceWith(notice);
   }
@@ -137,7 +137,7 @@
     Object.assign(box, { asked: false, height: 0 });
     sizes.observe(target);
     sendSize(target);
-    if (++box.starts > MAX_STARTS) stop(target, "This app was stopped because it kept restarting itself.");
+    if (++box.starts > MAX_STARTS) stop(target, text("restarting"));
     else if (wasBlocked) check(target, 10);
   }, true);
 
@@ -156,7 +156,7 @@
     setTimeout(() => {
       if (!frame.isConnected || boxOf(frame).lastPong > sent) return;
       if (attempts > 1) check(frame, attempts - 1);
-      else if (boxOf(frame).starts) stop(frame, "This app was stopped because it tried to leave its box.");
+      else if (boxOf(frame).starts) stop(frame, text("leaving"));
     }, 400);
   }
 

@@ -60,7 +60,7 @@
           if (control.value !== fresh) control.value = fresh;
         } else {
           if (control.value !== value && !control.validity.badInput) control.value = value;
-          showChange(control, fresh !== server, control.value === fresh, fresh && `“${fresh.slice(0, 80)}”`);
+          showChange(control, fresh !== server, control.value === fresh, describe(fresh));
         }
       },
     };
@@ -76,7 +76,7 @@
       restore() {
         const fresh = box.defaultChecked, wanted = touched ? checked : fresh;
         if (box.checked !== wanted) box.checked = wanted;
-        if (touched) showChange(box, fresh !== server, checked === fresh, fresh ? "checked" : "not checked");
+        if (touched) showChange(box, fresh !== server, checked === fresh, text(fresh ? "checked" : "unchecked"));
       },
     };
   }
@@ -108,7 +108,7 @@
         const keeps = touched && group.includes(chosen), fresh = serverRadio(group), wanted = keeps ? chosen : fresh;
         for (const radio of group) if (radio.checked && radio !== wanted) radio.checked = false;
         if (wanted && !wanted.checked) wanted.checked = true;
-        if (keeps) showChange(chosen, fresh !== server, chosen === fresh, fresh && `“${fresh.value}”`);
+        if (keeps) showChange(chosen, fresh !== server, chosen === fresh, describe(fresh?.value));
       },
     };
   }
@@ -139,8 +139,8 @@
           if (option.selected !== wanted && (wanted || list.multiple)) option.selected = wanted;
         }
         if (!keeps && !list.multiple && !defaults.length) list.selectedIndex = -1;
-        const texts = defaults.map((option) => `“${option.text}”`).join(", ");
-        if (keeps) showChange(list, String(fresh) !== String(server), String(values(list.selectedOptions)) === String(fresh), texts);
+        const texts = defaults.map((option) => option.text).join(", ");
+        if (keeps) showChange(list, String(fresh) !== String(server), String(values(list.selectedOptions)) === String(fresh), describe(texts));
       },
     };
   }
@@ -250,18 +250,23 @@
     if (!isEdited(host)) return sentHtml.delete(host), false;
     const server = sentHtml.get(host), html = fresh.innerHTML;
     sentHtml.set(host, html);
-    showChange(host, server !== html, html === host.innerHTML, `“${(fresh.textContent || "").trim().slice(0, 80)}”`);
+    showChange(host, server !== html, html === host.innerHTML, describe((fresh.textContent || "").trim()));
     return true;
   }
 
   // -- changes by others ------------------------------------------------------------
 
-  /** Show that the server's value of a touched control has changed. @param {Element} control @param {boolean} changed @param {boolean} same if both now agree @param {string | undefined} value */
-  function showChange(control, changed, same, value) {
+  /** Return a text for visitors. @param {string} name @param {Record<string, unknown>} [values] @returns {string} */
+  const text = (name, values) => /** @type {any} */ (globalThis).unwritten?.text(name, values) ?? "";
+
+  /** Return the sentence that a value was changed by others. @param {string | undefined} value */
+  const describe = (value) => (value ? text("changed", { value: value.slice(0, 80) }) : text("emptied"));
+
+  /** Show that the server's value of a touched control has changed. @param {Element} control @param {boolean} changed @param {boolean} same if both now agree @param {string} description */
+  function showChange(control, changed, same, description) {
     if (same) return clearChange(control);
     // While a form is being submitted, the change is most likely its own.
     if (!changed || control.closest("form[aria-busy]")) return;
-    const description = `Changed elsewhere to ${value || "nothing"}. Your input is kept.`;
     control.setAttribute(CHANGED, "");
     control.setAttribute("aria-description", description);
     /** @type {any} */ (globalThis).unwritten?.announce(description, `changed ${Date.now()} ${description}`);

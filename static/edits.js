@@ -11,7 +11,7 @@
 (() => {
   "use strict";
 
-  const { follow, announce } = /** @type {any} */ (globalThis).unwritten;
+  const { follow, announce, text } = /** @type {any} */ (globalThis).unwritten;
   const EDITABLE = "[data-colophon][data-page]:has([data-editable])"; // not while it is written, and not an old version
 
   function followEditable() {
@@ -40,7 +40,7 @@
     try {
       const response = await fetch(link.href, { headers: { accept: "text/html" } });
       const forms = new DOMParser().parseFromString(await response.text(), "text/html").querySelector("section.edit");
-      if (!response.ok || !forms) throw new Error(`The edit forms could not be loaded (${response.status}).`);
+      if (!response.ok || !forms) throw new Error(`HTTP ${response.status}`);
       if (formsOf(link)) return;
       const container = document.createElement("div");
       container.className = "inline-edit";
@@ -49,7 +49,7 @@
       link.after(container);
       link.setAttribute("aria-expanded", "true");
       container.querySelector("textarea")?.focus();
-      announce("The edit form is open. Press Escape to close it.", `edit ${link.href} ${Date.now()}`);
+      announce(text("editOpen"), `edit ${link.href} ${Date.now()}`);
     } catch {
       location.assign(link.href); // the edit page shows the error
     } finally {

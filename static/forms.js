@@ -17,13 +17,12 @@
   "use strict";
 
   const own = /** @type {any} */ (globalThis).unwritten;
-  const { send, keepOpen, scan, keepNewer, markLinks, boost, announce, navigate } = own;
+  const { text, send, keepOpen, scan, keepNewer, markLinks, boost, announce, navigate } = own;
   const { morph } = /** @type {any} */ (globalThis).unwrittenMorph;
   const { captureSubmitted, captureDefaults } = /** @type {any} */ (globalThis).unwrittenControls;
   const LIVE = '[data-region][data-page][data-state="live"]';
   const REFRESHED = "[data-colophon][data-page]:has([data-refreshed])"; // newer versions are shown when they are stored
   const UNFINISHED = '[data-region][data-page]:is([data-state="waiting"], [data-state="writing"])';
-  const UNREACHABLE = "The server could not be reached, so nothing was sent. Your input is still here: try again.";
 
   // -- forms ------------------------------------------------------------
   /** The forms that are being submitted. @type {WeakSet<HTMLFormElement>} */
@@ -77,7 +76,7 @@
       response = await fetch(action, { method: "POST", body, headers: { accept: "text/html" } });
       answer = new DOMParser().parseFromString(await response.text(), "text/html");
     } catch {
-      showError(form, UNREACHABLE);
+      showError(form, text("unreachable"));
       form.setAttribute("action", action); // an update may have replaced it meanwhile
       return emitSent(form, 0);
     }
@@ -86,19 +85,19 @@
     if (response.redirected && arrived.pathname + arrived.search === page) {
       if (response.ok) update(answer);
       resetSubmitted();
-      announce("Sent.", `sent ${actionOf(form)}`);
+      announce(text("sent"), `sent ${actionOf(form)}`);
     } else if (response.redirected) {
       navigate(response.url);
     } else if (response.status === 422 && answer.querySelector("form[data-action]") && !answer.querySelector(".message")) {
       update(answer);
       restoreDefaults();
-      announce("Not sent: please check the form.", `invalid ${Date.now()}`);
+      announce(text("invalid"), `invalid ${Date.now()}`);
     } else if (response.ok) {
       // A response of the app's own, without a page of its own to show it on.
       update(answer);
     } else {
       const message = answer.querySelector(".message .lede") || answer.querySelector("h1") || answer.body;
-      showError(form, (message.textContent || "").trim() || `The form could not be sent (${response.status}).`);
+      showError(form, (message.textContent || "").trim() || text("notSent", { status: response.status }));
       const resubmit = answer.querySelector("form[data-action]"); // it has a valid token
       if (resubmit) form.setAttribute("action", resubmit.getAttribute("action") || "");
     }

@@ -19,6 +19,7 @@
  *
  * The global `unwritten` serves the other scripts of the framework:
  *   url(key), key(url)     convert between keys and URLs
+ *   text(name, values)     returns a text for visitors in the language of the page
  *   send(message)          sends a message if the socket is open
  *   on(type, listener)     listens to messages of other types
  *   keepOpen(name, on)     keeps the socket open even if no page is being written
@@ -52,13 +53,12 @@
   const UNFINISHED = '[data-region][data-page]:is([data-state="waiting"], [data-state="writing"])';
   const IN_PROGRESS = "[data-colophon][data-page]:has([data-stop])"; // all regions may be finished before the page is stored
   const END_STATES = new Set(["written", "stopped", "failed", "unwritten"]);
-  const TEXTS = {
-    stopped: "Writing was stopped. This is what was written so far.",
-    failed: "This page could not be completed.",
-    unwritten: "Writing this page was interrupted.",
-    reconnecting: "Connection lost. Reconnecting …",
-    offline: "The server cannot be reached. This page may be incomplete.",
-  };
+
+  /** Return a text for visitors, by its name in rendering/script_texts.py. @param {string} name @param {Record<string, unknown>} [values] */
+  function text(name, values = {}) {
+    const found = String(/** @type {any} */ (globalThis).unwrittenTexts?.[name] ?? "");
+    return found.replace(/%\((\w+)\)s/g, (_, value) => String(values[value]));
+  }
 
   /** Return the URL path for a key, without the variant at its end. @param {string} key */
   const url = (key) => ROOT + key.replace(/#vary=.*/, "");
@@ -187,9 +187,9 @@
     if (!END_STATES.has(state)) {
       for (const colophon of elementsOf(page, "[data-colophon]")) {
         const progress = colophon.querySelector("[data-progress]");
-        if (progress) progress.textContent = message.message || (state === "queued" ? "Waiting" : "Writing");
+        if (progress) progress.textContent = message.message || text(state === "queued" ? "queued" : "writing");
         const stop = /** @type {HTMLButtonElement | null} */ (colophon.querySelector("[data-stop]:disabled"));
-        if (stop) Object.assign(stop, { disabled: false, textContent: "Stop" });
+        if (stop) Object.assign(stop, { disabled: false, textContent: text("stop") });
       }
     } else {
       watched.delete(page);
@@ -203,8 +203,8 @@
         boost(colophon);
       }
       // A failed revision leaves a page that is complete, with a message.
-      if (state === "written") announce(message.message || `Ready: ${heading()}`, message.message ? `${page} ${message.message}` : `${page} ready`);
-      else showNotice(page, message.message || TEXTS[/** @type {"failed"} */ (state)]);
+      if (state === "written") announce(message.message || text("announceReady", { title: heading() }), message.message ? `${page} ${message.message}` : `${page} ready`);
+      else showNotice(page, message.message || text(state));
       closeWhenIdle();
     }
     emit(document, "page", { page, state, message: message.message || "" });
@@ -231,15 +231,15 @@
   document.documentElement.append(status, connectionLine);
   const announced = /** @type {Set<string>} */ (new Set());
 
-  /** Tell screen readers something, once for each id. @param {string} text @param {string} id */
-  function announce(text, id) {
+  /** Tell screen readers something, once for each id. @param {string} sentence @param {string} id */
+  function announce(sentence, id) {
     if (announced.has(id)) return;
     announced.add(id);
-    status.textContent = text;
+    status.textContent = sentence;
   }
 
-  /** Say on the page why it is incomplete, and offer to write it again. @param {string} page @param {string} text */
-  function showNotice(page, text) {
+  /** Say on the page why it is incomplete, and offer to write it again. @param {string} page @param {string} reason */
+  function showNotice(page, reason) {
     const regions = elementsOf(page, "[data-region]");
     const last = regions.findLast((region) => frameNumber(region) > 0) ?? regions[0];
     document.querySelectorAll("aside[data-notice]").forEach((old) => old.remove());
@@ -247,21 +247,22 @@
     notice.dataset.notice = "";
     notice.innerHTML =
       '<p></p><form method="post" hx-replace-url="true"><input type="hidden" name="page">' +
-      '<button class="button">Try again</button></form>';
-    /** @type {HTMLElement} */ (notice.firstChild).textContent = text;
+      '<button class="button"></button></form>';
+    /** @type {HTMLElement} */ (notice.firstChild).textContent = reason;
+    /** @type {HTMLElement} */ (notice.querySelector("button")).textContent = text("tryAgain");
     /** @type {HTMLElement} */ (notice.querySelector("form")).setAttribute("action", url("/_unwritten/write"));
     /** @type {HTMLInputElement} */ (notice.querySelector("input")).value = page;
     if (last) last.after(notice);
     boost(notice);
-    announce(text, `${page} ${text}`);
+    announce(reason, `${page} ${reason}`);
   }
 
-  /** Show a line about the connection at the edge of the window; an empty text hides it. @param {string} text */
-  function showConnection(text) {
+  /** Show a line about the connection at the edge of the window; an empty text hides it. @param {string} sentence */
+  function showConnection(sentence) {
     clearTimeout(warning);
     warning = 0;
-    connectionLine.hidden = !text;
-    connectionLine.textContent = text;
+    connectionLine.hidden = !sentence;
+    connectionLine.textContent = sentence;
   }
 
   // -- socket ------------------------------------------------------------
@@ -288,7 +289,7 @@
       if (watched.has(page)) continue;
       watched.add(page);
       announced.delete(`${page} ready`);
-      announce(`Writing ${heading()} …`, `${page} writing`);
+      announce(text("announceWriting", { title: heading() }), `${page} writing`);
       send({ type: "watch", page, seen });
     }
     if (watched.size || keptOpenBy.size) open();
@@ -314,7 +315,7 @@
     if (socket || retry) return;
     if (!wasOpen && attempts >= 3) return void [...watched].forEach(fetchPlain);
     const ws = (socket = new WebSocket(new URL(url("/_unwritten/live"), location.href).href.replace(/^http/, "ws")));
-    warning ||= window.setTimeout(() => showConnection(TEXTS.reconnecting), wasOpen ? 2000 : 8000);
+    warning ||= window.setTimeout(() => showConnection(text("reconnecting")), wasOpen ? 2000 : 8000);
     setTimeout(() => ws.readyState === WebSocket.CONNECTING && ws.close(), 10_000); // a proxy may swallow the request
     ws.onopen = () => {
       wasOpen = true;
@@ -335,7 +336,7 @@
       if (event.code === 1008) (wasOpen = false), (attempts = 3); // refused by the server: continue without a socket
       // Full jitter: after a restart the tabs reconnect one by one.
       const delay = Math.random() * Math.min(20_000, 400 * 2 ** attempts++);
-      warning ||= window.setTimeout(() => showConnection(TEXTS.reconnecting), 2000);
+      warning ||= window.setTimeout(() => showConnection(text("reconnecting")), 2000);
       retry = window.setTimeout(() => ((retry = 0), scan()), delay);
     };
   }
@@ -392,7 +393,7 @@
       const colophon = whole.querySelector("[data-colophon]")?.innerHTML;
       receive({ type: "page", page, state: failed?.dataset.state || "written", colophon });
     } catch (error) {
-      showConnection(TEXTS.offline);
+      showConnection(text("offline"));
       emit(document, "error", { message: String(error) });
       retry ||= window.setTimeout(() => ((retry = 0), scan()), 10_000 + Math.random() * 20_000);
     } finally {
@@ -418,7 +419,7 @@
   document.addEventListener("click", (event) => {
     const button = event.target instanceof Element && event.target.closest("[data-stop]");
     if (!(button instanceof HTMLButtonElement)) return;
-    Object.assign(button, { disabled: true, textContent: "Stopping …" });
+    Object.assign(button, { disabled: true, textContent: text("stopping") });
     const page = /** @type {HTMLElement | null} */ (button.closest("[data-page]"))?.dataset.page;
     for (const key of page ? [page] : [...watched]) send({ type: "stop", page: key });
   });
@@ -444,8 +445,8 @@
   }
 
   // htmx loads after the page, so that a slow CDN delays nothing.
-  /** @param {string | undefined} src @param {string | undefined} hash @param {() => void} then */
-  function load(src, hash, then) {
+  /** @param {string | undefined} src @param {string | undefined} hash @param {() => void} [then] */
+  function load(src, hash, then = () => {}) {
     if (!src) return;
     const element = document.createElement("script");
     Object.assign(element, { src, integrity: hash || "", crossOrigin: "anonymous", nonce: script.nonce, onload: then });
@@ -476,8 +477,23 @@
     }
   });
 
+  // Only the body is replaced, and the next page may have another language.
+  let texts = document.getElementById("unwritten-texts")?.getAttribute("src");
+
+  /** @param {string} html the source of the next page */
+  function takeLanguage(html) {
+    const tags = [/<html\b[^>]*>/i, /<script[^>]* id="unwritten-texts"[^>]*>/].map((tag) => tag.exec(html)?.[0]);
+    const next = new DOMParser().parseFromString(tags.join(""), "text/html");
+    const source = next.querySelector("script")?.getAttribute("src");
+    if (!source) return;
+    const { lang, dir } = next.documentElement;
+    Object.assign(document.documentElement, { lang, dir });
+    if (source !== texts) load((texts = source), "");
+  }
+
   document.addEventListener("htmx:after:swap", (event) => {
     const { ctx } = /** @type {CustomEvent} */ (event).detail;
+    if (ctx.target === document.body) takeLanguage(ctx.text || "");
     // A frame that is not in use must not take the focus.
     const isActive = window === top || document.hasFocus();
     if (ctx.target === document.body && !ctx.request.anchor && isActive) {
@@ -502,7 +518,7 @@
   /** @param {string} type @param {(message: any) => void} listener */
   const on = (type, listener) => void listeners.set(type, listener);
   const own = {
-    url, key: keyOf, send, on, keepOpen, scan, keepNewer, markLinks, receive, announce, boost, navigate, load,
+    text, url, key: keyOf, send, on, keepOpen, scan, keepNewer, markLinks, receive, announce, boost, navigate, load,
     reload: () => location.reload(), script,
   };
   Object.assign(globalThis, { unwritten: own });

@@ -347,7 +347,6 @@ def test_the_source_is_shown_during_generation(serve: Serve, open_tab: OpenTab, 
 
     tab = open_tab()
     tab.goto(f"{serve(app)}/p/Boxes")
-    until(lambda: "lines so far" in tab.page.inner_text("main"))
     until(lambda: "<title>Lap counter</title>" in tab.page.inner_text("pre.source"))
     assert tab.page.locator("iframe").count() == 0
     tab.finished()

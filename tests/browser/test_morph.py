@@ -190,6 +190,7 @@ def failures(chromium: Browser, cases: tuple[Case, ...], before: str = "") -> di
     """Run cases in a bare page. Return what does not hold, by case."""
     page = chromium.new_page()
     page.set_content("<!doctype html><main></main>")
+    page.evaluate("() => { window.unwritten = { text: () => 'Changed elsewhere', announce() {} }; }")  # of live.js
     page.evaluate(f"() => {{ {before} }}")
     for script in ("controls.js", "morph.js"):
         page.add_script_tag(path=asset_dir("static") / script)

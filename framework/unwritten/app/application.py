@@ -23,6 +23,7 @@ from unwritten_engine.errors import suggestion
 
 from ..core.assets import VersionedStaticFiles
 from ..core.errors import BadApp, BadSetting, BadURL
+from ..core.localization import Localization
 from ..core.mount import IN_PROCESS, MountPoint
 from ..core.paths import DATA_SUFFIX, FRAMEWORK_PREFIX, page_key, site_path
 from ..core.settings import BY_NAME, load_settings
@@ -66,9 +67,9 @@ class App(Generation, Router, Starlette):
         name: The app's name, shown to visitors.
         world: What holds for everything in the app: its setting, author and tone. It leads every prompt.
         language: The language of the pages as a language tag, such as ``ar``. It also decides the direction of the
-            layout. A page can have another one: ``Page(…, lang="de")``.
-        folder: The app's folder, or a file in it: ``folder=__file__``. Its ``templates`` and ``static`` take
-            precedence over the framework's. None: the app has neither.
+            layout, and the language of the framework's texts. A page can have another one: ``Page(…, lang="de")``.
+        folder: The app's folder, or a file in it: ``folder=__file__``. Its ``templates``, ``static`` and ``locale``
+            take precedence over the framework's. None: the app has none of them.
         links: The pattern of the pages that ``[[Title]]`` leads to, such as ``/wiki/{title}``. The title is its last
             parameter; the others, as in ``/{country}/{city}``, are those of the page with the link. None: the page's
             own pattern if it has one parameter, otherwise that of the fallback.
@@ -126,6 +127,7 @@ class App(Generation, Router, Starlette):
         self._own_templates = next(iter(self.template_folders), None)
         self._own_static = next(iter(self.static_folders), None)
         self.static_files = VersionedStaticFiles(self.static_folders)
+        self.localization = Localization(language, self.locale_folders)
         self._fallback: PageRoute | None = None
         self.devtools = DevTools(self.settings, self._exposure)
         self.extensions: list[Extension] = [Editing(), Pictures(), self.devtools]
@@ -158,6 +160,7 @@ class App(Generation, Router, Starlette):
     def _add_folders(self, router: Router) -> None:
         super()._add_folders(router)
         self.static_files.add(router.static_folders)
+        self.localization.add(router.locale_folders)
 
     def fallback(self, function: F) -> F:
         """Declare the page for every URL that no route matches. The function takes ``path``, without its slash.
@@ -380,8 +383,8 @@ class App(Generation, Router, Starlette):
 
     @property
     def folders(self) -> list[Path]:
-        """The folders of templates and static files, of the app and its routers."""
-        return [*self.template_folders, *self.static_folders]
+        """The folders of templates, static files and translations, of the app and its routers."""
+        return [*self.template_folders, *self.static_folders, *self.locale_folders]
 
     @property
     def database(self) -> Location:
@@ -481,7 +484,7 @@ class App(Generation, Router, Starlette):
             first=[connections, *extensions],
             author=self.user_middleware,
             handlers=self.exception_handlers,
-            error_pages=ErrorPages(self.name, self.ready, self.devtools.is_visible, self.owner.owns),
+            error_pages=ErrorPages(self.name, self.ready, self.devtools.is_visible, self.owner.owns, self.localization),
             trusted_proxies=self.settings.trusted_proxies,
             max_body_size=getattr(self, "max_body_size", None),
         )
@@ -557,6 +560,7 @@ class App(Generation, Router, Starlette):
             router_templates=[path for path in self.template_folders if path != self._own_templates],
             static=self._own_static,
             router_static=[path for path in self.static_folders if path != self._own_static],
+            localization=self.localization,
             static_files=self.static_files,
             template_globals=self.template_globals,
             extensions=self.extensions,

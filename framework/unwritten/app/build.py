@@ -75,9 +75,11 @@ def build(declared: Declarations, progress: Progress | None = None, *, is_server
         StoreError, EngineError: If the store or the engine cannot be opened.
         BrokerError: If the broker cannot be used.
         BadSetting: If the engine's options cannot be parsed, or an open engine is given options.
+        BadApp: If a catalog of the app cannot be read.
     """
     settings = declared.settings
     options = engine_options(settings)
+    declared.localization.get().preload()
     if declared.engine is not None and options:
         raise BadSetting(
             f"The app {declared.name!r} brings its own open engine, which cannot be given {sorted(options)}. "
@@ -171,7 +173,10 @@ def _connect(declared: Declarations, store: PageStore, world: WorldStore, broker
     for extension in declared.extensions:
         template_globals |= extension.template_globals()
     templates = Templates(
-        declared.templates, template_globals | dict(declared.template_globals), declared.router_templates
+        declared.templates,
+        template_globals | dict(declared.template_globals),
+        declared.router_templates,
+        declared.localization,
     )
     templates.environment.filters["link"] = functions.link
     prefetching = is_prefetch_enabled(settings, engine.about) and not settings.read_only
@@ -260,6 +265,7 @@ def _connect(declared: Declarations, store: PageStore, world: WorldStore, broker
         jobs=jobs,
         unfinished=unfinished,
         owner=exposure.owner,
+        localization=declared.localization,
     )
     handler = PageHandler(
         mount=mount,

@@ -16,6 +16,7 @@ from unwritten_engine import Engine
 
 from ..core.assets import VersionedStaticFiles
 from ..core.errors import BadApp, BadURL
+from ..core.localization import Localization
 from ..core.mount import MountPoint
 from ..core.settings import Settings
 from ..generation.hooks import OnWritten, Policies
@@ -52,6 +53,7 @@ class Declarations:
     router_templates: Sequence[Path]
     static: Path | None
     router_static: Sequence[Path]
+    localization: Localization
     static_files: VersionedStaticFiles
     template_globals: Mapping[str, Any]
     extensions: Sequence[Extension]

@@ -24,6 +24,7 @@ from ..web.form_data import read_form
 from ..web.live_socket import LiveSocket
 from ..web.monitoring import Health, metrics_endpoint
 from ..web.site import GetSite
+from ..web.texts_route import texts_route
 from ..web.uploads import upload_routes
 
 Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
@@ -62,6 +63,7 @@ def framework_mount(get_site: GetSite, static_files: VersionedStaticFiles, exten
             Mount("/static", static_files, name="static"),
             WebSocketRoute("/live", live, name="live"),
             Route("/write", write, methods=["POST"], name="write"),
+            texts_route(get_site),
             *box_routes(get_site),
             *upload_routes(get_site),
             *(route for extension in extensions for route in extension.routes(get_site)),

@@ -35,12 +35,13 @@ class Router:
     includes it in ``router.app``.
 
     Args:
-        folder: The folder of this part, or a file in it: ``folder=__file__``. Its ``templates`` and ``static`` take
-            precedence over the framework's, and those of the app over both. None: the part has neither.
+        folder: The folder of this part, or a file in it: ``folder=__file__``. Its ``templates``, ``static`` and
+            ``locale`` take precedence over the framework's, and those of the app over both. None: the part has none.
 
     Attributes:
         template_folders: The folders with templates: its own, then those of included routers.
         static_folders: The folders with static files, in the same order.
+        locale_folders: The folders with translations, in the same order.
 
     Raises:
         BadApp: If the folder does not exist.
@@ -52,6 +53,7 @@ class Router:
         self.tables = Tables()
         self.template_folders = _subfolders(folder, "templates")
         self.static_folders = _subfolders(folder, "static")
+        self.locale_folders = _subfolders(folder, "locale")
         self._included_in: list[Router] = []
 
     def _add(self, route: BaseRoute) -> None:
@@ -110,6 +112,7 @@ class Router:
     def _add_folders(self, router: Router) -> None:
         self.template_folders += [path for path in router.template_folders if path not in self.template_folders]
         self.static_folders += [path for path in router.static_folders if path not in self.static_folders]
+        self.locale_folders += [path for path in router.locale_folders if path not in self.locale_folders]
 
     def _check_open(self, declared: str) -> None:
         """Raise ``BadApp`` if the router was included, so that a declaration would have no effect."""

@@ -19,6 +19,7 @@ from redis.exceptions import RedisError
 
 from ..core.background_tasks import BackgroundTasks
 from ..core.errors import BrokerUnavailable
+from ..core.localization import gettext_lazy as _
 from . import redis_scripts
 from . import redis_timing as timing
 from .base import BrokerState
@@ -182,7 +183,8 @@ class RedisConnection:
 def unavailable() -> BrokerUnavailable:
     """Return the error for visitors whose page cannot be started."""
     return BrokerUnavailable(
-        "New pages cannot be written at the moment. Stored pages can be read meanwhile. Try again in a few seconds.", 5
+        _("New pages cannot be written at the moment. Stored pages can be read meanwhile. Try again in a few seconds."),
+        5,
     )
 
 

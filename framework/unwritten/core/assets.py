@@ -32,7 +32,8 @@ HTMX_VERSION = "4.0.1"
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 
-_IMMUTABLE = "public, max-age=31536000, immutable"
+IMMUTABLE = "public, max-age=31536000, immutable"
+"""The header ``cache-control`` of responses under a URL that changes with their content."""
 
 
 def asset_dir(name: str) -> Path:
@@ -186,7 +187,7 @@ class VersionedStaticFiles(StaticFiles):
         """Respond with a file, and with how long it may be cached."""
         response = await super().get_response(path, scope)
         if response.status_code in {200, 304}:
-            response.headers["cache-control"] = _IMMUTABLE if self._is_current(path, scope) else "no-cache"
+            response.headers["cache-control"] = IMMUTABLE if self._is_current(path, scope) else "no-cache"
         return response
 
     def _is_current(self, path: str, scope: Scope) -> bool:

@@ -11,6 +11,8 @@ import secrets
 from unwritten_engine.errors import EngineError
 
 from .errors import BadEdit, BadForm, BadURL, Busy, Denied, EditConflict, PageFailed, StoreError, UnwrittenError
+from .localization import gettext_lazy as _
+from .localization import join
 from .tracebacks import log_error
 
 _FOR_VISITORS = (BadEdit, BadForm, BadURL, Busy, Denied, EditConflict, PageFailed)
@@ -36,5 +38,7 @@ def report_to_visitor(log: logging.Logger, subject: str, error: BaseException) -
         log.error("%s failed (%s): %s", subject, number, error)
     else:
         log_error(log, f"{subject} failed ({number})", error)
-    what = "The database cannot be used." if isinstance(error, StoreError) else "Something went wrong on the server."
-    return f"{what} The server's log has the details under the number {number}."
+    what = (
+        _("The database cannot be used.") if isinstance(error, StoreError) else _("Something went wrong on the server.")
+    )
+    return join(what, _("The server's log has the details under the number %(number)s.", number=number))

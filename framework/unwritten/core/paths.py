@@ -17,6 +17,9 @@ FRAMEWORK_PREFIX = "/_unwritten/"
 STATIC_PREFIX = "/_unwritten/static"
 """Where static files are served."""
 
+TEXTS_PATH = "/_unwritten/texts.js"
+"""Where the texts of the scripts are served."""
+
 WRITE_PATH = "/_unwritten/write"
 """Where the button of an unwritten page posts, to have the page generated."""
 

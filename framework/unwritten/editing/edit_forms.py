@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from starlette.requests import Request
 
 from ..core.errors import BadEdit, BadForm, BadURL
+from ..core.localization import gettext_lazy as _
 from ..routing.routes import PageRequest
 from ..storage.records import StoredCanvas, StoredPage
 from ..web.form_data import SubmittedForm
@@ -65,12 +66,12 @@ def parse_edit(form: SubmittedForm) -> EditInput:
     """
     kind = form.one("means")
     if kind not in _FIELDS:
-        raise BadForm(f"The form has the kind {kind[:40]!r}. The kinds are {', '.join(_FIELDS)}.")
+        raise BadForm(_("The form has an unknown kind '%(kind)s'. Reload the page.", kind=kind[:40]))
     form.require_only({"page", "region", "base", "means", *_FIELDS[kind]})
     try:
         keep = tuple(int(number) for number in form.all("keep") if len(number) < 10)
     except ValueError:
-        raise BadForm("The field 'keep' must be a number. Reload the page.") from None
+        raise BadForm(_("The field 'keep' must be a number. Reload the page.")) from None
     return EditInput(
         kind=kind,
         region=form.one("region"),
@@ -91,7 +92,11 @@ def parse_base(form: SubmittedForm, stored: StoredPage) -> int:
     """
     base = form.one("base")
     if not base.isdecimal() or len(base) > 9 or not 1 <= int(base) <= stored.version:
-        raise BadForm(f"The form is for version {base[:20]!r} of this page, which does not exist. Reload the page.")
+        message = _(
+            "The form is for version '%(version)s' of this page, which does not exist. Reload the page.",
+            version=base[:20],
+        )
+        raise BadForm(message)
     return int(base)
 
 
@@ -105,23 +110,33 @@ def parse_seed(text: str) -> int | None:
     if not text:
         return None
     if not (text.isascii() and text.isdecimal() and len(text) <= 10 and int(text) < 2**32):
-        raise BadEdit(f"{text[:40]!r} is not a seed. Enter a whole number from 0 to {2**32 - 1}, or leave it empty.")
+        message = _(
+            "'%(text)s' is not a seed. Enter a whole number from 0 to %(limit)s, or leave it empty.",
+            text=text[:40],
+            limit=str(2**32 - 1),
+        )
+        raise BadEdit(message)
     return int(text)
 
 
-def parse_line(text: str, label: str) -> str:
+def parse_line(text: str) -> str:
     """Return a text on one line, without characters that cannot be printed.
 
     Args:
         text: The text.
-        label: What it is, for the message.
 
     Raises:
         BadEdit: If it is too long.
     """
     line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     if len(line) > MAX_INSTRUCTION_LENGTH:
-        raise BadEdit(f"The {label} has {len(line):,} characters. Up to {MAX_INSTRUCTION_LENGTH} are allowed.")
+        raise BadEdit(
+            _(
+                "This has %(num)s characters. Up to %(limit)s are allowed here.",
+                num=len(line),
+                limit=MAX_INSTRUCTION_LENGTH,
+            )
+        )
     return line
 
 
@@ -143,8 +158,10 @@ def require_edits(site: Site, request: Request) -> None:
     """
     if not may_edit(site.settings, site.exposure, request.scope):
         raise BadURL(
-            "Visitors may not edit pages of this app. Its owner can allow it with --edits on, or open the URL that the "
-            "server printed at its start.",
+            _(
+                "Visitors may not edit pages of this app. Its owner can allow it with --edits on, or open the URL that "
+                "the server printed at its start."
+            ),
             403,
         )
 
@@ -156,9 +173,9 @@ async def find_stored_page(site: Site, key: str, request: Request) -> tuple[Page
         BadURL: If there is no such page, or it is not written.
     """
     if not key.startswith("/"):
-        raise BadURL("The URL does not name a page. It needs ?page=/… .")
+        raise BadURL(_("The URL does not name a page. It needs ?page=/… ."))
     page_request = await site.handler.find_page(key, request)
     stored = site.store.get(page_request.key)
     if stored is None:
-        raise BadURL(f"The page {page_request.title!r} is not written yet. Open it first.", 404)
+        raise BadURL(_("The page '%(title)s' is not written yet. Open it first.", title=page_request.title), 404)
     return page_request, stored

@@ -20,6 +20,8 @@ from unwritten_engine.errors import RequestRefused, suggestion
 
 from ..core.errors import BadEdit, BadForm, BadURL, Busy, Denied, EditConflict, StoreError
 from ..core.incidents import report_to_visitor
+from ..core.localization import gettext_lazy as _
+from ..core.localization import join
 from ..core.paths import url_of_key
 from ..generation.page_job import PageJob
 from ..generation.revisions import split_sentences
@@ -99,7 +101,11 @@ class EditPages:
         edit, problem = self._failed_revision(page_request, region, site.exposure.owner.owns)
         version = request.query_params.get("version", "")
         if not problem and version.isdecimal() and version != str(stored.version):
-            problem = f"Version {version[:9]} is an old version. You are editing the current version, {stored.version}."
+            problem = _(
+                "Version %(old)s is an old version. You are editing the current version, %(current)s.",
+                old=version[:9],
+                current=stored.version,
+            )
         return self._page(site, page_request, stored, edit, problem=problem, selected=region)
 
     def _failed_revision(
@@ -128,7 +134,8 @@ class EditPages:
     ) -> Response:
         names = [name for name in page_request.page.canvases if name in stored.canvases]
         values: dict[str, Any] = {
-            "title": f"Edit: {stored.title}",
+            "title": _("Edit: %(title)s", title=stored.title),
+            "lang": page_request.page.lang,
             "stored": stored,
             "base": stored.version if base is None else base,
             "regions": [_region_form(page_request, stored, name, edit) for name in names if selected in {"", name}],
@@ -171,12 +178,12 @@ class EditPages:
                 return self._failure(site, page_request, stored, edit, message, status)
             except StoreError as error:
                 message = _message(site, request, page_request, error)
-                message = f"{message} Your text is still here: try again in a moment."
+                message = join(message, _("Your text is still here: try again in a moment."))
                 return self._failure(site, page_request, stored, edit, message, 503)
             except EditConflict:
                 newest = site.store.get(page_request.key)
                 if newest is None:
-                    raise BadURL("This page was just deleted.", 404) from None
+                    raise BadURL(_("This page was just deleted."), 404) from None
                 stored = newest
                 continue
             return PageRedirect(site.mount, f"{url_of_key(page_request.key)}#region-{edit.region}")
@@ -186,17 +193,23 @@ class EditPages:
         if edit.kind == "by hand":
             text = (edit.text or "").strip()
             if not text:
-                raise BadEdit("The text is empty. A part of a page can be changed, but not removed.")
+                raise BadEdit(_("The text is empty. A part of a page can be changed, but not removed."))
             if len(text) > MAX_TEXT_LENGTH:
-                raise BadEdit(f"The text has {len(text):,} characters. Up to {MAX_TEXT_LENGTH:,} are allowed.")
+                raise BadEdit(
+                    _(
+                        "The text has %(num)s characters. Up to %(limit)s are allowed.",
+                        num=len(text),
+                        limit=MAX_TEXT_LENGTH,
+                    )
+                )
             if text != editable_text(stored.canvases[edit.region]).strip():
-                note = parse_line(edit.note, "summary")
+                note = parse_line(edit.note)
                 await editor.replace_text(page_request, stored, edit.region, text, note)
             return
         if edit.kind == "asked":
-            instruction = parse_line(edit.ask, "instruction")
+            instruction = parse_line(edit.ask)
             if not instruction:
-                raise BadEdit("Describe the change in a few words, for example: make it shorter.")
+                raise BadEdit(_("Describe the change in a few words, for example: make it shorter."))
             job = await editor.revise(page_request, stored, edit.region, instruction, edit.keep, edit.only)
         else:
             job = await editor.regenerate(page_request, stored, edit.region, parse_seed(edit.seed))
@@ -225,7 +238,7 @@ class EditPages:
         regions = job.change.regions if job else ()
         is_other_region = edit.kind == "by hand" and regions and edit.region not in regions
         if site.jobs.is_active(page_request.key) and not is_other_region:
-            problem = "This page is being written. Send your changes again when it is finished."
+            problem = _("This page is being written. Send your changes again when it is finished.")
             return self._failure(site, page_request, stored, edit, problem, 409, base=base)
         if base == stored.version:
             return None
@@ -235,9 +248,11 @@ class EditPages:
         if theirs is not None and theirs.text == current.text:
             return None  # only other regions have changed
         diff = word_diff(editable_text(theirs), editable_text(current)) if theirs else []
-        problem = (
-            f"Another visitor has changed this part: you started from version {base}, and version {stored.version} is "
-            "the current one. Your changes are still here. Compare them with the changes below."
+        problem = _(
+            "Another visitor has changed this part: you started from version %(base)s, and version %(current)s is the "
+            "current one. Your changes are still here. Compare them with the changes below.",
+            base=base,
+            current=stored.version,
         )
         return self._failure(site, page_request, stored, edit, problem, 409, diff=tuple(diff))
 
@@ -264,8 +279,9 @@ class EditPages:
         form = await read_form(request)
         form.require_only({"page", "alias", "remove", "replace"})
         page_request, stored = await find_stored_page(site, form.page_key(), request)
-        name = parse_line(form.one("alias"), "name")
+        name = form.one("alias")
         try:
+            name = parse_line(name)
             if form.one("remove"):
                 if name in site.aliases.of(stored.key):
                     await site.aliases.remove(name)
@@ -299,12 +315,16 @@ async def _new_alias(site: Site, page_request: PageRequest, name: str) -> str:
     except BadURL:
         key = None
     if key is None:
-        raise BadEdit(f"No page can have the name {name!r}. Type a title, or a path such as {page_request.key}.")
+        path = url_of_key(page_request.key)
+        raise BadEdit(
+            _("No page can have the name '%(name)s'. Type a title, or a path such as %(path)s.", name=name, path=path)
+        )
     target = site.aliases.target(key)
     for other in {key, target} - {None, page_request.key}:
         found = await _read(site, str(other), request)
         if not found:
-            raise BadEdit(f"The name {name!r} cannot be used here.")  # whether there is such a page is not said
+            # Whether there is such a page is not said.
+            raise BadEdit(_("The name '%(name)s' cannot be used here.", name=name))
     return key
 
 
@@ -342,6 +362,5 @@ def _region_form(page_request: PageRequest, stored: StoredPage, name: str, edit:
 def _check_region(stored: StoredPage, page_request: PageRequest, region: str) -> None:
     names = [name for name in page_request.page.canvases if name in stored.canvases]
     if region not in names:
-        raise BadURL(
-            f"The page {stored.title!r} has no written region {region[:60]!r}.{suggestion(region, names)}", 404
-        )
+        message = _("The page '%(title)s' has no written region '%(name)s'.", title=stored.title, name=region[:60])
+        raise BadURL(join(message, suggestion(region, names).strip()), 404)

@@ -14,6 +14,8 @@ from starlette.types import Scope
 from unwritten_engine.text_thread import in_text_thread
 
 from ..core.errors import BadEdit, EditConflict, PageFailed
+from ..core.localization import gettext_lazy as _
+from ..core.localization import join
 from ..core.settings import Settings
 from ..formats.schema import parse_value, type_adapter
 from ..generation.page_job import PageJob
@@ -78,7 +80,7 @@ class Editor:
                 text = type_adapter(schema).dump_json(parse_value(schema, text), by_alias=True).decode()
             await in_text_thread(region_jobs[region].restore, _with_own_text(canvas, text))
         except PageFailed as error:
-            raise BadEdit(f"This text is not valid here. {error}") from error
+            raise BadEdit(join(_("This text is not valid here."), str(error))) from error
         await self._site.policies.allow_text(page_request.key, region, text)
         change = Change("by hand", note, stored.version, (region,))
         return await self._save(page_request, stored, region_jobs, change)
@@ -113,7 +115,7 @@ class Editor:
         region_job, text = region_jobs[region], stored.canvases[region].text
         has_schema = region_job.canvas.schema is not None
         if has_schema and (keep or only):
-            raise BadEdit("Structured data is revised as a whole: keep no part of it, or edit it by hand.")
+            raise BadEdit(_("Structured data is revised as a whole: keep no part of it, or edit it by hand."))
         abilities = self._site.engine.about.abilities
         revision = plan_revision(
             text,
@@ -167,7 +169,7 @@ class Editor:
         """
         old = self._site.store.get(page_request.key, version)
         if old is None:
-            raise BadEdit(f"The page {stored.title!r} has no version {version}.")
+            raise BadEdit(_("The page '%(title)s' has no version %(version)s.", title=stored.title, version=version))
         region_jobs = await self._stored_region_jobs(page_request, stored)
         changed = []
         for name, region_job in region_jobs.items():
@@ -180,7 +182,7 @@ class Editor:
             except PageFailed:  # the author has changed the schema since
                 region_job.restore(stored.canvases[name])
         if not changed:
-            raise BadEdit(f"Version {version} has the same text as the current version.")
+            raise BadEdit(_("Version %(version)s has the same text as the current version.", version=version))
         regions = () if len(changed) == len(region_jobs) else tuple(changed)
         change = Change("restored", f"version {version}", stored.version, regions)
         return await self._save(page_request, stored, region_jobs, change, old.provenance)
@@ -202,7 +204,9 @@ class Editor:
         region_jobs = await self._site.starter.region_jobs(page_request, stored.canvases)
         missing = [name for name, region_job in region_jobs.items() if region_job.state != "written"]
         if missing:
-            raise BadEdit(f"The part {missing[0]!r} of this page is not written yet. Open the page first.")
+            raise BadEdit(
+                _("The part '%(name)s' of this page is not written yet. Open the page first.", name=missing[0])
+            )
         return region_jobs
 
     async def _start(
@@ -210,7 +214,7 @@ class Editor:
     ) -> PageJob:
         job = await self._site.starter.start(page_request, region_jobs=region_jobs, change=change, previous=stored)
         if job.regions is not region_jobs:  # another job has started while a policy was checked
-            raise EditConflict(f"The page {page_request.title!r} is already being written.")
+            raise EditConflict(_("The page '%(title)s' is already being written.", title=page_request.title))
         return job
 
     async def _save(

@@ -65,4 +65,5 @@ class Editing(Extension):
         page = context["page"]
         if self._site is None or not self.can_edit() or not page.key or page.is_old:
             return Markup("")
-        return edit_link(self._site.mount.prefix, page.key, region)
+        language = self._site.renderer.language(str(context.get("lang") or ""))
+        return edit_link(language, self._site.mount.prefix, page.key, region)

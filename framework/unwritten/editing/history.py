@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ..core.errors import BadEdit, BadForm, BadURL, EditConflict
+from ..core.localization import gettext_lazy as _
 from ..routing.redirects import PageRedirect
 from ..routing.routes import PageRequest
 from ..security.headers import NO_STORE
@@ -70,7 +71,7 @@ class HistoryPages:
         page_request, stored = await find_stored_page(site, query.get("page", ""), request)
         first, second = _version_number(query, "from"), _version_number(query, "to")
         if (first is None) != (second is None):
-            raise BadURL("To compare versions, choose two of them.")
+            raise BadURL(_("To compare versions, choose two of them."))
         if first is not None and second is not None:
             compare = min(first, second), max(first, second)
             return await self._page(site, page_request, stored, compare=compare)
@@ -85,9 +86,9 @@ class HistoryPages:
         page_request, stored = await find_stored_page(site, form.page_key(), request)
         base, version = parse_base(form, stored), form.one("version")
         if not version.isdecimal() or len(version) > 9:
-            raise BadForm(f"{version[:20]!r} is not the number of a version.")
+            raise BadForm(_("'%(text)s' is not the number of a version.", text=version[:20]))
         if site.jobs.is_active(page_request.key):
-            problem = "This page is being written. Restore the version when it is finished."
+            problem: str = _("This page is being written. Restore the version when it is finished.")
             return await self._page(site, page_request, stored, problem=problem, status=409)
         try:
             if base != stored.version:
@@ -95,9 +96,10 @@ class HistoryPages:
             await Editor(site).restore(page_request, stored, int(version))
         except EditConflict:
             stored = site.store.get(page_request.key) or stored
-            problem = (
-                f"Another visitor has changed the page: version {stored.version} is the current one. "
-                "See the changes below, and restore the version if you still want to."
+            problem = _(
+                "Another visitor has changed the page: version %(version)s is the current one. "
+                "See the changes below, and restore the version if you still want to.",
+                version=stored.version,
             )
             compare = (base, stored.version) if base < stored.version else None
             return await self._page(site, page_request, stored, problem=problem, status=409, compare=compare)
@@ -118,7 +120,8 @@ class HistoryPages:
     ) -> Response:
         versions = site.store.history(page_request.key, VERSIONS_PER_PAGE + 1, before)
         values: dict[str, Any] = {
-            "title": f"History: {stored.title}",
+            "title": _("History: %(title)s", title=stored.title),
+            "lang": page_request.page.lang,
             "stored": stored,
             "versions": versions[:VERSIONS_PER_PAGE],
             "older": versions[VERSIONS_PER_PAGE - 1].number if len(versions) > VERSIONS_PER_PAGE else None,
@@ -130,7 +133,8 @@ class HistoryPages:
             old, new = (site.store.get(page_request.key, number) for number in compare)
             if old is None or new is None:
                 missing = compare[0] if old is None else compare[1]
-                raise BadURL(f"The page {stored.title!r} has no version {missing}.", 404)
+                message = _("The page '%(title)s' has no version %(version)s.", title=stored.title, version=missing)
+                raise BadURL(message, 404)
             values["diffs"] = await asyncio.to_thread(region_diffs, old, new)
         return site.renderer.render("edits/history.html", values, status, NO_STORE)
 
@@ -145,5 +149,5 @@ def _version_number(query: Mapping[str, str], name: str) -> int | None:
     if not text:
         return None
     if not (text.isascii() and text.isdecimal() and len(text) < 10):
-        raise BadURL(f"{text[:20]!r} is not the number of a version.", 404)
+        raise BadURL(_("'%(text)s' is not the number of a version.", text=text[:20]), 404)
     return int(text)

@@ -10,6 +10,8 @@ import re
 from collections.abc import Callable, Iterator
 from html import escape, unescape
 
+from ..core.localization import Localization
+from ..core.localization import gettext_lazy as _
 from ..core.paths import FRAMEWORK_PREFIX, site_path
 from ..security.signed_links import unsigned
 
@@ -32,8 +34,8 @@ _POLICY_WITH_BOXES = _POLICY | {
     "media-src": "'self' data: blob:",
 }
 
-FORM_NOTE = "Forms work in the running app, not in this copy."
-"""Shown below every form."""
+FORM_NOTE = _("Forms work in the running app, not in this copy.")
+"""Shown below every form, in the language of the page."""
 
 _VOID = frozenset("area base br col embed hr img input link meta source track wbr".split())
 
@@ -113,6 +115,7 @@ def make_static(
     footer: str = "",
     *,
     policy: bool = False,
+    localization: Localization | None = None,
 ) -> str:
     """Return a page that works without a server.
 
@@ -122,8 +125,10 @@ def make_static(
         box: Takes the URL of a box and returns its document.
         footer: HTML for the end of the body.
         policy: True adds a content security policy.
+        localization: The languages of the note below forms. None: it is English.
     """
-    writer = _StaticWriter(rewrite, box, footer, _policy(html) if policy else "")
+    localization = localization or Localization()
+    writer = _StaticWriter(rewrite, box, footer, _policy(html) if policy else "", localization)
     writer.feed(html)
     return "".join(writer.out)
 
@@ -141,13 +146,20 @@ class _StaticWriter:
     # Why not HTMLParser: before Python 3.11.14, it takes a minute for 100 kB of tags that are never closed.
 
     def __init__(
-        self, rewrite: Callable[[str, str], str | None], box: Callable[[str], str], footer: str, policy: str
+        self,
+        rewrite: Callable[[str, str], str | None],
+        box: Callable[[str], str],
+        footer: str,
+        policy: str,
+        localization: Localization,
     ) -> None:
         self.out: list[str] = []
         self._rewrite = rewrite
         self._box = box
         self._footer = footer
         self._policy = policy  # until it is written
+        self._localization = localization
+        self._lang = ""
         self._skipped = ""
         self._depth = 0
         self._in_colophon = False
@@ -199,6 +211,8 @@ class _StaticWriter:
             return
         attrs = list(_parse_attributes(token["attributes"]))
         values = dict(reversed(attrs))  # of attributes with one name, the first counts
+        if tag == "html":
+            self._lang = values.get("lang") or ""
         if tag not in {"html", "head"}:
             self._write_policy()
         if tag == "footer" and "colophon" in (values.get("class") or ""):
@@ -254,7 +268,8 @@ class _StaticWriter:
             self.out.append(self._footer)
         self.out.append(f"</{tag}>")
         if tag == "form":
-            self.out.append(f'<p class="quiet">{FORM_NOTE}</p>')
+            note = self._localization.get(self._lang).text(FORM_NOTE)
+            self.out.append(f'<p class="quiet">{escape(note, quote=False)}</p>')
 
     def _copy(self, text: str) -> None:
         if not self._skipped:

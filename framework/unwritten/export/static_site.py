@@ -31,6 +31,9 @@ from unwritten_engine.scripted import ABOUT, scripted
 from ..app.application import App
 from ..core.assets import asset_dir
 from ..core.errors import TransferError
+from ..core.localization import gettext_lazy as _
+from ..core.localization import join
+from ..core.localization import ngettext_lazy as _n
 from ..core.paths import (
     BOX_PREFIX,
     FEED_PATH,
@@ -289,19 +292,28 @@ class _Export:
 
     def _add_own_pages(self, num_stored: int) -> None:
         """Write the page for links to unwritten pages, and a home page if the app has none."""
-        name, count = self._app.name, f"{num_stored:,} page{'' if num_stored == 1 else 's'}"
-        made = datetime.now(UTC).strftime("%d %B %Y").lstrip("0")
+        name, made = self._app.name, self._app.localization.get().format_date(datetime.now(UTC))
+        copy = _n(
+            "A copy of a world with %(num)s page, made on %(date)s.",
+            "A copy of a world with %(num)s pages, made on %(date)s.",
+            num_stored,
+            date=made,
+        )
         pages: dict[str, dict[str, Any]] = {
             UNWRITTEN_PAGE: {
-                "title": "Not written yet",
-                "message": "This page had not been written when this copy was made.",
-                "hint": f"{name} is a world whose pages are written when they are clicked, by a model on your own "
-                f"machine. This is a copy of it with {count}, made on {made}. In the running app (pip install "
-                "unwritten; unwritten run app.py) a click writes the page.",
+                "title": _("Not written yet"),
+                "message": _("This page had not been written when this copy was made."),
+                "hint": join(
+                    copy,
+                    _(
+                        "In the running app (pip install unwritten; unwritten run app.py) pages are written when they "
+                        "are clicked, by a model on your own machine."
+                    ),
+                ),
             },
             "index.html": {
                 "title": name,
-                "message": f"A copy of a world with {count}, made on {made}.",
+                "message": copy,
                 "entries": [entry for entry in self._app.store.all(limit=-1) if entry.key in self._files],
             },
         }
@@ -336,7 +348,10 @@ class _Export:
         licence = self._licences.get(stored.provenance.model, "") if stored else ""
         footer = f'<footer class="colophon"><p class="licence">{escape(licence)}</p></footer>' if licence else ""
         html = path.read_text(encoding="utf-8")
-        html = make_static(html, rewrite, lambda box: self._boxes.get(box, ""), footer, policy=True)
+        localization = self._app.localization
+        html = make_static(
+            html, rewrite, lambda box: self._boxes.get(box, ""), footer, policy=True, localization=localization
+        )
         path.write_text(html, encoding="utf-8")
 
     # -- files --------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from markupsafe import Markup, escape
 from unwritten_engine import Frame
 
 from ..core.errors import PageFailed
+from ..core.localization import gettext_lazy as _
 from ..core.paths import BOX_PREFIX
 from .links import unescape_line
 from .text_ends import CUT_REASONS
@@ -66,11 +67,13 @@ class AppFormatter:
         document = extract_document(frame.text)
         if frame.usage is not None and frame.usage.reason in CUT_REASONS and not _DOCUMENT_END.search(frame.text):
             raise PageFailed(
-                "The app did not fit into its canvas and is incomplete. "
-                "Its author can make the canvas longer, with canvases=… or tokens=…."
+                _(
+                    "The app did not fit into its canvas and is incomplete. "
+                    "Its author can make the canvas longer, with canvases=… or tokens=…."
+                )
             )
         title = _TITLE.search(document)
-        name = " ".join(unescape(title[1]).split()) if title else self._prompt or "An app"
+        name = " ".join(unescape(title[1]).split()) if title else self._prompt or self._region
         query = urlencode({"page": self._page, "region": self._region, "text": text_hash(frame.text)})
         html = Markup(
             '<iframe class="box" title="{}" sandbox="allow-scripts" referrerpolicy="no-referrer" src="{}"></iframe>'
@@ -91,8 +94,10 @@ def extract_document(text: str) -> str:
     first = _ELEMENT.search(text, starts[0]) if starts else None
     if first is None:
         raise PageFailed(
-            "The model wrote text instead of an app. Try again: another seed often helps, "
-            "and a larger model writes better programs."
+            _(
+                "The model wrote text instead of an app. Try again: another seed often helps, "
+                "and a larger model writes better programs."
+            )
         )
     start = max(at for at in starts if at <= first.start())
     end = _DOCUMENT_END.search(text, start)
@@ -112,13 +117,9 @@ def app_text(document: str) -> str:
 
 def _preview(frame: Frame) -> Markup:
     text = strip_marks(frame.text)
-    count = text.count("\n") + 1 if text.strip() else 0
     start = 0
-    for _ in range(max(0, count - _PREVIEW_LINES)):
+    for _line in range(max(0, text.count("\n") + 1 - _PREVIEW_LINES)):
         start = text.index("\n", start) + 1
     marked = insert_marks(text[start:], clip_spans(frame.unsettled, start, len(text)))
     source = Markup(render_marks(str(escape(marked))))
-    lines = "one line" if count == 1 else f"{count} lines"
-    return Markup(
-        '<p class="quiet">An app is being written: {} so far.</p><pre class="source"><code>{}</code></pre>'
-    ).format(lines, source)
+    return Markup('<pre class="source"><code>{}</code></pre>').format(source)

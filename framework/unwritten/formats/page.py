@@ -50,6 +50,12 @@ TEMPLATE_NAMES: Mapping[str, str] = MappingProxyType(
         "opens those of the whole page. Empty where visitors may not edit.",
         "can_edit": "`can_edit()`: true where visitors may edit.",
         "action": "`<form {{ action('reply', id=3) }}>`: the attributes of a form that is sent to an action.",
+        "lang": "The language tag of the page: that of `Page(…, lang='de')`, otherwise of `App(…, language='de')`.",
+        "gettext": "`_('Save')` or `gettext('Save')`: a text in the language of the page; see "
+        "[localization](localization.md).",
+        "ngettext": "`ngettext('%(num)s page', '%(num)s pages', count)`: a text that depends on a number.",
+        "pgettext": "`pgettext('month', 'May')`: a text in a context, where English has one word for two things.",
+        "npgettext": "Both: `npgettext('context', '%(num)s page', '%(num)s pages', count)`.",
         "file_url": "`file_url(photo.file)`: the URL of an upload.",
         "form": "A form that was rejected: `form.value.text`, `form.errors.text`, `form.message`, `form.action`. Empty "
         "otherwise.",
@@ -57,7 +63,7 @@ TEMPLATE_NAMES: Mapping[str, str] = MappingProxyType(
 )
 """The framework's names in every template, each with a description in Markdown."""
 
-RESERVED_NAMES = frozenset({*TEMPLATE_NAMES, "self", "super", "loop", "caller"})
+RESERVED_NAMES = frozenset({*TEMPLATE_NAMES, "self", "super", "loop", "caller"} - {"lang"})
 """Names that a page cannot use for its values: the framework's, and Jinja's own."""
 
 
@@ -271,6 +277,11 @@ class Page:
                 self.embeds = "boxes"
             if formats.setdefault(format.name, format) != format:
                 raise BadPage(f"A page has two formats with the name {format.name!r}: give each its own name.")
+
+    @property
+    def lang(self) -> str:
+        """The page's language tag, its value ``lang``; "" if it is the app's."""
+        return str(self.context.get("lang") or "")
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Page):

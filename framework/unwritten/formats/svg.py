@@ -12,6 +12,7 @@ from markupsafe import Markup
 from unwritten_engine import Frame, Span
 
 from ..core.errors import PageFailed
+from ..core.localization import gettext_lazy as _
 from .sanitize_svg import ElementCache, SVGSanitizer
 from .unsettled import FormattedFrame, clip_spans, strip_marks
 
@@ -55,8 +56,10 @@ class SVGFormatter:
         if start is None or (not frame.done and ">" not in text[start:]):
             if frame.done:
                 raise PageFailed(
-                    "The model wrote text instead of a drawing. Try again: another seed often helps, "
-                    "and a larger model draws better."
+                    _(
+                        "The model wrote text instead of a drawing. Try again: another seed often helps, "
+                        "and a larger model draws better."
+                    )
                 )
             return FormattedFrame(Markup(""))
         body = complete_prefix(text[start:], stroke_partial=not frame.done)
@@ -66,8 +69,10 @@ class SVGFormatter:
         drawing = SVGSanitizer(body, self._region, self._prompt, self._cache)
         if frame.done and not drawing.element_count:
             raise PageFailed(
-                "The model wrote an empty drawing. Try again: another seed often helps, "
-                "and a larger model draws better."
+                _(
+                    "The model wrote an empty drawing. Try again: another seed often helps, "
+                    "and a larger model draws better."
+                )
             )
         return FormattedFrame(drawing.html, len(drawing.html) if frame.done else 0)
 

@@ -8,6 +8,7 @@ import unicodedata
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from ..core.bidi import remove_controls
+from ..core.localization import gettext_lazy as _
 
 UNKNOWN_TYPE = "application/octet-stream"
 """The media type of files that are not images."""
@@ -52,7 +53,7 @@ class ImageUpload(Upload):
     @classmethod
     def _check_image(cls, media_type: str) -> str:
         if media_type not in MODEL_IMAGES:
-            raise ValueError("A PNG, JPEG or WebP image, please.")
+            raise ValueError(_("A PNG, JPEG or WebP image, please."))
         return media_type
 
 

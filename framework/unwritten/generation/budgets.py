@@ -6,13 +6,16 @@ Pages are charged when their jobs start, seconds when they end. Stored pages are
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from starlette.types import Scope
 
 from ..broker.base import BrokerListener
 from ..core.errors import OverBudget
+from ..core.localization import Text, join
+from ..core.localization import gettext_lazy as _
+from ..core.localization import ngettext_lazy as _n
 from ..core.settings import Settings
 from ..security.exposure import Exposure
 from ..security.rate_limits import Charge, LocalWindows, Windows
@@ -30,15 +33,38 @@ reach the app."""
 VISITOR_SOCKETS = 64
 """Maximum number of live sockets, one for each open tab, of one visitor, if other machines can reach the app."""
 
-_MESSAGES = {
-    "visitor_pages": "You have started {limit:g} new pages within an hour, which is the limit for one visitor.",
-    "visitor_burst": "You have started {limit:g} new pages within a minute, which is the limit for one visitor.",
-    "search_pages": "You have started {limit:g} new pages by search or by button within an hour, which is the limit "
-    "for one visitor. Pages that others link to can still be opened by their links.",
-    "visitor_seconds": "Your new pages took {limit:g} seconds within an hour, which is the limit for one visitor.",
-    "engine_seconds": "New pages took {limit:g} seconds within an hour, which is the limit for all visitors together.",
+_MESSAGES: Mapping[str, Callable[[float], Text]] = {
+    "visitor_pages": lambda limit: _n(
+        "You have started %(num)s new page within an hour, which is the limit for one visitor.",
+        "You have started %(num)s new pages within an hour, which is the limit for one visitor.",
+        limit,
+    ),
+    "visitor_burst": lambda limit: _n(
+        "You have started %(num)s new page within a minute, which is the limit for one visitor.",
+        "You have started %(num)s new pages within a minute, which is the limit for one visitor.",
+        limit,
+    ),
+    "search_pages": lambda limit: _n(
+        "You have started %(num)s new page by search or by button within an hour, which is the limit for one visitor. "
+        "Pages that others link to can still be opened by their links.",
+        "You have started %(num)s new pages by search or by button within an hour, which is the limit for one visitor. "
+        "Pages that others link to can still be opened by their links.",
+        limit,
+    ),
+    "visitor_seconds": lambda limit: _n(
+        "Your new pages took %(num)s second within an hour, which is the limit for one visitor.",
+        "Your new pages took %(num)s seconds within an hour, which is the limit for one visitor.",
+        limit,
+    ),
+    "engine_seconds": lambda limit: _n(
+        "New pages took %(num)s second within an hour, which is the limit for all visitors together.",
+        "New pages took %(num)s seconds within an hour, which is the limit for all visitors together.",
+        limit,
+    ),
 }
 
+
+_READABLE = _("Pages that are already written can be read meanwhile.")
 
 _SECONDS = {"visitor_pages": HOUR, "visitor_burst": MINUTE, "search_pages": HOUR, "visitor_seconds": HOUR}
 """The windows of the budgets of one visitor."""
@@ -149,10 +175,12 @@ class Budgets(JobObserver, BrokerListener):
             charge, wait = refused
             # If only running jobs count, the time until they end is unknown: a minute is a guess.
             seconds = max(1, math.ceil(wait or MINUTE))
-            message = _MESSAGES[charge.name].format(limit=charge.limit)
-            raise OverBudget(f"{message} {_retry_hint(seconds)}", seconds, charge.name)
+            message = _MESSAGES[charge.name](charge.limit)
+            raise OverBudget(join(message, _retry_hint(seconds), _READABLE), seconds, charge.name)
 
 
-def _retry_hint(seconds: int) -> str:
-    delay = f"{seconds} seconds" if seconds < 100 else f"{math.ceil(seconds / 60)} minutes"
-    return f"Try again in about {delay}. Pages that are already written can be read meanwhile."
+def _retry_hint(seconds: int) -> Text:
+    if seconds < 100:
+        return _n("Try again in about %(num)s second.", "Try again in about %(num)s seconds.", seconds)
+    minutes = math.ceil(seconds / 60)
+    return _n("Try again in about %(num)s minute.", "Try again in about %(num)s minutes.", minutes)

@@ -10,13 +10,15 @@ from typing import Any
 from ..broker.base import RELEASED, Broker, Lease, Subscription
 from ..core.errors import BrokerUnavailable, StoreError
 from ..core.incidents import report_to_visitor
+from ..core.localization import gettext_lazy as _
+from ..core.localization import unpack_text
 from ..storage.pages import PageStore
 from .page_job import ABANDONED, SHUTDOWN, CancelReason, PageJob
 from .shared_jobs import adopt, outcome_of, show_frames
 
 log = logging.getLogger("unwritten")
 
-_HOLDER_LOST = "The server that made this change was stopped."
+_HOLDER_LOST = _("The server that made this change was stopped.")
 
 
 class Followers:
@@ -109,13 +111,13 @@ class Followers:
             if kind == "end" and state != "written":
                 await show_frames(job, message)
             if kind == "end" and state in {"failed", "stopped"} and not message["left"]:
-                job.finish(state, message["message"])
+                job.finish(state, unpack_text(message["message"]))
                 return None
             if self._adopt(job, message):
                 return None
             if kind == "unavailable":
                 if clock() - heard_at > self._time_limit:
-                    job.finish("failed", "The connection to the process that writes this page was lost.")
+                    job.finish("failed", _("The connection to the server that writes this page was lost."))
                     return None
                 continue
             try:
@@ -147,5 +149,5 @@ class Followers:
         if (is_older and not is_written) or not adopt(job, stored):
             return False
         job.reverted = bool(outcome.get("reverted"))
-        job.finish("written", outcome["message"] if is_written else "")
+        job.finish("written", unpack_text(outcome["message"]) if is_written else "")
         return True

@@ -21,6 +21,8 @@ from starlette.routing import Match
 from unwritten_engine import Prompt
 
 from ..core.errors import BadApp, BadURL, Denied
+from ..core.localization import gettext_lazy as _
+from ..core.localization import join
 from ..core.tracebacks import log_error
 from ..routing import page_function
 from ..routing.audience import no_visitor
@@ -39,8 +41,8 @@ PromptPolicy: TypeAlias = Callable[["PromptCheck"], Any]
 TextPolicy: TypeAlias = Callable[[str, str, str], Any]
 """``policy(key, region, text)``: allows or denies a finished text."""
 
-_PAGE_DENIED = "This page is not written here."
-_TEXT_DENIED = "The text that the model wrote was rejected, and is not stored."
+_PAGE_DENIED = _("This page is not written here.")
+_TEXT_DENIED = _("The text that the model wrote was rejected, and is not stored.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +109,10 @@ class Policies:
             number = secrets.token_hex(4)
             log_error(log, f"{subject} is denied, because its policy failed ({number})", error)
             raise Denied(
-                f"{denied} Its check failed. The server's log has the reason under the number {number}."
+                join(
+                    denied,
+                    _("Its check failed. The server's log has the reason under the number %(number)s.", number=number),
+                )
             ) from error
         if isinstance(answer, str):
             raise Denied(answer.strip() or denied)

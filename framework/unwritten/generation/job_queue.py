@@ -30,6 +30,9 @@ from ..broker.local import LOCAL_LEASE, LocalBroker
 from ..core.background_tasks import BackgroundTasks
 from ..core.errors import Busy, EditConflict, PageFailed, StoreError, StoreReadOnly
 from ..core.incidents import report_to_visitor
+from ..core.localization import gettext_lazy as _
+from ..core.localization import join
+from ..core.localization import ngettext_lazy as _n
 from ..core.settings import Settings
 from ..formats.uploads import Upload
 from ..storage.database import LOCK_TIMEOUT
@@ -205,18 +208,28 @@ class JobQueue(BrokerListener):
 
     def _check_store(self) -> None:
         if self._settings.read_only:
-            raise StoreReadOnly("This page is not written yet, and this server only reads its database.")
+            raise StoreReadOnly(_("This page is not written yet, and this server only reads its database."))
         self.unsaved.check_capacity()
 
     def _check_capacity(self, priority: Priority) -> None:
         if self.draining and priority is Priority.PREFETCH:
-            raise Busy("The server is restarting. Try again in a moment.", 5)
+            raise Busy(_("The server is restarting. Try again in a moment."), 5)
         if priority is Priority.PREFETCH:
             return
         running, waiting = len(_clicks(self._running)), len(_clicks(self._waiting))
         if running + waiting + self._num_reserved >= self._settings.jobs + self._settings.queue_limit:
             seconds = max(1, round(self.seconds_per_page * (waiting + 1) / self._settings.jobs))
-            raise Busy(f"{waiting} pages already wait to be written. Try again in about {seconds} seconds.", seconds)
+            raise Busy(
+                join(
+                    _n(
+                        "%(num)s page already waits to be written.",
+                        "%(num)s pages already wait to be written.",
+                        waiting,
+                    ),
+                    _n("Try again in about %(num)s second.", "Try again in about %(num)s seconds.", seconds),
+                ),
+                seconds,
+            )
 
     async def claim(self, key: str) -> Lease | None:
         """Return the right to generate a page, or None if another process has it. ``submit`` takes it, or ``release``.
@@ -278,7 +291,7 @@ class JobQueue(BrokerListener):
         """
         found = [image if isinstance(image, bytes) else get_upload(self._store.database, image.key) for image in images]
         if None in found:
-            raise PageFailed("An image on this page was deleted, so this part cannot be written.")
+            raise PageFailed(_("An image on this page was deleted, so this part cannot be written."))
         return tuple(image if isinstance(image, bytes) else image.content for image in found if image is not None)
 
     def _enqueue(self, job: PageJob, lease: Lease) -> None:
@@ -439,8 +452,8 @@ class JobQueue(BrokerListener):
             except StoreError as error:
                 self.unsaved.add(job, error)
                 message = message or report_to_visitor(log, f"Saving {job.key}", error)  # further attempts keep it
-                job.finish("written", f"Not saved yet. {message}")
-                job.detail = f"Not saved yet: {error}"
+                job.finish("written", join(_("Not saved yet."), message))
+                job.detail = join(_("Not saved yet."), str(error))
                 if self._closing:
                     return
                 await asyncio.sleep(_STORE_RETRY_SECONDS[min(attempt, len(_STORE_RETRY_SECONDS) - 1)])

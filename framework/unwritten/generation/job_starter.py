@@ -19,6 +19,7 @@ from unwritten_engine.text_thread import in_text_thread
 
 from ..broker.base import Lease
 from ..core.errors import BadPage, BadSchema, Denied, PageFailed
+from ..core.localization import gettext_lazy as _
 from ..core.paths import url_of_key
 from ..formats.assumed_schema import AssumedSchema, assume
 from ..formats.page import Canvas, Page
@@ -404,7 +405,7 @@ class JobStarter:
             url,
             vary_rule.MAX_VARIANTS,
         )
-        raise Denied("This page has too many variants already, so that none is written for you.")
+        raise Denied(_("This page has too many variants already, so that none is written for you."))
 
     async def _check_impersonal(self, page_request: PageRequest) -> None:
         """Check that what is stored does not depend on the visitor, because all visitors see it.

@@ -19,6 +19,9 @@ from unwritten_engine.text_thread import in_text_thread
 
 from ..core.errors import PageFailed, TimedOut, UnusableText, UnwrittenError
 from ..core.incidents import report_to_visitor
+from ..core.localization import gettext_lazy as _
+from ..core.localization import join
+from ..core.localization import ngettext_lazy as _n
 from ..formats.links import Linker
 from ..formats.page import Page
 from ..formats.uploads import Upload
@@ -40,15 +43,15 @@ ReadImages: TypeAlias = Callable[[Sequence[Upload | bytes]], tuple[bytes, ...]]
 
 
 def _no_images(images: Sequence[Upload | bytes]) -> tuple[bytes, ...]:
-    raise PageFailed("The images of this page cannot be read.")
+    raise PageFailed(_("The images of this page cannot be read."))
 
 
 UNATTENDED_RANK = 9
 """The ``link_rank`` of pages that a script writes: after all prefetches; see ``prefetcher.LinkRank``."""
 
-_REVERTED = "The page is as it was."
-SHUTDOWN = "The server is restarting. Reload this page in a moment to continue."
-ABANDONED = "The page was left before it was finished."
+_REVERTED = _("The page is as it was.")
+SHUTDOWN = _("The server is restarting. Reload this page in a moment to continue.")
+ABANDONED = _("The page was left before it was finished.")
 
 _CANCEL_MESSAGES: Mapping[CancelReason, str] = {
     "stopped": "",
@@ -279,6 +282,7 @@ class PageJob:
             provenance=self.provenance() if self.state == "written" else None,
             message=self.message,
             change=stored.change if stored else self.change,
+            lang=self.page.lang,
             as_of=self.as_of or (stored.written_at if stored and self.shows_age else None),
         )
 
@@ -393,7 +397,7 @@ class PageJob:
         detail = self.detail if message == self.message else ""
         if state != "written" and self.previous is not None:
             state, message = self._revert(self.previous, state, message)
-            detail = f"{detail} {_REVERTED}" if detail and self.reverted else detail
+            detail = join(detail, _REVERTED) if detail and self.reverted else detail
         self.state, self.message, self.detail = state, message, detail
         self._stop_clock()
         if state != "written":
@@ -415,8 +419,8 @@ class PageJob:
                 return state, message
         self.stored, self.reverted = previous, True
         log.info("%s: a change was reverted: %s", self.key, message or state)
-        reason = "The change was stopped." if state == "stopped" and not message else message
-        return "written", f"{reason} {_REVERTED}"
+        reason = _("The change was stopped.") if state == "stopped" and not message else message
+        return "written", join(reason, _REVERTED)
 
     # -- running ------------------------------------------------------------------------------------------
 
@@ -440,7 +444,13 @@ class PageJob:
                         if region_job.state != "written":
                             group.create_task(self._run_region(engine, region_job))
         except TimeoutError:
-            error = TimedOut(f"The page was not finished within {time_limit:g} seconds.")
+            error = TimedOut(
+                _n(
+                    "The page was not finished within %(num)s second.",
+                    "The page was not finished within %(num)s seconds.",
+                    time_limit,
+                )
+            )
             self.finish("failed", str(error))
         except asyncio.CancelledError:
             if self.cancel_reason is not None:
@@ -457,7 +467,7 @@ class PageJob:
                 self._complete = True
                 self._provenance = self._sum_provenance(engine.about.model, engine.about.engine)
             else:
-                self.finish("failed", self.message or "A part of the page could not be written.")
+                self.finish("failed", self.message or _("A part of the page could not be written."))
 
     async def _run_region(self, engine: Engine, region_job: RegionJob) -> None:
         """Generate a region. An error fails the region, and not the others."""
@@ -471,7 +481,7 @@ class PageJob:
                         raise type(error)(f"Two attempts failed. {error}") from None
                     log.warning("%s: the region %r is generated a second time: %s", self.key, region_job.name, error)
             if region_job.state != "written":
-                raise PageFailed("The engine ended without a last frame.")
+                raise PageFailed(_("The model stopped before the end of its text. Try again."))
             if region_job.repairs:
                 log.info("%s: the region %r was repaired: %s", self.key, region_job.name, "; ".join(region_job.repairs))
         except (UnwrittenError, EngineError) as error:

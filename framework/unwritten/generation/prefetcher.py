@@ -23,6 +23,7 @@ from unwritten_engine import About, Priority
 
 from ..broker.base import BrokerListener
 from ..core.errors import Busy, UnwrittenError
+from ..core.localization import gettext_lazy as _
 from ..core.paths import url_of_key
 from ..core.settings import Settings
 from ..core.tracebacks import log_error
@@ -211,7 +212,7 @@ class Prefetcher(JobObserver, BrokerListener):
         own = sum(job.client_id == viewer.client_id for job in self._prefetches.values())
         full = own >= PREFETCH_PER_VISITOR or len(self._prefetches) >= PREFETCH_LIMIT
         if full or self._jobs.num_clicks or not page_request.route.prefetch:
-            raise Busy("This page cannot be prefetched now. Click on the link to have the page written.", 10)
+            raise Busy(_("This page cannot be prefetched now. Click on the link to have the page written."), 10)
         job = await self._start(page_request)
         self.on_close(viewer, self._jobs.grace_period)
         self.reschedule()

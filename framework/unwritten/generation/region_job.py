@@ -15,6 +15,7 @@ from unwritten_engine import Frame, Priority, Prompt, Request, StopReason, Usage
 
 from ..core.errors import PageFailed, UnusableText
 from ..core.frame_numbers import frame_numbers
+from ..core.localization import gettext_lazy as _
 from ..formats.assumed_schema import AssumedSchema
 from ..formats.base import RegionContext
 from ..formats.direction import BlockDirections
@@ -188,7 +189,7 @@ class RegionJob:
             PageFailed: See ``prepare``; also if the region has failed meanwhile.
         """
         if self.state == "failed":
-            raise PageFailed("The region has failed.")
+            raise PageFailed(_("A part of the page could not be written."))
         if prepared is None and frame.usage is not None:
             prepared = self.prepare(frame)
         self.state = "writing" if frame.usage is None else "written"
@@ -222,9 +223,9 @@ class RegionJob:
             text = repaired.text
             repairs += repaired.repairs
         if removed and self.format.prose and not has_content(text.removeprefix(self.prompt.opening)):
-            raise UnusableText(f"The model wrote no text: without its {removed}, too little is left.")
+            raise UnusableText(_("The model wrote no usable text."))
         if self._revision is None and not text.removeprefix(self.prompt.opening).strip("… \n"):
-            raise PageFailed("The model wrote nothing. Try again: another seed often helps.")
+            raise PageFailed(_("The model wrote nothing. Try again: another seed often helps."))
         final = replace(frame, text=text, unsettled=(), fixed=len(text))
         return PreparedFrame(final, self._format(final), repairs)
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from unwritten_engine import Abilities, Draft, Example, Frame, Prompt, Span, Usage
 
 from ..core.errors import BadEdit, PageFailed
+from ..core.localization import gettext_lazy as _
 from ..formats.text_ends import finalize_text
 from ..routing.prompts import builtin_examples
 
@@ -111,7 +112,11 @@ def editable_spans(text: str, keep: Collection[int], only: str = "") -> tuple[Sp
     sentences = split_sentences(text)
     missing = [index for index in keep if not 0 <= index < len(sentences)]
     if missing:
-        raise BadEdit(f"The text has no sentence {missing[0] + 1} to keep. Reload the page, and mark sentences again.")
+        message = _(
+            "The text has no sentence %(number)s to keep. Reload the page, and mark sentences again.",
+            number=missing[0] + 1,
+        )
+        raise BadEdit(message)
     first, last = _find_span(only, text) if only.strip() else (0, len(text))
     spans: list[Span] = []
     position = first
@@ -122,7 +127,7 @@ def editable_spans(text: str, keep: Collection[int], only: str = "") -> tuple[Sp
     trimmed = [_trim(text, span) for span in spans if span[0] < last]
     editable = tuple(span for span in trimmed if re.search(r"\w", text[slice(*span)]))
     if not editable:
-        raise BadEdit("The whole text is marked to be kept. Leave something that may change.")
+        raise BadEdit(_("The whole text is marked to be kept. Leave something that may change."))
     return editable
 
 
@@ -138,9 +143,9 @@ def _find_span(words: str, text: str) -> Span:
     line, wanted = " ".join(text.split()), " ".join(words.split())
     at = line.find(wanted)
     if at < 0:
-        raise BadEdit("The part that may change is not in the text. Copy it from the text.")
+        raise BadEdit(_("The part that may change is not in the text. Copy it from the text."))
     if line.find(wanted, at + len(wanted)) >= 0:
-        raise BadEdit("The part that may change is in the text more than once. Copy a few words around it, too.")
+        raise BadEdit(_("The part that may change is in the text more than once. Copy a few words around it, too."))
     first, last = bisect_right(line_starts, at) - 1, bisect_right(line_starts, at + len(wanted) - 1) - 1
     return starts[first] + at - line_starts[first], starts[last] + at + len(wanted) - line_starts[last]
 
@@ -230,7 +235,7 @@ class Revision:
         if not is_whole and "\n" not in self.old[start:end]:
             text = text.replace("\n", " ")  # a part of a line stays on one line
         if frame.done and not text.removeprefix(self.task.prompt.opening).strip():
-            raise PageFailed("The model wrote nothing. Try again, or describe the change in other words.")
+            raise PageFailed(_("The model wrote nothing. Try again, or describe the change in other words."))
         offset = len(self._text_before)
         unsettled = [(max(0, a - skipped) + offset, min(b - skipped, len(text)) + offset) for a, b in frame.unsettled]
         shift = offset + len(text) - end
@@ -247,7 +252,7 @@ class Revision:
         """Advance to the next task, or check the whole text after the last one."""
         self._usage = _add_usage(self._usage, usage)
         if self.num_done + 1 < len(self._tasks):
-            _, end = self.task.span
+            _start, end = self.task.span
             self.num_done += 1
             self._text_before += text + self.old[end : self.task.span[0]]
             return replace(frame, usage=None)
@@ -255,7 +260,7 @@ class Revision:
         for part in self._kept:
             position = frame.text.find(part, position)
             if position < 0:
-                raise PageFailed(f"The model changed {part[:60]!r}, which must be kept. Try again.")
+                raise PageFailed(_("The model changed '%(text)s', which must be kept. Try again.", text=part[:60]))
             position += len(part)
         return replace(frame, usage=self._usage, unsettled=(), fixed=len(frame.text))
 
@@ -316,8 +321,12 @@ def plan_revision(
         return Revision(old, [task], prose=prose, kept=kept)
     if len(editable) > MAX_SPANS:
         raise BadEdit(
-            f"The text that may change has {len(editable)} separate parts, and up to {MAX_SPANS} can be changed at a "
-            "time. Keep more sentences, or fewer."
+            _(
+                "The text that may change has %(num)s separate parts, and up to %(limit)s can be changed at a time. "
+                "Keep more sentences, or fewer.",
+                num=len(editable),
+                limit=MAX_SPANS,
+            )
         )
     tasks = list(_tasks(old, editable, instruction, prompt, abilities, prose))
     return Revision(old, tasks, prose=prose, kept=kept)

@@ -17,6 +17,7 @@ from unwritten_engine import Frame
 from unwritten_engine.text_thread import in_text_thread
 
 from ..core.errors import PageFailed
+from ..core.localization import pack_text, unpack_text
 from ..rendering.regions import RegionState
 from ..storage.records import StoredCanvas, StoredPage
 from .frame_formatting import LONG_TEXT
@@ -51,7 +52,7 @@ class PublishedJob(Subscriber):
                 changed[name] = encode_region(region_job, with_result=job.previous is None)
         status = {
             "state": job.state,
-            "message": job.message,
+            "message": pack_text(job.message),
             "position": self._position(job),
             "client": job.client_id,
             "visitor": job.visitor,
@@ -101,7 +102,7 @@ async def show_frames(job: PageJob, message: Mapping[str, Any]) -> None:
     try:
         status = message.get("status")
         if status and status["state"] in {"queued", "writing"}:
-            job.state, job.message = status["state"], status["message"]
+            job.state, job.message = status["state"], unpack_text(status["message"])
             job.position, job.client_id, job.visitor = status["position"], status["client"], status["visitor"]
         for name, region in message["regions"].items():
             region_job = job.regions.get(name)  # this visitor's page may have others
@@ -131,7 +132,7 @@ def outcome_of(job: PageJob) -> dict[str, Any]:
     """Return the outcome of a job for other processes."""
     return {
         "state": job.state,
-        "message": job.message,
+        "message": pack_text(job.message),
         "reverted": job.reverted,
         "left": job.cancel_reason in {"abandoned", "shutdown"},  # a process that still has visitors takes it over
     }

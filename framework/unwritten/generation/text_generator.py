@@ -20,6 +20,7 @@ from unwritten_engine import About, Example, Priority
 from unwritten_engine.errors import suggestion
 
 from ..core.errors import BadPage, Busy, TimedOut
+from ..core.localization import gettext_lazy as _
 from ..formats.base import Format
 from ..formats.links import Linker
 from ..formats.page import Canvas, Page
@@ -247,5 +248,5 @@ def _result(job: TextJob) -> Any:
     if job.error is not None:
         raise job.error
     if job.state == "stopped":
-        raise Busy(job.message or "The text was stopped before it was finished.", 5)
-    raise TimedOut("The text was not finished in time. The setting time_limit is the limit in seconds.")
+        raise Busy(job.message or _("The text was stopped before it was finished."), 5)
+    raise TimedOut(_("The text was not finished in time. The setting time_limit is the limit in seconds."))

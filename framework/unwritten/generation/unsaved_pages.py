@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 
 from ..core.errors import Busy, StoreError
+from ..core.localization import gettext_lazy as _
 from .page_job import PageJob
 
 log = logging.getLogger("unwritten")
@@ -67,7 +68,7 @@ class UnsavedPages:
             Busy: If too many wait.
         """
         if len(self) >= MAX_PAGES or self.size >= MAX_BYTES:
-            raise Busy("Too many finished pages wait to be saved. The server's log says why the database fails.", 60)
+            raise Busy(_("Too many finished pages wait to be saved. The server's log says why the database fails."), 60)
 
 
 def _size_of(job: PageJob) -> int:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from jinja2 import pass_context
+from jinja2.runtime import Context
 from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import Response
@@ -90,7 +92,8 @@ class Pictures(Extension):
 
         return [Route("/picture/{token}", show, name="picture")]
 
-    def picture(self, prompt: str, alt: str, width: int = 512, height: int = 320) -> Markup:
+    @pass_context
+    def picture(self, context: Context, prompt: str, alt: str, width: int = 512, height: int = 320) -> Markup:
         """Return an ``<img>`` element of a fixed size.
 
         Args:
@@ -103,7 +106,8 @@ class Pictures(Extension):
             BadTemplate: If the size is out of range.
         """
         assert self._site is not None
-        return self._tag(self._site).render(prompt, alt, width, height)
+        language = self._site.renderer.language(str(context.get("lang") or ""))
+        return self._tag(self._site).render(language, prompt, alt, width, height)
 
     def _tag(self, site: Site) -> PictureTag:
         return PictureTag(site.signer, site.mount, self._painter_of)

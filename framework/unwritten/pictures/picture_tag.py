@@ -14,6 +14,8 @@ from markupsafe import Markup
 from unwritten_engine.text_to_image import PROMPT_LIMIT
 
 from ..core.errors import BadTemplate, BadURL
+from ..core.localization import Language
+from ..core.localization import gettext_lazy as _
 from ..core.mount import MountPoint
 from ..core.paths import PICTURES_PREFIX
 from ..formats.schema import UnsettledText
@@ -43,7 +45,7 @@ class PictureTag:
         self._mount = mount
         self._painter_of = painter_of
 
-    def render(self, prompt: str, alt: str, width: int = 512, height: int = 320) -> Markup:
+    def render(self, language: Language, prompt: str, alt: str, width: int = 512, height: int = 320) -> Markup:
         """Return an ``<img>`` element. See ``Pictures.picture``.
 
         Raises:
@@ -63,8 +65,16 @@ class PictureTag:
         painter, exists = self._painter_of(picture)
         return Markup('<img class="picture" src="{}" alt="{}" title="{}" {} loading="lazy" decoding="async"{}>').format(
             self.url(picture),
-            f"{alt} (a generated picture)" if painter else f"An ornament in place of a picture: {alt}",
-            f"Painted by {painter}; not a photograph" if painter else "An ornament, not a picture of it",
+            language.text(
+                _("%(alt)s (a generated picture)", alt=alt)
+                if painter
+                else _("An ornament in place of a picture: %(alt)s", alt=alt)
+            ),
+            language.text(
+                _("Painted by %(model)s; not a photograph", model=painter)
+                if painter
+                else _("An ornament, not a picture of it")
+            ),
             size,
             Markup(" data-pending") if painter and not exists else "",
         )

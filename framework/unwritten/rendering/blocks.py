@@ -20,6 +20,7 @@ from markupsafe import Markup
 
 from ..core.errors import BadTemplate, BadURL
 from ..core.frame_numbers import frame_numbers
+from ..core.localization import Language
 from ..formats.page import CanvasGroup
 from .regions import PageView, Region
 
@@ -141,8 +142,10 @@ class Blocks(dict[str, list[_Block]]):
         state_names: Collection[str],
         numbers: RegionNumbers,
         placeholders: bool,
+        language: Language,
     ) -> None:
         super().__init__(blocks)
+        self._language = language
         self.rendered: set[str] = set()
         self._page = page
         self._regions = regions
@@ -190,7 +193,8 @@ class Blocks(dict[str, list[_Block]]):
             if self._regions[name].state != "written":
                 raise
             log.warning("%s: the region %r cannot be rendered: %s", self._page.key, name, error)
-            return str(Markup('<p class="region-error">{}</p>').format(error))
+            message = self._language.text(str(error))
+            return str(Markup('<p class="region-error">{}</p>').format(message))
 
     def _render_state_region(self, name: str, block: _Block, context: Context) -> Iterator[str]:
         if self._current_canvas or self._current_state_region:

@@ -25,6 +25,9 @@ COLOPHON = "colophon"
 SCRIPTS = ("controls.js", "morph.js", "live.js", "forms.js", "box-host.js")
 """The scripts of every page, in the order in which they run. Those after ``live.js`` use its global object."""
 
+TEXTS_ID = "unwritten-texts"
+"""The id of the script with the texts of the other scripts."""
+
 EMBEDS_TAG = Markup('\n<meta name="unwritten-frames" content="yes">')
 """Tells ``box-host.js`` that the content security policy of this document allows frames."""
 
@@ -51,7 +54,9 @@ def insert_nonce(html: str, nonce: str) -> str:
     return re.sub(FORM_KEY, lambda _: secrets.token_urlsafe(12), html) if FORM_KEY in html else html
 
 
-def head_tags(static_url: Callable[[str], str], root_path: str, scripts: Sequence[str] = SCRIPTS) -> Markup:
+def head_tags(
+    static_url: Callable[[str], str], root_path: str, texts_url: str, scripts: Sequence[str] = SCRIPTS
+) -> Markup:
     """Return the tags that a page needs in its ``<head>``: style sheet, scripts, and the sources of htmx.
 
     ``live.js`` loads htmx itself after the page, so that a slow CDN does not delay it.
@@ -59,11 +64,13 @@ def head_tags(static_url: Callable[[str], str], root_path: str, scripts: Sequenc
     Args:
         static_url: Returns the URL of a static file.
         root_path: The prefix under which the app is served.
+        texts_url: The URL of the script with what the other scripts show to visitors, in the language of the page.
         scripts: The framework's scripts, in the order in which they run.
     """
     tags = [
         Markup('<link rel="stylesheet" href="{}">').format(static_url("unwritten.css")),
         Markup("<meta name=\"htmx-config\" content='{}'>").format(Markup('{"prefix":"","includeIndicatorCSS":false}')),
+        Markup('<script defer src="{}" nonce="{}" id="{}"></script>').format(texts_url, NONCE, TEXTS_ID),
         *(
             Markup('<script defer src="{}" nonce="{}"{}></script>').format(
                 static_url(name), NONCE, _live_attributes(root_path) if name == "live.js" else ""

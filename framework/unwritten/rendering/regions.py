@@ -72,6 +72,7 @@ class PageView:
         message: A sentence for visitors; "" if there is nothing to say.
         change: What this version changed, and how.
         first_view: True for the first visitor of a page that was prefetched.
+        lang: The page's language tag; "" if it is the app's.
         as_of: Of a page that is generated again when it is old (``fresh``), the time of its oldest such text, in UTC.
             None for others.
     """
@@ -87,6 +88,7 @@ class PageView:
     message: str = ""
     change: Change = WRITTEN
     first_view: bool = False
+    lang: str = ""
     as_of: datetime | None = None
 
     @property

@@ -6,20 +6,21 @@ frame, in the same Jinja context. The blocks of canvases are wrapped in elements
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from jinja2 import ChoiceLoader, Environment, FileSystemLoader, Template, TemplateError
+from jinja2 import ChoiceLoader, Environment, FileSystemLoader, Template, TemplateError, pass_context
 from jinja2.exceptions import TemplateNotFound, TemplateSyntaxError
 from jinja2.runtime import Context
 from markupsafe import Markup
 
 from ..core.assets import asset_dir
 from ..core.errors import BadTemplate
+from ..core.localization import Language, Localization, Text
 from ..formats.direction import text_direction
 from ..formats.page import CanvasGroup
 from ..routing.audience import current_audience
@@ -88,11 +89,17 @@ class Templates:
         folder: The app's templates folder. None: it has none.
         global_values: What every template sees.
         more_folders: The templates folders of routers. They are searched after the app's.
+        localization: The languages. None: those of an English app.
     """
 
     def __init__(
-        self, folder: Path | None, global_values: Mapping[str, Any], more_folders: Sequence[Path] = ()
+        self,
+        folder: Path | None,
+        global_values: Mapping[str, Any],
+        more_folders: Sequence[Path] = (),
+        localization: Localization | None = None,
     ) -> None:
+        self.localization = localization or Localization()
         self._folders = [path for path in (folder, *more_folders, asset_dir("templates")) if path is not None]
         self._has_folder = folder is not None
         self._numbers = RegionNumbers()
@@ -100,10 +107,43 @@ class Templates:
             loader=ChoiceLoader([FileSystemLoader(path) for path in self._folders]),
             autoescape=True,
             auto_reload=False,
-            finalize=_finalize,
+            finalize=self._finalize,
+            extensions=["jinja2.ext.i18n"],
         )
+        self.environment.policies["ext.i18n.trimmed"] = True
+        self._add_translations()
         self.environment.globals.update(global_values)
         self.environment.filters["direction"] = text_direction
+
+    def _add_translations(self) -> None:
+        """Add ``_``, ``{% trans %}`` and the filters for dates and numbers, in the language of the page."""
+
+        def in_context(method: Callable[..., str]) -> Callable[..., str]:
+            @pass_context
+            def call(context: Context, *args: Any, **options: Any) -> str:
+                return method(self._language(context), *args, **options)
+
+            return call
+
+        names = ("gettext", "ngettext", "pgettext", "npgettext")
+        functions = {name: in_context(getattr(Language, name)) for name in names}
+        self.environment.install_gettext_callables(**functions, newstyle=True)  # type: ignore[attr-defined]
+        for name in ("format_datetime", "format_date", "format_duration", "format_number"):
+            self.environment.filters[name] = in_context(getattr(Language, name))
+
+    def _language(self, context: Context) -> Language:
+        """Return the language of what is rendered: that of the page, otherwise that of the app."""
+        lang = context.resolve("lang")
+        return self.localization.get(lang if isinstance(lang, str) else None)
+
+    @pass_context
+    def _finalize(self, context: Context, value: Any) -> Any:
+        """Return what a template prints for a value: nothing for None, and an enum's value instead of its name."""
+        if value is None:
+            return ""
+        if isinstance(value, Text):
+            return self._language(context).text(value)
+        return value.value if isinstance(value, Enum) else value
 
     def get(self, name: str) -> Template:
         """Return a template.
@@ -165,7 +205,13 @@ class Templates:
         region_groups = {group_name: RegionGroup(group, regions) for group_name, group in groups.items()}
         context = template.new_context({**values, **regions, **region_groups, "page": page})
         blocks = Blocks(
-            context.blocks, page, regions, frozenset(state_names) - _LAYOUT_BLOCKS, self._numbers, placeholders
+            context.blocks,
+            page,
+            regions,
+            frozenset(state_names) - _LAYOUT_BLOCKS,
+            self._numbers,
+            placeholders,
+            self._language(context),
         )
         context.blocks = blocks
         token = current_audience.set("everyone")
@@ -193,13 +239,6 @@ def _expression_for(name: str, groups: Mapping[str, CanvasGroup]) -> str:
             if region == name:
                 return f"{{{{ {group_name}[{key!r}] }}}}"
     return f"{{% block {name} %}}{{{{ {name} }}}}{{% endblock %}}"
-
-
-def _finalize(value: Any) -> Any:
-    """Return what a template prints for a value: nothing for None, and an enum's value instead of its name."""
-    if value is None:
-        return ""
-    return value.value if isinstance(value, Enum) else value
 
 
 def template_error(name: str, error: Exception, part: str = "") -> BadTemplate:

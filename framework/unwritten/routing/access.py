@@ -22,6 +22,7 @@ from starlette.routing import Match, Router
 from starlette.types import ASGIApp, Message, Scope
 
 from ..core.errors import BadApp, BadURL, PageFailed, StoreError
+from ..core.localization import gettext_lazy as _
 from ..core.mount import MountPoint
 from ..core.paths import FRAMEWORK_PREFIX, page_key
 from .audience import audience, current_audience, current_connection, is_limited
@@ -170,8 +171,8 @@ class PageAccess:
         if status == 404:
             return None
         if status in _TEMPORARY:
-            raise PageFailed("This page cannot be read at the moment. Try again.")
-        raise BadURL("You may not read this page.", status if 400 <= status < 500 else 403)
+            raise PageFailed(_("This page cannot be read at the moment. Try again."))
+        raise BadURL(_("You may not read this page."), status if 400 <= status < 500 else 403)
 
     async def resolve_unattended(self, key: str) -> PageRequest | Response | None:
         """Resolve a key to write its page, and not to show it: no middleware and no access rule is asked.
@@ -348,7 +349,7 @@ def _own_variant(key: str, found: PageRequest | Response | None) -> PageRequest 
         BadURL: If the key is that of a variant which other visitors get.
     """
     if "#" in key and isinstance(found, PageRequest) and found.key != key:
-        raise BadURL("You may not read this page.", 403)
+        raise BadURL(_("You may not read this page."), 403)
     return found
 
 

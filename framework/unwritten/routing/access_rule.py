@@ -8,6 +8,7 @@ from typing import Any
 from starlette.requests import Request
 
 from ..core.errors import BadURL
+from ..core.localization import gettext_lazy as _
 from .request_rule import RequestRule
 
 
@@ -37,4 +38,4 @@ class AccessRule(RequestRule):
         if not isinstance(answer, bool):
             raise self.error(f"The access rule returned {answer!r}, but must return True or False. Write bool(…).")
         if not answer:
-            raise BadURL("You may not read this page.", 403)
+            raise BadURL(_("You may not read this page."), 403)

@@ -13,6 +13,9 @@ from starlette.datastructures import UploadFile
 from unwritten_engine.errors import suggestion
 
 from ..core.errors import BadApp, BadForm
+from ..core.localization import Text, join
+from ..core.localization import gettext_lazy as _
+from ..core.localization import ngettext_lazy as _n
 from ..formats.uploads import Upload
 
 FormPairs: TypeAlias = Sequence[tuple[str, str]]
@@ -140,10 +143,10 @@ class FormParser:
         message = ""
         for entry in error.errors():
             if entry["loc"] and str(entry["loc"][0]) in self._kinds:
-                errors.setdefault(str(entry["loc"][0]), _message_for(entry))
+                errors.setdefault(str(entry["loc"][0]), error_message(entry))
             else:
-                field_name = f"{entry['loc'][0]}: " if entry["loc"] else ""
-                message = message or field_name + _message_for(entry)
+                field_name = f"{entry['loc'][0]}:" if entry["loc"] else ""
+                message = message or (join(field_name, error_message(entry)) if field_name else error_message(entry))
         return FormState(self._function, FieldTexts(dict(pairs)), FieldTexts(errors), message)
 
 
@@ -186,28 +189,70 @@ def _field_kind(annotation: Any) -> str:
     return "other"
 
 
-_MESSAGES: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
-    "missing": lambda context: "This is needed.",
+_NEEDED = _("This is needed.")
+_INTEGER = _("A whole number, please.")
+_NUMBER = _("A number, please.")
+_DATE = _("A date such as 2030-12-31, please.")
+_TIME = _("A time such as 18:30, please.")
+_MOMENT = _("A date and time such as 2030-12-31T18:30, please.")
+
+_MESSAGES: Mapping[str, Text | Callable[[Mapping[str, Any]], Text]] = {
+    "missing": _NEEDED,
     "string_too_short": lambda context: (
-        "This is needed." if context["min_length"] == 1 else f"At least {context['min_length']} characters, please."
+        _NEEDED
+        if context["min_length"] == 1
+        else _n("At least %(num)s character, please.", "At least %(num)s characters, please.", context["min_length"])
     ),
-    "string_too_long": lambda context: f"At most {context['max_length']} characters, please.",
-    "int_parsing": lambda context: "A whole number, please.",
-    "int_from_float": lambda context: "A whole number, please.",
-    "float_parsing": lambda context: "A number, please.",
-    "greater_than": lambda context: f"More than {context['gt']}, please.",
-    "greater_than_equal": lambda context: f"At least {context['ge']}, please.",
-    "less_than": lambda context: f"Less than {context['lt']}, please.",
-    "less_than_equal": lambda context: f"At most {context['le']}, please.",
-    "literal_error": lambda context: f"One of {context['expected']}, please.",
-    "enum": lambda context: f"One of {context['expected']}, please.",
+    "string_too_long": lambda context: _n(
+        "At most %(num)s character, please.", "At most %(num)s characters, please.", context["max_length"]
+    ),
+    "too_short": lambda context: _n(
+        "At least %(num)s entry, please.", "At least %(num)s entries, please.", context["min_length"]
+    ),
+    "too_long": lambda context: _n(
+        "At most %(num)s entry, please.", "At most %(num)s entries, please.", context["max_length"]
+    ),
+    "string_pattern_mismatch": _("This does not have the expected form."),
+    "int_type": _INTEGER,
+    "int_parsing": _INTEGER,
+    "int_from_float": _INTEGER,
+    "float_type": _NUMBER,
+    "float_parsing": _NUMBER,
+    "decimal_parsing": _NUMBER,
+    "finite_number": _NUMBER,
+    "bool_parsing": _("Yes or no, please."),
+    "date_parsing": _DATE,
+    "date_from_datetime_parsing": _DATE,
+    "date_from_datetime_inexact": _DATE,
+    "time_parsing": _TIME,
+    "datetime_parsing": _MOMENT,
+    "datetime_from_date_parsing": _MOMENT,
+    "date_past": _("A date in the past, please."),
+    "date_future": _("A date in the future, please."),
+    "url_parsing": _("A web address such as https://example.com, please."),
+    "url_scheme": _("A web address such as https://example.com, please."),
+    "greater_than": lambda context: _("More than %(limit)s, please.", limit=context["gt"]),
+    "greater_than_equal": lambda context: _("At least %(limit)s, please.", limit=context["ge"]),
+    "less_than": lambda context: _("Less than %(limit)s, please.", limit=context["lt"]),
+    "less_than_equal": lambda context: _("At most %(limit)s, please.", limit=context["le"]),
+    "multiple_of": lambda context: _("A multiple of %(step)s, please.", step=context["multiple_of"]),
+    "literal_error": lambda context: _("One of these, please: %(choices)s.", choices=_choices(context)),
+    "enum": lambda context: _("One of these, please: %(choices)s.", choices=_choices(context)),
 }
+"""Messages by the type of pydantic's error. Other types, such as those of an author's validator, keep their own."""
 
 
-def _message_for(error: Any) -> str:
-    """Return the message for one of pydantic's errors."""
+def _choices(context: Mapping[str, Any]) -> str:
+    return str(context["expected"]).replace(" or ", ", ")
+
+
+def error_message(error: Any) -> str:
+    """Return the message for one of pydantic's errors, for visitors."""
     message = _MESSAGES.get(error["type"])
-    if message:
-        return message(error.get("ctx", {}))
+    if message is not None:
+        return message if isinstance(message, Text) else message(error.get("ctx", {}))
+    raised = error.get("ctx", {}).get("error")
+    if isinstance(raised, Exception) and isinstance(own := str(raised), Text):
+        return own
     text = str(error["msg"]).removeprefix("Value error, ").removeprefix("Assertion failed, ")
     return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")

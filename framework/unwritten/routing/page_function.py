@@ -17,9 +17,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ..core.errors import BadApp, BadPage, BadURL, TimedOut
+from ..core.localization import Text, join
+from ..core.localization import gettext_lazy as _
 from ..core.time_limit import TimeLimit
 from ..formats.page import Page, as_page
 from ..security.signed_links import SIGNATURE
+from .form_fields import error_message
 from .patterns import PagePattern
 from .visit import Visit
 
@@ -141,9 +144,9 @@ class PageFunction:
                 try:
                     arguments[name] = adapter.validate_python(query[name]) if adapter else query[name]
                 except ValidationError as error:
-                    raise BadURL(f"The parameter {name}={query[name]!r} is not valid: {_reason(error)}.") from None
+                    raise BadURL(_not_valid(query[name], name, error)) from None
             elif name not in self._defaults:
-                raise BadURL(f"This URL needs a parameter: add ?{name}=… to it.")
+                raise BadURL(_("This URL needs a parameter: add ?%(name)s=… to it.", name=name))
         return arguments
 
     def parse_path(self, path: Mapping[str, Any]) -> dict[str, Any]:
@@ -157,7 +160,7 @@ class PageFunction:
             try:
                 arguments[name] = adapter.validate_python(path[name]) if adapter else path[name]
             except ValidationError as error:
-                raise BadURL(f"{path[name]!r} is not a valid {name!r}: {_reason(error)}.", 404) from None
+                raise BadURL(_not_valid(path[name], name, error), 404) from None
         return arguments
 
     def declared_query(self, query: Mapping[str, str]) -> list[str]:
@@ -236,7 +239,11 @@ class PageFunction:
             if not time_limit.is_over:
                 raise  # the function itself raised it
             raise TimedOut(
-                f"The function {self.name!r} did not return within {FUNCTION_TIME_LIMIT:g} seconds."
+                _(
+                    "The function '%(name)s' did not return within %(num)s seconds.",
+                    name=self.name,
+                    num=FUNCTION_TIME_LIMIT,
+                )
             ) from None
 
     def _report_blocking(self, seconds: float) -> None:
@@ -309,5 +316,6 @@ def annotated(function: Callable[..., Any]) -> Callable[..., Any]:
     return method
 
 
-def _reason(error: ValidationError) -> str:
-    return "; ".join(str(entry["msg"]) for entry in error.errors()[:2]).lower()
+def _not_valid(value: str, name: str, error: ValidationError) -> Text:
+    reason = error_message(error.errors()[0])
+    return join(_("'%(value)s' is not a valid '%(name)s'.", value=value, name=name), reason)

@@ -28,6 +28,7 @@ from unwritten_engine.errors import suggestion
 
 from ..core.bidi import remove_controls
 from ..core.errors import BadApp, BadURL
+from ..core.localization import gettext_lazy as _
 from ..core.paths import ENCODED_SLASH, page_key
 
 MAX_PARAMETER_LENGTH = 120
@@ -45,7 +46,7 @@ _HIDDEN = frozenset({"Cc", "Cf", "Cn", "Co", "Cs"})
 _JOINERS = "\u200c\u200d"
 """Invisible characters that some scripts need. They are not removed."""
 
-_NOT_UTF8 = "This URL is not valid text: its percent-encoding is not UTF-8."
+_NOT_UTF8 = _("This URL is not valid text: its percent-encoding is not UTF-8.")
 
 
 class RawConvertor(StringConvertor):
@@ -78,7 +79,10 @@ def single_line(value: str, limit: int = MAX_PARAMETER_LENGTH) -> str:
         text = "".join(c for c in text if c in _JOINERS or c.isspace() or unicodedata.category(c) not in _HIDDEN)
     text = " ".join(text.split())
     if len(text) > limit:
-        raise BadURL(f"This name has {len(text)} characters. The limit is {limit}: try a shorter name.", 414)
+        message = _(
+            "This name has %(num)s characters. The limit is %(limit)s: try a shorter name.", num=len(text), limit=limit
+        )
+        raise BadURL(message, 414)
     return text
 
 
@@ -93,15 +97,16 @@ def _clean_path(value: str, limit: int) -> str:
     text = unicodedata.normalize("NFC", value.replace(ENCODED_SLASH, "/"))
     text = "".join(c for c in text if c in _JOINERS or unicodedata.category(c) not in _HIDDEN)
     if any(part in {".", ".."} for part in text.split("/")):
-        raise BadURL('This URL has a part "." or "..", which is not allowed. Type it without.', 404)
+        raise BadURL(_('This URL has a part "." or "..", which is not allowed. Type it without.'), 404)
     if len(text) > limit:
-        raise BadURL(f"This URL has {len(text)} characters. The limit is {limit}.", 414)
+        message = _("This URL has %(num)s characters. The limit is %(limit)s.", num=len(text), limit=limit)
+        raise BadURL(message, 414)
     return text
 
 
 def _not_empty(text: str) -> str:
     if not text.strip("." + _JOINERS + " /\\"):
-        raise BadURL("This URL has no name. Put a few words where the name belongs.", 404)
+        raise BadURL(_("This URL has no name. Put a few words where the name belongs."), 404)
     return text
 
 
@@ -150,7 +155,8 @@ class PagePattern:
 
     def _parse_value(self, name: str, value: Any, limit: int) -> Any:
         if value is None:
-            raise BadURL(f"The parameter {name!r} is None.", 404)
+            message = f"The parameter {name!r} is None."  # for the author, who has asked for the URL
+            raise BadURL(message, 404)
         convertor = self._convertors[name]
         if isinstance(convertor, RawConvertor):
             return _not_empty(_clean_path(str(value), limit))
@@ -181,7 +187,7 @@ class PagePattern:
             path = path.replace("{" + name + "}", _quote(name, convertor, values[name]))
         key = page_key("/" + path.lstrip("/"))  # two slashes at the start would name another server
         if key is None:
-            raise BadURL("No page can be at this URL.", 404)
+            raise BadURL(_("No page can be at this URL."), 404)
         return key
 
     def link(
@@ -284,7 +290,7 @@ def _quote(name: str, convertor: Convertor[Any], value: Any) -> str:
         if not re.fullmatch(convertor.regex, text):
             raise ValueError
     except (AssertionError, TypeError, ValueError):
-        raise BadURL(f"{value!r} is not a valid {name!r}.", 404) from None
+        raise BadURL(_("'%(value)s' is not a valid '%(name)s'.", value=value, name=name), 404) from None
     return quote(text, safe=_UNQUOTED + "/")
 
 

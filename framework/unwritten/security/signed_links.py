@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl, unquote
 
 from starlette.types import Scope
 
+from ..core.localization import gettext_lazy as _
 from ..core.paths import DATA_SUFFIX, ENCODED_SLASH
 from .exposure import Exposure
 from .signer import Signer
@@ -85,8 +86,8 @@ def explain_refusal(signature: str | None) -> str:
     if signature is None:
         return ""
     if len(signature) != _LENGTH:
-        return "The link that led here is incomplete: its signature was cut off or changed."
-    return "The link that led here was signed for another page, or by another app."
+        return _("The link that led here is incomplete: its signature was cut off or changed.")
+    return _("The link that led here was signed for another page, or by another app.")
 
 
 def take_signature(scope: Scope) -> Scope:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 
 from ..core.errors import BadAlias, StoreError, StoreFull
+from ..core.localization import gettext_lazy as _
 from .database import Connection, Database
 
 log = logging.getLogger("unwritten")
@@ -97,18 +98,32 @@ class AliasStore:
 def add_alias(connection: Connection, alias: str, target: str, *, declared: bool = False) -> bool:
     """Store an alias in a transaction; see ``AliasStore.add``. Return False if it is stored already."""
     if alias == target:
-        raise BadAlias(f"{alias} cannot be another name of itself.")
+        raise BadAlias(_("%(alias)s cannot be another name of itself.", alias=alias))
     if connection.execute("SELECT 1 FROM pages WHERE key = ?", (alias,)).fetchall():
+        command = f"unwritten pages alias {alias} {target} --replace"
         raise BadAlias(
-            f"{alias} is a stored page, so it cannot be another name of {target}. The owner can delete it: "
-            f"unwritten pages alias {alias} {target} --replace"
+            _(
+                "%(alias)s is a stored page, so it cannot be another name of %(target)s. The owner can delete it: "
+                "%(command)s",
+                alias=alias,
+                target=target,
+                command=command,
+            )
         )
     end = _target(connection, target) or target
     if end == alias:
-        raise BadAlias(f"{target} is another name of {alias}, so {alias} cannot be another name of {target}.")
+        raise BadAlias(
+            _(
+                "%(target)s is another name of %(alias)s, so %(alias)s cannot be another name of %(target)s.",
+                target=target,
+                alias=alias,
+            )
+        )
     current = _target(connection, alias)
     if current is not None and current != end:
-        raise BadAlias(f"{alias} is another name of {current} already. Remove that first.")
+        raise BadAlias(
+            _("%(alias)s is another name of %(current)s already. Remove that first.", alias=alias, current=current)
+        )
     if current is None:
         connection.execute("UPDATE aliases SET target = ? WHERE target = ?", (end, alias))
         connection.execute("INSERT INTO aliases (alias, target, declared) VALUES (?, ?, ?)", (alias, end, declared))
@@ -118,9 +133,11 @@ def add_alias(connection: Connection, alias: str, target: str, *, declared: bool
 def _remove(connection: Connection, alias: str) -> str:
     target = _target(connection, alias)
     if target is None:
-        raise BadAlias(f"{alias} is not another name of a page.")
+        raise BadAlias(_("%(alias)s is not another name of a page.", alias=alias))
     if connection.execute("SELECT 1 FROM aliases WHERE alias = ? AND declared", (alias,)).fetchall():
-        raise BadAlias(f"{alias} is declared in the app's code: remove app.alias({alias!r}, …) there.")
+        raise BadAlias(
+            _("%(alias)s is declared in the app's code: remove app.alias('%(alias)s', …) there.", alias=alias)
+        )
     connection.execute("DELETE FROM aliases WHERE alias = ?", (alias,))
     return target
 

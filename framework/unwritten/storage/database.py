@@ -19,6 +19,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Literal, Protocol, TypeVar
 
 from ..core.errors import StoreError, StoreReadOnly
+from ..core.localization import gettext_lazy as _
 from ..core.tracing import Trace, current_trace
 from .location import Location
 
@@ -198,7 +199,7 @@ class Database(ABC):
             StoreError: If it is away.
         """
         if self.read_only:
-            raise StoreReadOnly("This server only reads its database (--read-only), so nothing can be saved.")
+            raise StoreReadOnly(_("This server only reads its database (--read-only), so nothing can be saved."))
 
     @abstractmethod
     def _begin_write(self, trace: Trace | None) -> WriteTransaction:

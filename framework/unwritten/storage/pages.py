@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from typing import cast
 
 from ..core.errors import BadAlias, EditConflict, StoreError
+from ..core.localization import gettext_lazy as _
 from ..core.paths import variant_key
 from ..formats.links import Link, title_from_key
 from .aliases import add_alias
@@ -372,10 +373,23 @@ def _add_version(connection: Connection, page: PageWrite, page_id: int | None, c
     number = current + 1
     change = page.change
     if page.replaces is not None and page.replaces != current:
-        raise EditConflict(f"The page {page.title!r} was stored by another process: it is at version {current} now.")
+        raise EditConflict(
+            _(
+                "The page '%(title)s' was changed meanwhile: it is at version %(version)s now.",
+                title=page.title,
+                version=current,
+            )
+        )
     if change.base is not None and change.base != current:
-        state = f"is at version {current}" if page_id is not None else "does not exist any more"
-        raise EditConflict(f"The page {page.title!r} {state}, but this change is based on version {change.base}.")
+        raise EditConflict(
+            _(
+                "The page '%(title)s' was changed meanwhile: it is at version %(version)s now.",
+                title=page.title,
+                version=current,
+            )
+            if page_id is not None
+            else _("The page '%(title)s' does not exist any more.", title=page.title)
+        )
     values = {
         "key": page.key,
         "title": page.title,

@@ -38,6 +38,12 @@ class Change:
     base: int | None = None
     regions: tuple[str, ...] = ()
 
+    @property
+    def restored_version(self) -> int | None:
+        """The number of the version that was restored, or None."""
+        number = self.note.removeprefix("version ")
+        return int(number) if self.kind == "restored" and number.isdecimal() else None
+
 
 WRITTEN = Change()
 """The change of a page that the model generated as a whole."""
@@ -72,16 +78,6 @@ class Provenance:
     seconds: float
     reason: str
     opened_after: float | None = None
-
-    @property
-    def opened_after_text(self) -> str:
-        """``opened_after`` in words, such as "5 minutes". Empty if the page was not prefetched or not opened yet."""
-        if self.opened_after is None or self.opened_after < 0:
-            return ""
-        for unit, size in (("days", 86400), ("hours", 3600), ("minutes", 60)):
-            if self.opened_after >= 2 * size:
-                return f"{self.opened_after / size:.0f} {unit}"
-        return f"{self.opened_after:.0f} s"
 
     @property
     def tokens_per_second(self) -> float:

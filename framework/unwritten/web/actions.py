@@ -30,6 +30,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ..core.errors import BadApp, BadURL, StoreError, StoreFull, StoreLocked, StoreReadOnly, TimedOut
+from ..core.localization import gettext_lazy as _
+from ..core.localization import join
 from ..core.mount import MountPoint
 from ..core.paths import page_key, page_path
 from ..rendering.renderer import Renderer
@@ -56,9 +58,9 @@ _MAX_STORED_BODY = 64 * 1024
 """Bytes. Larger responses are not stored: a form that is submitted again gets 204 (No Content) instead."""
 
 _REASONS: Mapping[type[StoreError], str] = {
-    StoreLocked: "Nothing can be saved now, because another program has locked the database.",
-    StoreFull: "Nothing can be saved now, because the server's disk is full.",
-    StoreReadOnly: "Nothing can be saved now, because this server only reads its database.",
+    StoreLocked: _("Nothing can be saved now, because another program has locked the database."),
+    StoreFull: _("Nothing can be saved now, because the server's disk is full."),
+    StoreReadOnly: _("Nothing can be saved now, because this server only reads its database."),
 }
 
 _FORM_ID = re.compile(r"[\w-]{8,64}")
@@ -194,7 +196,7 @@ class ActionHandler:
         if isinstance(found, CanonicalRedirect):
             found = await self._access.resolve_key(found.key, request.scope)
         if found is None:
-            raise BadURL(f"The page of this form, {page}, does not exist, so nothing was done.", 404)
+            raise BadURL(_("The page of this form, %(page)s, does not exist, so nothing was done.", page=page), 404)
         return found
 
     async def _run(
@@ -229,7 +231,7 @@ class ActionHandler:
                         transaction.execute, lambda connection: _store_response(connection, submission, response)
                     )
         except TimedOut as error:
-            raise TimedOut(f"{error} All its changes were rolled back.") from None
+            raise TimedOut(join(str(error), _("All its changes were rolled back."))) from None
         except _SubmittedBeforeError:  # its changes were rolled back
             previous = self._previous_response(submission)
             assert previous is not None
@@ -282,11 +284,11 @@ class ActionHandler:
     def _refuse_token(self, check: FormCheck, path: str, page: str, route: ActionRoute, pairs: FormPairs) -> Response:
         """Respond to a form whose token is not valid, with what was typed, so that it can be submitted again."""
         if check == "stale":
-            message = (
+            message = _(
                 "This form was open for more than a day, so nothing was done yet. Your input is below: send it again."
             )
         else:
-            message = (
+            message = _(
                 "This form does not belong to the current version of a page of this app, so nothing was done yet. "
                 "Your input is below: check it, and send it again."
             )
@@ -298,9 +300,10 @@ class ActionHandler:
         page = request.query_params.get(PAGE, "")
         form_id = request.query_params.get(TOKEN, "").rpartition(".")[2]
         reason = next(
-            (text for kind, text in _REASONS.items() if isinstance(error, kind)), "The database does not respond now."
+            (text for kind, text in _REASONS.items() if isinstance(error, kind)),
+            _("The database does not respond now."),
         )
-        message = f"{reason} Your input is below: send it again in a moment. It is not saved twice."
+        message = join(reason, _("Your input is below: send it again in a moment. It is not saved twice."))
         response = self._resubmit_page(503, path, page_key(page) or "", route, pairs, message, form_id=form_id)
         response.headers["retry-after"] = "10"
         return response
@@ -317,7 +320,7 @@ class ActionHandler:
         """Respond with the form's page, with what was typed and the errors."""
         if page_request is not None:
             return await self._handler.page_with_form(page_request, form)
-        message = form.message or "Some fields are not valid."
+        message = form.message or _("Some fields are not valid.")
         return self._resubmit_page(422, path, page, route, pairs, message, dict([*form.errors]))
 
     def _resubmit_page(
@@ -335,7 +338,7 @@ class ActionHandler:
         errors = errors or {}
         files = route.function.form.file_fields  # a browser cannot be told which files were chosen
         values = {
-            "title": "Check the form" if status == 422 else "Send the form again",
+            "title": _("Check the form") if status == 422 else _("Send the form again"),
             "message": message,
             "back": self._mount.url(page or "/"),
             "typed": [(name, value, errors.get(name, "")) for name, value in pairs if name not in files],

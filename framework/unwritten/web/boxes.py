@@ -25,6 +25,8 @@ from unwritten_engine import EngineError
 from ..core.assets import asset_dir
 from ..core.errors import BadURL, Denied, UnwrittenError
 from ..core.incidents import report_to_visitor
+from ..core.localization import Language
+from ..core.localization import gettext_lazy as _
 from ..core.paths import page_key
 from ..core.text import is_text
 from ..formats.app import extract_document, text_hash
@@ -143,12 +145,13 @@ def find_text(site: Site, page: str, region: str, wanted_hash: str | None = None
     return next((text for text in texts if wanted_hash in (None, text_hash(text))), None)
 
 
-def box_document(text: str, state: str | None) -> str:
+def box_document(text: str, state: str | None, language: Language | None = None) -> str:
     """Return the document of a box: ``box-guest.js``, then the model's text without elements that open connections.
 
     Args:
         text: The model's text.
         state: The saved state, as JSON.
+        language: The language of the text for browsers that are too old. None: English.
 
     Raises:
         PageFailed: If there is no document in the text.
@@ -156,6 +159,8 @@ def box_document(text: str, state: str | None) -> str:
     script = (asset_dir("static") / "box-guest.js").read_text(encoding="utf-8")
     stored = (state or "null").replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
     script = script.replace("/*stored*/ null", stored, 1)
+    outdated = _("Apps need a browser with Trusted Types. Please update your browser.")
+    script = script.replace("/*outdated*/ null", json.dumps(language.text(outdated) if language else outdated), 1)
     body = _HTTP_EQUIV.sub("x-http-equiv", _FORBIDDEN.sub(r"<\1x-", extract_document(text)))
     # The policy is repeated for a document that is opened without its headers, for example from a file.
     policy = "; ".join(rule for rule in POLICY.split("; ") if not rule.startswith(("sandbox", "frame-ancestors")))
@@ -174,9 +179,12 @@ def box_routes(get_site: GetSite) -> list[BaseRoute]:
             return PageRedirect(site.mount, (await site.handler.find_page(page, request)).key)
         await _check_access(site, page, region, request)
         text = find_text(site, page, region, request.query_params.get("text"))
+        language = site.renderer.language()
         if text is None:
-            return HTMLResponse("<!doctype html><p>This app does not exist any more.", 404, _HEADERS)
-        return HTMLResponse(box_document(text, saved_state(site.store.database, page, region)), headers=_HEADERS)
+            message = language.text(_("This app does not exist any more."))
+            return HTMLResponse(f"<!doctype html><p>{message}", 404, _HEADERS)
+        document = box_document(text, saved_state(site.store.database, page, region), language)
+        return HTMLResponse(document, headers=_HEADERS)
 
     async def state(request: Request) -> Response:
         try:

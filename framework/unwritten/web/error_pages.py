@@ -28,6 +28,8 @@ from ..core.errors import (
     UnwrittenError,
 )
 from ..core.incidents import report_to_visitor
+from ..core.localization import Localization
+from ..core.localization import gettext_lazy as _
 from ..core.tracebacks import error_reports, format_report, is_logged, log_error
 from ..security.headers import NO_STORE, PROBLEM_KEY, accepts_html, prefers_json
 from .site import GetSite
@@ -38,17 +40,17 @@ _MAX_RELOAD_SECONDS = 120
 """Maximum number of seconds after which an error page reloads by itself."""
 
 _TITLES: Mapping[int, str] = {
-    400: "This URL is not valid",
-    403: "This is not allowed",
-    404: "Page not found",
-    405: "Method not allowed",
-    413: "This is too large",
-    414: "This name is too long",
-    421: "Unknown host",
-    429: "Too many requests",
-    500: "Something went wrong",
-    503: "The server is busy",
-    504: "This took too long",
+    400: _("This URL is not valid"),
+    403: _("This is not allowed"),
+    404: _("Page not found"),
+    405: _("Method not allowed"),
+    413: _("This is too large"),
+    414: _("This name is too long"),
+    421: _("Unknown host"),
+    429: _("Too many requests"),
+    500: _("Something went wrong"),
+    503: _("The server is busy"),
+    504: _("This took too long"),
 }
 
 
@@ -61,11 +63,13 @@ class ErrorPages:
         get_site: GetSite,
         is_developer: Callable[[Scope], bool],
         is_owner: Callable[[Scope], bool],
+        localization: Localization,
     ) -> None:
         self._name = name
         self._get_site = get_site
         self._is_owner = is_owner
         self._is_developer = is_developer
+        self._localization = localization
         # Starlette passes unexpected exceptions on to the server, which logs them a second time.
         logging.getLogger("uvicorn.error").addFilter(_is_unlogged)
 
@@ -74,9 +78,9 @@ class ErrorPages:
         assert isinstance(error, HTTPException)
         message = str(error.detail or "")
         if error.status_code == 404 and message in {"", "Not Found"}:
-            message = f"{self._name} has no page at {request.url.path}."
+            message = _("%(app)s has no page at %(path)s.", app=self._name, path=request.url.path)
         elif error.status_code == 405:
-            message = "This page does not accept this method."
+            message = _("This page does not accept this method.")
         return await self._respond(request, error.status_code, message, dict(error.headers or {}))
 
     async def unwritten_error(self, request: Request, error: Exception) -> Response:
@@ -84,10 +88,10 @@ class ErrorPages:
         if isinstance(error, BadURL):
             return await self._respond(request, error.status, str(error))
         if isinstance(error, BadForm):
-            title = "" if error.status in {403, 413} else "This form was not accepted"
+            title = "" if error.status in {403, 413} else _("This form was not accepted")
             return await self._respond(request, error.status, str(error), title=title)
         if isinstance(error, Denied):
-            return await self._respond(request, 403, str(error), title="This page is not generated here")
+            return await self._respond(request, 403, str(error), title=_("This page is not generated here"))
         if isinstance(error, Busy):
             status = 429 if isinstance(error, OverBudget) else 503
             return await self._respond(request, status, str(error), {"retry-after": str(error.retry_after)})
@@ -95,7 +99,7 @@ class ErrorPages:
             log.error("%s: %s", request.url.path, error)
             return await self._respond(request, 504, str(error))
         if isinstance(error, StoreReadOnly):
-            return await self._respond(request, 503, str(error), title="This server only reads its database")
+            return await self._respond(request, 503, str(error), title=_("This server only reads its database"))
         if isinstance(error, (StoreError, EngineError, PageFailed)):
             message = report_to_visitor(log, request.url.path, error)
             if self._is_owner(request.scope):
@@ -117,7 +121,7 @@ class ErrorPages:
         if self._is_developer(request.scope):
             return await self._respond(request, 500, f"{type(error).__name__}: {error}", headers, error=error)
         return await self._respond(
-            request, 500, f"The server's log has the details under the number {number}.", headers
+            request, 500, _("The server's log has the details under the number %(number)s.", number=number), headers
         )
 
     async def _respond(
@@ -130,7 +134,7 @@ class ErrorPages:
         title: str = "",
     ) -> Response:
         headers = headers or {}
-        title = title or _TITLES.get(status, "This did not work")
+        title = title or _TITLES.get(status, _("This did not work"))
         if accepts_html(request) and PROBLEM_KEY not in request.scope:
             values: dict[str, Any] = {
                 "title": title,
@@ -144,6 +148,8 @@ class ErrorPages:
                 return site.renderer.error_page(status, values, headers)
             except Exception as problem:  # the author's error.html is broken, or the site cannot be built
                 log_error(log, "error.html cannot be rendered", problem)
+        language = self._localization.get()
+        title, message = language.text(title), language.text(message)
         if PROBLEM_KEY in request.scope or prefers_json(request.scope):
             details = {"title": title, "status": status, "detail": message}
             return JSONResponse(details, status, {**NO_STORE, **headers}, "application/problem+json")

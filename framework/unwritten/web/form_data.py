@@ -12,6 +12,8 @@ from starlette.types import Message
 from unwritten_engine.errors import suggestion
 
 from ..core.errors import BadForm
+from ..core.localization import gettext_lazy as _
+from ..core.localization import join
 from ..core.paths import page_key
 from ..core.text import is_text
 from ..routing.form_fields import FormPairs
@@ -56,7 +58,9 @@ class SubmittedForm:
         """
         values = self.all(name)
         if len(values) > 1:
-            raise BadForm(f"The form has {len(values)} values for its field {name!r}, which takes one.")
+            raise BadForm(
+                _("The form has %(num)s values for its field '%(name)s', which takes one.", num=len(values), name=name)
+            )
         return values[0] if values else ""
 
     def require_only(self, names: Collection[str]) -> None:
@@ -65,9 +69,10 @@ class SubmittedForm:
         Raises:
             BadForm: If it has. The message suggests the nearest name.
         """
-        for name, _ in self.pairs:
+        for name, _value in self.pairs:
             if name not in names:
-                raise BadForm(f"The form has an unknown field {name!r}.{suggestion(name, names)}")
+                unknown = _("The form has an unknown field '%(name)s'.", name=name)
+                raise BadForm(join(unknown, suggestion(name, names).strip()))
 
     def page_key(self) -> str:
         """Return the key of the page that the form is about, from its field ``page``.
@@ -77,7 +82,7 @@ class SubmittedForm:
         """
         key = page_key(self.one("page"))
         if key is None:
-            raise BadForm("The form does not name its page. Go back to the page and send the form again.")
+            raise BadForm(_("The form does not name its page. Go back to the page and send the form again."))
         return key
 
 
@@ -98,18 +103,29 @@ async def read_form(
             if it contains a file where none is accepted, or something that is not text, or cannot be parsed.
     """
     if is_cross_origin(request.headers):
-        raise BadForm("This form was sent from another site, so nothing was done.", 403)
+        raise BadForm(_("This form was sent from another site, so nothing was done."), 403)
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if content_type and content_type not in _CONTENT_TYPES:
-        raise BadForm(f"A form is sent as {' or '.join(_CONTENT_TYPES)}, not as {content_type[:60]}.", 415)
-    limit = f"{max_field_size // 1024} kB" if max_field_size >= 1024 else f"{max_field_size} bytes"
+        message = _(
+            "A form is not sent as %(type)s, but as: %(types)s.",
+            type=content_type[:60],
+            types=", ".join(_CONTENT_TYPES),
+        )
+        raise BadForm(message, 415)
+    limit = f"{max_field_size // 1024} kB" if max_field_size >= 1024 else f"{max_field_size} B"
     received = 0
-    too_large = BadForm(f"This form is too large. One field may have {limit}, all together about four times that.", 413)
+    too_large = BadForm(
+        _("This form is too large. One field may have %(limit)s, all together about four times that.", limit=limit), 413
+    )
     max_size = 4 * max_field_size + 4096  # percent-encoding takes three bytes for one
     if max_file_bytes is not None:
         max_size += max_file_bytes + MAX_FILES * 1024  # with the headers of each file
         too_large = BadForm(
-            f"This form is too large. Its files may have {max_file_bytes / 1e6:g} MB together, a field {limit}.",
+            _(
+                "This form is too large. Its files may have %(size)s MB together, a field %(limit)s.",
+                size=max_file_bytes / 1e6,
+                limit=limit,
+            ),
             413,
         )
     declared = request.headers.get("content-length", "")
@@ -135,14 +151,14 @@ async def read_form(
     except HTTPException as error:
         detail = str(error.detail)
         if "files" in detail and max_file_bytes is not None:
-            raise BadForm(f"This form has more than {MAX_FILES} files.", 413) from None
+            raise BadForm(_("This form has more than %(limit)s files.", limit=MAX_FILES), 413) from None
         if "files" in detail:
-            raise BadForm("This form contains a file. Files are not accepted.") from None
+            raise BadForm(_("This form contains a file. Files are not accepted.")) from None
         if "fields" in detail:
-            raise BadForm(f"This form has more than {MAX_FIELDS} fields.", 413) from None
+            raise BadForm(_("This form has more than %(limit)s fields.", limit=MAX_FIELDS), 413) from None
         if "exceeded" in detail:
-            raise BadForm(f"A field of this form is too large. It may have {limit}.", 413) from None
-        raise BadForm(f"This form cannot be parsed. {detail}") from None
+            raise BadForm(_("A field of this form is too large. It may have %(limit)s.", limit=limit), 413) from None
+        raise BadForm(_("This form cannot be parsed. %(detail)s", detail=detail)) from None
     try:
         return _submitted(form, max_field_size, max_file_bytes or 0, limit, too_large)
     except BadForm:
@@ -154,15 +170,15 @@ def _submitted(
     form: FormData, max_field_size: int, max_file_bytes: int, limit: str, too_large: BadForm
 ) -> SubmittedForm:
     pairs = [(name, value) for name, value in form.multi_items() if isinstance(value, str)]
-    if any(len(value.encode("utf-8", "replace")) > max_field_size for _, value in pairs):
-        raise BadForm(f"A field of this form is too large. It may have {limit}.", 413)
+    if any(len(value.encode("utf-8", "replace")) > max_field_size for _name, value in pairs):
+        raise BadForm(_("A field of this form is too large. It may have %(limit)s.", limit=limit), 413)
     files = [(name, value) for name, value in form.multi_items() if isinstance(value, UploadFile)]
-    if sum(file.size or 0 for _, file in files) > max_file_bytes:
+    if sum(file.size or 0 for _name, file in files) > max_file_bytes:
         raise too_large
     submitted = SubmittedForm(pairs, files)
-    names = [name for name, _ in files]
+    names = [name for name, _file in files]
     if not all(is_text(part) for part in (*names, *(part for pair in submitted.pairs for part in pair))):
-        raise BadForm("A field of this form is not valid text. Send the form as UTF-8.")
+        raise BadForm(_("A field of this form is not valid text. Send the form as UTF-8."))
     return submitted
 
 

@@ -134,6 +134,7 @@ class JobRenderer:
                 if region_job.state != "failed":
                     job.fail_region(region_job, error)
                 message = job.message
+            message = self._renderer.language(job.page.lang).text(message)
             return str(Markup('<p class="region-error">{}</p>').format(message))
         rendered.blocks[name] = (key, html)
         return html

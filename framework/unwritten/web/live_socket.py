@@ -39,6 +39,9 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 from ..core.background_tasks import BackgroundTasks
 from ..core.errors import StoreError
 from ..core.incidents import report_to_visitor
+from ..core.localization import gettext_lazy as _
+from ..core.localization import ngettext_lazy as _n
+from ..core.localization import unpack_text
 from ..core.paths import page_key
 from ..core.tracebacks import log_error
 from ..formats.page import Page
@@ -83,10 +86,10 @@ RECHECK_SECONDS = 60.0
 
 _POLICY_VIOLATION, _INTERNAL_ERROR, _SERVICE_RESTART, _TRY_AGAIN_LATER = 1008, 1011, 1012, 1013
 
-_RESTARTING = "The server is restarting. This page continues in a moment."
+_RESTARTING = _("The server is restarting. This page continues in a moment.")
 
-_SHARED = "Other visitors are reading this page, so it is not stopped."
-_NOT_STARTER = "Only the visitor who has opened this page first can stop it."
+_SHARED = _("Other visitors are reading this page, so it is not stopped.")
+_NOT_STARTER = _("Only the visitor who has opened this page first can stop it.")
 
 
 @dataclass
@@ -266,7 +269,8 @@ class LiveSocket:
             if self._site.store.exists([key]):
                 self._outbox.append(settled_message(key, "written"))
             elif outcome is not None and outcome["state"] in {"failed", "stopped"}:
-                self._outbox.append(settled_message(key, outcome["state"], outcome["message"]))
+                text = self._site.renderer.language(page.lang if page else "").text(unpack_text(outcome["message"]))
+                self._outbox.append(settled_message(key, outcome["state"], text))
             else:
                 self._outbox.append(settled_message(key, "unwritten"))
             return
@@ -506,10 +510,8 @@ class LiveSocket:
             return ""
         position = self._site.jobs.position(job)
         if position == 0:
-            return "This page is next to be written."
-        return (
-            f"{position} pages are written before this one." if position > 1 else "One page is written before this one."
-        )
+            return _("This page is next to be written.")
+        return _n("%(num)s page is written before this one.", "%(num)s pages are written before this one.", position)
 
 
 def _seen_numbers(message: Mapping[str, Any]) -> dict[str, int]:

@@ -35,6 +35,7 @@ def state_region_message(key: str, name: str, region: StateRegion) -> str:
 def page_message(renderer: Renderer, job: PageJob, text: str) -> dict[str, Any]:
     """Return the message that a page has a new state. ``text`` is a sentence for visitors, or empty."""
     view = replace(job.view(), message=text)
+    text = renderer.language(view.lang).text(text)
     return {
         "type": "page",
         "page": view.key,

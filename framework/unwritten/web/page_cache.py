@@ -19,6 +19,7 @@ from starlette.types import Scope
 
 from ..core.background_tasks import BackgroundTasks
 from ..core.errors import BadURL, StoreError
+from ..core.localization import gettext_lazy as _
 from ..core.mount import MountPoint
 from ..core.tracing import current_trace
 from ..formats.page import Page
@@ -239,7 +240,8 @@ class PageCache:
         is_number = version.isascii() and version.isdecimal() and len(version) < 10
         stored = self._store.get(page_request.key, int(version)) if is_number else None
         if stored is None:
-            raise BadURL(f"The page {page_request.title!r} has no version {version!r}.", 404)
+            message = _("The page '%(title)s' has no version %(version)s.", title=page_request.title, version=version)
+            raise BadURL(message, 404)
         region_jobs = await self._region_jobs(page_request, stored)
         view = stored_view(page_request.key, page_request.title, stored)
         html = self._render(view, page_request.page, region_jobs).html

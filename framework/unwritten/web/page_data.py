@@ -18,6 +18,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ..core.errors import BadURL
+from ..core.localization import Localization
+from ..core.localization import gettext_lazy as _
 from ..core.mount import MountPoint
 from ..core.paths import DATA_SUFFIX, WRITE_PATH, page_key, url_of_key, variant_of
 from ..formats.page import Canvas
@@ -54,6 +56,7 @@ class PageData:
         jobs: The pages that are being generated.
         unfinished: The pages that wait to be continued.
         owner: Recognizes the owner, who sees the prompts.
+        localization: The languages of messages.
     """
 
     def __init__(
@@ -65,6 +68,7 @@ class PageData:
         jobs: JobQueue,
         unfinished: UnfinishedPages,
         owner: Owner,
+        localization: Localization,
     ) -> None:
         self._mount = mount
         self._access = access
@@ -72,6 +76,7 @@ class PageData:
         self._jobs = jobs
         self._unfinished = unfinished
         self._owner = owner
+        self._localization = localization
 
     async def respond_to_suffix(self, request: Request, route: PageRoute | None, key: str) -> Response | None:
         """Respond to a URL that ends in ``.json``. None if it is the URL of a page.
@@ -96,7 +101,7 @@ class PageData:
             path, mark, query = found.key.partition("?")
             return PageRedirect(self._mount, path + DATA_SUFFIX + mark + query, 302)
         if found is None:
-            raise BadURL(f"There is no page at {target}.", 404)
+            raise BadURL(_("There is no page at %(path)s.", path=target), 404)
         return found if isinstance(found, Response) else self.respond(found, request)
 
     def _is_page(self, key: str, route: PageRoute) -> bool:
@@ -117,7 +122,10 @@ class PageData:
             is_number = version.isascii() and version.isdecimal() and len(version) < 10
             stored = self._store.get(page_request.key, int(version)) if is_number else None
             if stored is None:
-                raise BadURL(f"The page {page_request.title!r} has no version {version!r}.", 404)
+                raise BadURL(
+                    _("The page '%(title)s' has no version %(version)s.", title=page_request.title, version=version),
+                    404,
+                )
         else:
             stored = self._store.get(page_request.key)
         with_prompts = self._owner.owns(request.scope)
@@ -152,7 +160,7 @@ class PageData:
             "variant": variant_of(key),
             "title": page_request.title,
             "state": state,
-            "message": message,
+            "message": self._localization.get(page_request.page.lang).text(message),
             "version": stored.version if stored else None,
             "written_at": stored.written_at.isoformat() if stored else None,
             "provenance": _provenance(stored.provenance) if stored else None,
@@ -181,7 +189,8 @@ class PageData:
             return "writing", ""
         if stored is None and canvases:
             previous = self._jobs.recent(key)
-            return "unwritten", f"The last attempt failed: {previous.message}" if previous and previous.message else ""
+            failed = previous.message if previous else ""
+            return "unwritten", _("The last attempt failed: %(reason)s", reason=failed) if failed else ""
         is_complete = all(canvas["state"] == "written" for canvas in canvases.values())
         return ("written" if is_complete else "incomplete"), ""
 

@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ..core.errors import BadURL, Busy, Denied, StoreReadOnly
+from ..core.localization import gettext_lazy as _
 from ..core.mount import MountPoint
 from ..core.paths import DATA_SUFFIX, page_key, url_of_key
 from ..core.tracing import current_trace
@@ -49,7 +50,7 @@ from .page_cache import PageCache, stored_view
 from .page_data import PageData
 from .streaming import StreamingPage, accepts_stream
 
-_INCOMPLETE = "Some parts of this page are not written yet. They are written when someone follows a link to it."
+_INCOMPLETE = _("Some parts of this page are not written yet. They are written when someone follows a link to it.")
 
 
 class PageHandler:
@@ -140,7 +141,7 @@ class PageHandler:
             if not is_allowed and key not in self._unfinished:  # a visitor with a signed link had begun these
                 if page_request.tables:
                     return await self._incomplete(page_request, _INCOMPLETE)
-                return self._refuse(key, page_request.title, signature, accepts_html(request))
+                return self._refuse(page_request, signature, accepts_html(request))
         if request.method == "HEAD":
             return page_response("", headers=NOINDEX)  # a HEAD request must not generate the page
 
@@ -179,7 +180,7 @@ class PageHandler:
 
     async def _prefetch(self, page_request: PageRequest) -> PageJob:
         if self._prefetcher is None or saves_data(page_request.request.headers):
-            raise Busy("Pages are not prefetched here. Click the link to have the page written.", 10)
+            raise Busy(_("Pages are not prefetched here. Click the link to have the page written."), 10)
         return await self._prefetcher.prefetch(page_request)
 
     def _refresh(self, page_request: PageRequest) -> None:
@@ -188,14 +189,17 @@ class PageHandler:
         if request.method == "GET" and not is_prefetch(request.headers) and not self._store.database.read_only:
             self._refresher.refresh_soon(page_request)
 
-    def _refuse(self, key: str, title: str, signature: str | None, as_html: bool) -> Response:
+    def _refuse(self, page_request: PageRequest, signature: str | None, as_html: bool) -> Response:
         """Respond that a page is not written, with a button that generates it."""
         self._metrics.refused["unsigned" if signature is None else "signature"] += 1
         message = explain_refusal(signature)
+        key = page_request.key
         previous = self._jobs.recent(key)
         if previous is not None and previous.message and not message:
-            message = f"The last attempt failed: {previous.message}"
-        return self._renderer.unwritten_page(key, title, message, 404 if signature is None else 403, as_html)
+            message = _("The last attempt failed: %(reason)s", reason=previous.message)
+        status = 404 if signature is None else 403
+        lang = page_request.page.lang
+        return self._renderer.unwritten_page(key, page_request.title, message, status, as_html, lang)
 
     async def _incomplete(
         self, page_request: PageRequest, message: str, status: int = 200, form: FormState | None = None
@@ -261,7 +265,7 @@ class PageHandler:
         if isinstance(page_request, CanonicalRedirect):
             page_request = await self._access.resolve_key(page_request.key, request.scope)
         if not isinstance(page_request, PageRequest) or not page_request.page.canvases:
-            raise BadURL(f"The page {key} does not exist, or is not a generated page.", 404)
+            raise BadURL(_("The page %(key)s does not exist, or is not a generated page.", key=key), 404)
         return page_request
 
     def sign_redirect(self, response: Response, request: Request) -> Response:

@@ -16,6 +16,8 @@ from starlette.responses import StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 
 from ..core.errors import UnwrittenError
+from ..core.localization import Language
+from ..core.localization import gettext_lazy as _
 from ..formats.page import Page
 from ..generation.job_queue import JobQueue
 from ..generation.page_job import PageJob, Subscriber
@@ -34,7 +36,7 @@ SEND_TIMEOUT = 30.0
 
 _UNFINISHED = {"waiting", "writing"}
 
-_STARTED_AGAIN = "<p><em>This part was started again:</em></p>"
+_STARTED_AGAIN = _("This part was started again:")
 
 
 def accepts_stream(request: Request) -> bool:
@@ -103,7 +105,8 @@ async def _stream(
             elif part.name == COLOPHON:
                 yield insert_nonce(await _colophon(renderer, job, subscriber), nonce)
             else:
-                async for html in _region(job_renderer, job, page, shell, part, subscriber):
+                language = renderer.language(job.page.lang)
+                async for html in _region(job_renderer, job, page, shell, part, subscriber, language):
                     yield insert_nonce(html, nonce)
     finally:
         jobs.unsubscribe(job, subscriber)
@@ -116,6 +119,7 @@ async def _region(
     shell: Shell,
     placeholder: Placeholder,
     subscriber: Subscriber,
+    language: Language,
 ) -> AsyncIterator[str]:
     region_job = job.regions[placeholder.name]
     wrapper = _block_wrapper(job, shell, region_job)
@@ -138,9 +142,14 @@ async def _region(
         # As plain strings: adding one to Markup would escape it, and what the block puts after its text is HTML.
         html = str(region_job.formatted().html) if region_job.frame.text else ""
         # Another text follows if the region was started again, after a failed attempt or by another process.
-        yield (html.removeprefix(sent) if html.startswith(sent) else _STARTED_AGAIN + html) + wrapper[1]
+        again = "" if html.startswith(sent) else f"<p><em>{language.text(_STARTED_AGAIN)}</em></p>"
+        yield again + html.removeprefix("" if again else sent) + wrapper[1]
     if region_job.state != "written":
-        yield str(Markup('<p class="region-error">{}</p>').format(job.message or "This part was not finished."))
+        yield str(
+            Markup('<p class="region-error">{}</p>').format(
+                language.text(job.message or _("This part was not finished."))
+            )
+        )
 
 
 def _block_wrapper(job: PageJob, shell: Shell, region_job: RegionJob) -> tuple[str, str] | None:

@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from ..core.localization import gettext_lazy as _
 from ..formats.uploads import safe_name
 from ..security.headers import is_cached_copy
 from ..storage.uploads import get_upload
@@ -38,7 +39,7 @@ def upload_routes(get_site: GetSite) -> list[BaseRoute]:
         etag = f'"{key}"'
         stored = await asyncio.to_thread(get_upload, site.store.database, key)
         if stored is None:
-            raise HTTPException(404, "This file does not exist, or was deleted.")
+            raise HTTPException(404, _("This file does not exist, or was deleted."))
         if is_cached_copy(request.scope, etag):
             return Response(status_code=304, headers={**_HEADERS, "etag": etag})
         name = quote(safe_name(request.path_params["name"]))

@@ -182,7 +182,7 @@ def test_a_full_queue_is_busy(tmp_path: Path) -> None:
         for title in ("Tea", "Salt"):
             client.get(f"/wiki/{title}")
         answer = client.get("/ask?q=Why")
-        assert answer.status_code == 503 and "1 pages already wait" in answer.text
+        assert answer.status_code == 503 and "1 page already waits" in answer.text
 
 
 # -- budgets and policies ---------------------------------------------------------------------------------

@@ -181,6 +181,23 @@ def test_two_routers_with_the_same_file_are_an_error(tmp_path: Path) -> None:
     assert Visitor(decided).visit("/tea").status == 200
 
 
+def test_a_router_brings_its_translations(tmp_path: Path) -> None:
+    entry = 'msgid "{}"\nmsgstr "{}"\n'
+    header = 'msgid ""\nmsgstr "Content-Type: text/plain; charset=utf-8\\n"\n\n'
+
+    def catalog(home: Path, **texts: str) -> Path:
+        path = home / "locale" / "de" / "LC_MESSAGES" / "messages.po"
+        path.parent.mkdir(parents=True)
+        path.write_text(header + "\n".join(entry.format(*text) for text in texts.items()), encoding="utf-8")
+        return home
+
+    app = make_app(tmp_path, scripted("x"), folder=catalog(tmp_path / "app", History="Chronik"), language="de")
+    assert app.localization.get().gettext("Salt") == "Salt"  # the catalogs are read again below
+    app.include_router(Router(folder=catalog(tmp_path / "part", History="Ablauf", Salt="Salz")))
+    found = [app.localization.get().gettext(text) for text in ("History", "Salt", "Edit")]
+    assert found == ["Chronik", "Salz", "Bearbeiten"] and len(app.folders) == 2
+
+
 def test_a_folder_that_does_not_exist_is_an_error() -> None:
     with pytest.raises(BadApp, match=r"The folder .*nowhere does not exist"):
         Router(folder="nowhere")

@@ -7,8 +7,11 @@ from pathlib import Path
 from tests.support.apps import templates
 
 from unwritten import App, Canvas, Page
+from unwritten.core.localization import Language
 from unwritten.editing.links import edit_link, edit_path, region_label
 from unwritten.testing import Visitor
+
+ENGLISH = Language("en", None)
 
 NOTE = """{% extends "layout.html" %}
 {% block main %}{% block lead %}{{ lead }}{% endblock %}{{ edit_link("lead") }}{% endblock %}"""
@@ -26,8 +29,8 @@ def note(tmp_path: Path) -> App:
 
 def test_a_link_opens_one_region_or_the_whole_page() -> None:
     assert edit_path("/wiki/A&B", "lead") == "/_unwritten/edit?page=%2Fwiki%2FA%26B&region=lead"
-    assert edit_link("/base", "/a").endswith('href="/base/_unwritten/edit?page=%2Fa">Edit</a>')
-    link = edit_link("", "/a", "known-for")
+    assert edit_link(ENGLISH, "/base", "/a").endswith('href="/base/_unwritten/edit?page=%2Fa">Edit</a>')
+    link = edit_link(ENGLISH, "", "/a", "known-for")
     assert 'data-edit-link="known-for"' in link and "region=known-for" in link and " Known for</span>" in link
     assert region_label("see_also-2") == "See also 2"
 

@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from unwritten.core.localization import Localization
 from unwritten.export.static_html import FORM_NOTE, is_signed, local_url, make_static, urls_of
 
 
@@ -105,3 +106,9 @@ def test_urls_are_read_without_their_signature() -> None:
     for elsewhere in ("https://example.org/", "//example.org/", "#a", "mailto:a@b", "http://["):
         assert local_url(elsewhere) is None
     assert urls_of('<a href="/a?b&amp;c">x</a><img src="/i.png">') == ["/a?b&c", "/i.png"]
+
+
+def test_the_note_below_forms_is_in_the_language_of_the_page() -> None:
+    note = "Formulare funktionieren in der laufenden App, nicht in dieser Kopie."
+    html = '<!doctype html><html lang="de-AT"><body><form></form></body></html>'
+    assert note in make_static(html, lambda tag, url: url, lambda url: "", localization=Localization())

@@ -14,6 +14,7 @@ from tests.support.servers import wait_for
 
 from unwritten import App, Page
 from unwritten.core.errors import BadSetting, BadTemplate, BadURL
+from unwritten.core.localization import Language
 from unwritten.core.mount import MountPoint
 from unwritten.core.paths import PICTURES_PREFIX
 from unwritten.export.static_site import export_site
@@ -28,6 +29,7 @@ from unwritten_engine.errors import GenerationFailed
 PROBE = (
     '{% extends "layout.html" %}{% block main %}{{ picture(prompt, "A <tower>", width=300, height=180) }}{% endblock %}'
 )
+ENGLISH = Language("en", None)
 PROMPT = 'A red tower.\n"><script>'
 
 
@@ -135,7 +137,7 @@ def test_prompts_are_cut_and_put_on_one_line() -> None:
     pictures = picture_tag()
 
     def read(prompt: str) -> str:
-        found = source(pictures.render(prompt, ""))
+        found = source(pictures.render(ENGLISH, prompt, ""))
         assert len(found) < 2400
         return pictures.parse(found.removeprefix(PICTURES_PREFIX)).prompt
 
@@ -149,14 +151,14 @@ def test_prompts_are_cut_and_put_on_one_line() -> None:
 
 @pytest.mark.parametrize("prompt", ["", "  \n", None, UnsettledText("A red to")])
 def test_an_unfinished_prompt_reserves_the_space(prompt: Any) -> None:
-    tag = picture_tag().render(prompt, "x", 100, 50)
+    tag = picture_tag().render(ENGLISH, prompt, "x", 100, 50)
     assert PICTURES_PREFIX not in tag and 'width="100" height="50"' in tag and 'src="data:image/svg+xml' in tag
 
 
 @pytest.mark.parametrize("size", [0, 15, 2049, -1, True, "300", 3.5])
 def test_invalid_sizes_are_errors(size: Any) -> None:
     with pytest.raises(BadTemplate, match="16 to 2048"):
-        picture_tag().render("a", "b", width=size)
+        picture_tag().render(ENGLISH, "a", "b", width=size)
 
 
 def test_a_url_of_another_version_is_refused() -> None:

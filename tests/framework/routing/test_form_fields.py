@@ -84,8 +84,8 @@ def test_single_parameters_with_and_without_a_default() -> None:
         ([("text", "x"), ("stars", "2.5")], "stars", "A whole number, please."),
         ([("text", "x"), ("stars", "6")], "stars", "At most 5, please."),
         ([("text", "x"), ("stars", "0")], "stars", "At least 1, please."),
-        ([("text", "x"), ("side", "up")], "side", "One of 'left' or 'right', please."),
-        ([("text", "x"), ("colour", "blue")], "colour", "One of 'red', please."),
+        ([("text", "x"), ("side", "up")], "side", "One of these, please: 'left', 'right'."),
+        ([("text", "x"), ("colour", "blue")], "colour", "One of these, please: 'red'."),
     ],
 )
 def test_an_invalid_field_has_a_message(pairs: list[tuple[str, str]], field: str, message: str) -> None:

@@ -89,10 +89,10 @@ def test_url_path_for_takes_numbers_and_dates(tmp_path: Path) -> None:
         (
             "mood",
             {"mood": "odd"},
-            "There is no URL of 'mood' for mood='odd'. 'odd' is not a valid 'mood': input should",
+            "There is no URL of 'mood' for mood='odd'. 'odd' is not a valid 'mood'. One of these",
         ),
         ("thread", {"n": "seven"}, "There is no URL of 'thread' for n='seven'. 'seven' is not a valid 'n'."),
-        ("thread", {"n": -1}, "-1 is not a valid 'n'"),
+        ("thread", {"n": -1}, "'-1' is not a valid 'n'"),
     ],
 )
 def test_url_path_for_raises_for_parameters_that_no_page_can_have(

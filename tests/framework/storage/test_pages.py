@@ -157,7 +157,7 @@ def test_a_version_records_its_change(store: PageStore) -> None:
 def test_a_change_based_on_an_old_version_is_a_conflict(store: PageStore) -> None:
     save(store, new_page())
     save(store, new_page(text="The second."))
-    with pytest.raises(EditConflict, match="'Lighthouse' is at version 2, but this change is based on version 1"):
+    with pytest.raises(EditConflict, match="'Lighthouse' was changed meanwhile: it is at version 2 now"):
         save(store, changed("Lost?", Change("by hand", base=1)))
     asyncio.run(store.delete(KEY))
     with pytest.raises(EditConflict, match="does not exist any more"):
@@ -439,7 +439,7 @@ def test_a_page_that_cannot_be_stored_yet_is_shown_and_stored_later(
         with client.websocket_connect("/_unwritten/live") as ws:
             watch(ws, KEY)
             message = until(ws, type="page", state="written")[-1]
-            assert message["message"].startswith("Not saved yet: The database")
+            assert message["message"].startswith("Not saved yet. The database")
             page = client.get(KEY).text
             assert "bright lamp" in inner(page, "body") and "skeleton" not in page
             assert "Not saved yet" in page

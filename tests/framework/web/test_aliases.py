@@ -205,6 +205,7 @@ def test_editors_add_and_remove_other_names(tmp_path: Path) -> None:
             ("Captain Sarah", "itself"),
             ("..", "No page can have"),
             ("/nowhere/x", "No page can have"),
+            ("x" * 2000, "This has 2,000 characters"),
         ):
             response = names(client, alias=name)
             assert response.status_code == 400
