@@ -48,19 +48,25 @@ def login() -> Page:
 def enter(name: str, password: str, request: Request) -> Response | str:
     found = next(iter(cooks.select(name=name)), None)
     if found is None or not hmac.compare_digest(found.password, hashed(password, found.salt)):
-        return router.app.render("refused.html", status_code=403, title="Name and password do not match")
+        refused: Response = router.app.render("refused.html", status_code=403, title="Name and password do not match")
+        return refused
     request.session["cook"] = name
-    return router.app.url_path_for("cookbook")
+    cookbook_page: str = router.app.url_path_for("cookbook")
+    return cookbook_page
 
 
 @router.action("/join")
 def join(name: str, password: str, request: Request) -> Response | str:
     if cooks.count(name=name) or len(password) < 8:
-        return router.app.render("refused.html", status_code=403, title="Choose another name, and eight characters")
+        refused: Response = router.app.render(
+            "refused.html", status_code=403, title="Choose another name, and eight characters"
+        )
+        return refused
     salt = secrets.token_hex(16)
     cooks.insert(Cook(name=name, salt=salt, password=hashed(password, salt)))
     request.session["cook"] = name
-    return router.app.url_path_for("cookbook")
+    cookbook_page: str = router.app.url_path_for("cookbook")
+    return cookbook_page
 
 
 @router.action("/leave")

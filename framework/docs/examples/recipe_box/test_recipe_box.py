@@ -3,6 +3,7 @@
 import base64
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
@@ -19,7 +20,7 @@ SOUP = {
     "ingredients": [{"name": "White beans", "amount": "400 g"}],
     "steps": ["Soak the beans.", "Cook them slowly."],
 }
-ANSWERS = {
+ANSWERS: dict[str, Any] = {
     "recipe for": SOUP,
     "tip for cooking": "Serve it with [[Rye bread]].",
     "menu for a week": "Monday: soup.",
