@@ -256,7 +256,7 @@ def test_a_refresh_waits_for_clicks(tmp_path: Path) -> None:
             assert len(engine.requests) == 2
             ws.send_json({"type": "stop", "page": "/weather/Rome"})
             until_over(ws)
-        wait_for(lambda: "Text 3." in client.get(KEY).text)
+        wait_for(lambda: "Text 2." in client.get(KEY).text)
 
 
 def test_open_tabs_get_the_new_version_when_it_is_complete(tmp_path: Path) -> None:

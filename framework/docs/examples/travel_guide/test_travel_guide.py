@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -72,8 +72,14 @@ def test_pages_are_written_ahead(tmp_path: Path) -> None:
     assert asyncio.run(write()) == (4, 4)
 
 
+@contextlib.asynccontextmanager
+async def lifespan(site: Starlette) -> AsyncIterator[None]:
+    async with app.router.lifespan_context(app):
+        yield
+
+
 def test_links_stay_below_a_prefix() -> None:
-    site = Starlette(routes=[Mount("/travel", app)], lifespan=lambda site: app.router.lifespan_context(app))
+    site = Starlette(routes=[Mount("/travel", app)], lifespan=lifespan)
     with Visitor(site, answers(ANSWERS)) as visitor:
         page = visitor.visit("/travel/de/Portugal").click("Lisbon")
         assert page.key == "/travel/de/Portugal/Lisbon"
