@@ -141,8 +141,10 @@ def find_hub_file(repo: str, name: str) -> HubFile:
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, *args: Any) -> None:
-        """Follow nothing: the redirect itself has the description of the file."""
+    """Follows no redirect: the redirect itself has the description of the file."""
+
+    def redirect_request(self, req: Any, fp: Any, code: Any, msg: Any, headers: Any, newurl: Any) -> None:
+        """See ``HTTPRedirectHandler``."""
 
 
 def _head(url: str, repo: str, name: str) -> Message:

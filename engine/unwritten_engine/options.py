@@ -53,8 +53,8 @@ class Option:
         """
         if value is None and self.default is None:
             return None
-        if self.kind == "text" and isinstance(value, int) and not isinstance(value, bool):
-            value = str(value)  # such as a port, which the command line parses as a number
+        if self.kind == "text" and type(value) is int:
+            return str(value)  # such as a port, which the command line parses as a number
         if value is None or not self._fits(value):
             raise BadOption(f"{owner}: the option {self.name!r} is {value!r}; give {self._wanted()}.")
         if self.kind == "number":

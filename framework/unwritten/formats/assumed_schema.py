@@ -68,11 +68,13 @@ def assume(schema: Any, tokens: int) -> AssumedSchema:
 @lru_cache(512)
 def _assume(schema: Any, tokens: int) -> AssumedSchema:
     root = json_schema_of(schema)
-    for scale in _SCALES:
-        found = _Assumptions(root, scale)
-        json_schema = found.schema()
+    found = _Assumptions(root, _SCALES[0])
+    json_schema = found.schema()
+    for scale in _SCALES[1:]:
         if _estimate_tokens(json_schema, json_schema) <= tokens:
             break
+        found = _Assumptions(root, scale)
+        json_schema = found.schema()
     return AssumedSchema(json_schema, tuple(found.bounds))
 
 

@@ -174,7 +174,7 @@ def test_the_least_recently_used_files_make_room(llama: SimpleNamespace) -> None
     for number in range(4):
         saved.save(0, f"prefix {number}")
         (newest,) = llama.folder.glob(f"{saved._hash(f'prefix {number}')}-*")
-        os.utime(newest, (time.time() - 100 + number,) * 2)
+        os.utime(newest, times=(time.time(), time.time() - 100 + number))
     assert saved.restore(1, "prefix 0")  # which uses it
     saved.save(0, "prefix 4")
     assert disk_usage(llama.folder) == (4, 400)
@@ -193,8 +193,8 @@ def test_old_and_unfinished_files_are_deleted_and_other_files_are_not(llama: Sim
     (old,) = llama.folder.iterdir()
     for name, seconds in {"new.part": 10, "old.part": 7200, "strange.prefix": 10, "notes.txt": 10**8}.items():
         (llama.folder / name).write_text("x")
-        os.utime(llama.folder / name, (time.time() - seconds,) * 2)
-    os.utime(old, (time.time() - 40 * 86400,) * 2)
+        os.utime(llama.folder / name, times=(time.time(), time.time() - seconds))
+    os.utime(old, times=(time.time(), time.time() - 40 * 86400))
     saved.clean()
     assert sorted(path.name for path in llama.folder.iterdir()) == ["new.part", "notes.txt"]
 
