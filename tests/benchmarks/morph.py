@@ -82,6 +82,7 @@ def opened(browser: Browser, scripts: list[str]) -> Page:
     """Return a page with all libraries. Each library gets its own, because updates can slow down later ones."""
     page = browser.new_page()
     page.set_content("<!doctype html><main></main>")
+    page.evaluate("() => { window.unwritten = { text: () => 'Changed elsewhere', announce() {} }; }")  # of live.js
     for script in scripts:
         page.add_script_tag(content=script)
     page.evaluate(JOBS)

@@ -160,7 +160,7 @@ def file_kind(annotation: Any) -> FileKind | None:
         if issubclass(annotation, Upload):
             return "upload"
         return "file" if issubclass(annotation, UploadFile) else "bytes" if annotation is bytes else None
-    kinds = {kind for part in get_args(annotation) if (kind := file_kind(part)) is not None}
+    kinds: set[FileKind | None] = {file_kind(part) for part in get_args(annotation)} - {None}
     return kinds.pop() if len(kinds) == 1 else None
 
 
