@@ -150,7 +150,7 @@ def test_a_long_text_is_reported_at_its_field_and_kept(visitor: Visitor) -> None
     page = thread(visitor)
     long = "marrow " * 9_000
     refused = page.submit("Reply", text=long, name="Rae", parent="c0")
-    assert refused.status == 422 and "At most 3000 characters, please." in refused
+    assert refused.status == 422 and "At most 3,000 characters, please." in refused
     (form,) = [form for form in refused.forms if "Reply" in form.buttons]
     assert form.values == {"text": long, "name": "Rae", "parent": "c0"}
 

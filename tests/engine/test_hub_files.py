@@ -199,7 +199,8 @@ def test_the_cache_of_huggingface_hub_is_used(hub: FakeHub, home: Path) -> None:
 
 
 PROGRAM = f"""
-import sys
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # shells let background commands ignore it
 from unwritten_engine.hub_files import fetch_hub_file
 told = []
 def progress(share, step):
