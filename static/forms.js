@@ -148,7 +148,7 @@
     }
     for (const page of [...all].filter((page) => !followed.has(page))) {
       followed.add(page);
-      send({ type: "follow", page, seen: framesOf(page) });
+      send({ type: "follow", page, seen: framesOf(page), version: versionOf(page) });
     }
     keepOpen("follow", all.size > 0);
   }
@@ -158,6 +158,13 @@
     const regions = /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("[data-region][data-page]"));
     const ofPage = [...regions].filter(({ dataset }) => dataset.page === page);
     return Object.fromEntries(ofPage.map(({ dataset }) => [dataset.region || "", Number(dataset.frame) || 0]));
+  }
+
+  /** Return the version that is shown of a page that is generated again when it is old; 0 for others. @param {string} page */
+  function versionOf(page) {
+    const refreshed = /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("[data-colophon] [data-refreshed]"));
+    const ofPage = [...refreshed].find((element) => /** @type {HTMLElement} */ (element.closest("[data-page]"))?.dataset.page === page);
+    return Number(ofPage?.dataset.refreshed) || 0;
   }
 
   /** Follow the pages whose state is shown, and those that are generated again when they are old. */

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
-from starlette.requests import Request
+from starlette.requests import Request as HTTPRequest
 from tests.browser.tabs import OpenTab, Serve
 from tests.support.apps import in_turn, let_age, make_app
 from tests.support.servers import wait_for
 
 from unwritten import Visit
-from unwritten_engine import scripted
+from unwritten_engine import Request, scripted
+from unwritten_engine.scripted import Script
 
 pytestmark = pytest.mark.browser
 
@@ -51,10 +52,14 @@ def test_an_open_tab_shows_the_next_version_when_it_is_complete(
 
 
 def test_each_language_has_a_page_under_one_url(tmp_path: Path, serve: Serve, open_tab: OpenTab) -> None:
-    engine = scripted(lambda request: f"A text: {request.prompt.ask} See [[Salt]].", delay=0.2)
+
+    def answer(request: Request) -> Script:
+        return ["A", 0.2, f"A text: {request.prompt.ask} See [[Salt]]."]
+
+    engine = scripted(answer)
     app = make_app(tmp_path, engine, prefetch="on", edits="on")
 
-    def language(request: Request) -> str | None:
+    def language(request: HTTPRequest) -> str | None:
         wanted = request.cookies.get("language")
         return wanted if wanted in {"de", "fr"} else None
 

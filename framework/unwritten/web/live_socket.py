@@ -3,7 +3,8 @@
 Messages are JSON objects with a ``type`` and the key of a ``page``. From the browser:
 
 * ``watch``, ``leave``, ``stop``: follow the generation of a page, stop following it, cancel it.
-* ``follow``, ``unfollow``: follow a page's state regions, stop following them.
+* ``follow``, ``unfollow``: follow a page's state regions and its next versions, stop following them. ``version`` is the
+  version that the tab shows, if the page is generated again when it is old.
 * ``view``, ``hide``: the tab shows this page and these of its links, or does not show it any more.
 
 To the browser:
@@ -352,6 +353,9 @@ class LiveSocket:
         )
         self._pages[key] = subscription, _seen_numbers(message)
         self._site.updates.subscribe(key, subscription)
+        version = message.get("version")
+        if isinstance(version, int) and version > 0:
+            self._site.updates.show_newer(key, version)
 
     async def _unfollow(self, key: str, message: Mapping[str, Any]) -> None:
         self._drop_page(key)

@@ -227,6 +227,16 @@ class LiveUpdates(JobObserver, BrokerListener):
     async def _follow_elsewhere(self, page_request: PageRequest) -> None:
         await self._starter.follow(page_request)
 
+    def show_newer(self, key: str, version: int) -> None:
+        """Show the stored version of a page soon, if it is newer than the one that a tab shows."""
+
+        async def show(page_request: PageRequest) -> None:
+            stored = self._store.get(key) if self._jobs.get(key) is None else None
+            if stored is not None and stored.version > version:
+                await self._show_stored(page_request)
+
+        self._show_soon(key, show)
+
     async def _show_current(self, page_request: PageRequest) -> None:
         if await self._starter.follow(page_request) is None:
             await self._show_stored(page_request)

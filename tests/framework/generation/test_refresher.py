@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 import re
 from datetime import timedelta
@@ -30,9 +29,9 @@ from unwritten import App, BadApp, Canvas, Page
 from unwritten.generation.refresher import RETRY_SECONDS, Refresher
 from unwritten.routing.routes import PageRequest
 from unwritten.web.site import Site
-from unwritten_engine import Engine, scripted
+from unwritten_engine import Engine, Request, scripted
 from unwritten_engine.errors import GenerationFailed
-from unwritten_engine.scripted import HANG
+from unwritten_engine.scripted import HANG, Script
 
 DAY = timedelta(days=1)
 KEY = "/weather/Oslo"
@@ -241,8 +240,13 @@ def test_a_visitor_without_budget_sees_the_old_page(tmp_path: Path) -> None:
 
 
 def test_a_refresh_waits_for_clicks(tmp_path: Path) -> None:
-    numbers = itertools.count(1)
-    engine = scripted(lambda request: [HANG] if "Rome" in request.prompt.ask else f"Text {next(numbers)}.", delay=0.0)
+    asked: list[str] = []
+
+    def answer(request: Request) -> Script:
+        asked.append(request.prompt.ask)
+        return [HANG] if "Rome" in asked[-1] else f"Text {len(asked)}."
+
+    engine = scripted(answer)
     app = make_weather(tmp_path, engine)
     with browser(app) as client:
         write(client, KEY)
@@ -256,7 +260,7 @@ def test_a_refresh_waits_for_clicks(tmp_path: Path) -> None:
             assert len(engine.requests) == 2
             ws.send_json({"type": "stop", "page": "/weather/Rome"})
             until_over(ws)
-        wait_for(lambda: "Text 2." in client.get(KEY).text)
+        wait_for(lambda: "Text 3." in client.get(KEY).text)
 
 
 def test_open_tabs_get_the_new_version_when_it_is_complete(tmp_path: Path) -> None:
@@ -271,6 +275,22 @@ def test_open_tabs_get_the_new_version_when_it_is_complete(tmp_path: Path) -> No
     frames = [re.sub("<[^>]+>", "", message["html"]).strip() for message in messages if message["type"] == "frame"]
     assert frames == ["It shines."]
     assert "As of <time" in messages[-1]["colophon"] and "Version 2" in messages[-1]["colophon"]
+
+
+def test_a_tab_that_connects_after_a_refresh_gets_it_too(tmp_path: Path) -> None:
+    app = make_weather(tmp_path, scripted(in_turn("It rains.", "It shines.")))
+    with browser(app) as client:
+        write(client, KEY)
+        let_age(app, 2 * DAY)
+        assert 'data-refreshed="1"' in refresh(client)
+        with client.websocket_connect(LIVE) as ws:
+            ws.send_json({"type": "follow", "page": KEY, "seen": {"body": 1}, "version": 1})
+            messages = until(ws, type="page", state="written")
+            assert "It shines." in messages[0]["html"]
+        with client.websocket_connect(LIVE) as ws:
+            ws.send_json({"type": "follow", "page": KEY, "seen": {"body": 1}, "version": 2})
+            ws.send_json({"type": "follow", "page": 1})
+            assert ws.receive_json()["type"] == "refused"  # nothing else came before
 
 
 def test_signed_links_and_read_only_servers_change_nothing(tmp_path: Path) -> None:

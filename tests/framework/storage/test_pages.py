@@ -13,6 +13,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -263,9 +264,10 @@ def test_the_age_of_a_text_is_that_of_its_last_change(store: PageStore) -> None:
     assert stored is not None
     canvas = stored.canvases["body"]
     stored = replace(stored, canvases=dict.fromkeys(("body", "news", "lead", "facts"), canvas))
-    canvases = {name: Canvas("Words.", fresh=timedelta(days=5)) for name in ("body", "news", "lead", "new")}
-    page = Page(facts=Canvas("Words."), **canvases)  # type: ignore[arg-type]
-    page_request = SimpleNamespace(route=SimpleNamespace(fresh=None), page=page)
+    canvases: dict[str, Any] = {
+        name: Canvas("Words.", fresh=timedelta(days=5)) for name in ("body", "news", "lead", "new")
+    }
+    page_request = SimpleNamespace(route=SimpleNamespace(fresh=None), page=Page(**canvases, facts=Canvas("Words.")))
     freshness = freshness_of(page_request, stored, store)  # type: ignore[arg-type]
     assert freshness is not None
     assert freshness.as_of == start and freshness.expires_at == (start + timedelta(days=5)).timestamp()
