@@ -65,7 +65,7 @@ read minute, time minute: 2 60 / 6 12 20
 time limit: 5 60 / 10 30 45
 play time: 15 180 / 30 60 90
 hour: 1 12 / 2 4 8
-work hour: 10 40 / 20 30 38
+work hour, hour week, weekly hour: 10 40 / 20 30 38
 second, sec: 5 300 / 30 90 210
 rest second: 20 120 / 30 60 90
 day: 1 21 / 3 7 14
