@@ -160,9 +160,9 @@ def file_kind(annotation: Any) -> FileKind | None:
         if issubclass(annotation, Upload):
             return "upload"
         return "file" if issubclass(annotation, UploadFile) else "bytes" if annotation is bytes else None
-    found = [file_kind(part) for part in get_args(annotation)]
-    kinds: list[FileKind] = [kind for kind in found if kind is not None]
-    return kinds[0] if len(set(kinds)) == 1 else None
+    kinds: set[FileKind | None] = {file_kind(part) for part in get_args(annotation)}
+    kinds.discard(None)
+    return kinds.pop() if len(kinds) == 1 else None
 
 
 def _is_model(annotation: Any) -> bool:
