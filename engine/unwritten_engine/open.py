@@ -192,7 +192,7 @@ def _open_address(address: str, progress: Progress, **options: Any) -> Engine:
     parts = urlsplit(address)
     target = models_folder() / (parts.hostname or "unknown") / Path(unquote(parts.path)).name
     file = download(address, target, lambda share, step: progress(share * 0.9, step))
-    return _open_gguf(str(file), _second(progress, 0.9), _name=address, **options)
+    return _open_gguf(str(file), _after_download(progress), _name=address, **options)
 
 
 def _open_hugging_face(spec: str, progress: Progress, **options: Any) -> Engine:
@@ -204,7 +204,7 @@ def _open_hugging_face(spec: str, progress: Progress, **options: Any) -> Engine:
     if not (owner and repo and file.endswith(".gguf")) or ".." in spec.split("/"):
         raise UnknownEngine(f"{spec!r} does not name a file. The form is {_HF_EXAMPLE}.")
     path = fetch_hub_file(f"{owner}/{repo}", file, lambda share, step: progress(share * 0.9, step))
-    return _open_gguf(str(path), _second(progress, 0.9), _name=spec, **options)
+    return _open_gguf(str(path), _after_download(progress), _name=spec, **options)
 
 
 def _open_named(name: str, progress: Progress, **options: Any) -> Engine:
@@ -218,7 +218,7 @@ def _open_named(name: str, progress: Progress, **options: Any) -> Engine:
     path = fetch_hub_file(model.repo, model.file, lambda share, step: progress(share * 0.9, step))
     return open_llamacpp(
         path,
-        progress=_second(progress, 0.9),
+        progress=_after_download(progress),
         model=f"{model.title} ({model.quantization})",
         licence=model.licence,
         reasons=(f"{name} was requested by name.",),
@@ -244,9 +244,9 @@ def _open_diffusion_gemma(model: NamedModel, progress: Progress, **options: Any)
 _HF_EXAMPLE: Final = "hf:OWNER/REPO/FILE.gguf"
 
 
-def _second(progress: Progress, begin: float) -> Progress:
-    """Return a progress callback for the last part of the work, from share ``begun`` on."""
-    return lambda share, step: progress(begin + share * (1 - begin), step)
+def _after_download(progress: Progress) -> Progress:
+    """Return a progress callback for loading the model, which is the last tenth of the work."""
+    return lambda share, step: progress(0.9 + share * 0.1, step)
 
 
 def _open_server(address: str, progress: Progress, **options: Any) -> Engine:

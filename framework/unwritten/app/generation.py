@@ -1,4 +1,4 @@
-"""What the author's own code may ask of the model: texts, values, and pages ahead of time."""
+"""The methods of ``App`` that generate: texts, values, and many pages in one run."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ S = TypeVar("S")
 
 
 class Generation:
-    """The methods of ``App`` that generate."""
+    """Adds ``generate``, ``stream``, ``write`` and ``async with`` to ``App``."""
 
     _lifespan: Lifespan
 
@@ -78,7 +78,8 @@ class Generation:
             OverBudget: If the visitor's budget is spent. Unless it is caught, the response is 429.
             Busy: If the queue is full, or the server stops (503).
             Denied: If one of the author's checks denies it (403).
-            PageFailed: If the model wrote nothing usable in two attempts (503). TimedOut: in time (504).
+            PageFailed: If the model wrote nothing usable in two attempts (503). ``TimedOut``, a subclass, if it took
+                too long (504).
             EngineError: If the engine has failed (503).
         """
         site = await self._running()

@@ -21,7 +21,7 @@
     │   └── UnusableText      the generated text cannot be used; another attempt may help
     │       └── SchemaMismatch  it does not fit its schema
     ├── BadEdit               an edit that cannot be made as it was requested
-    │   └── BadAlias          a key that cannot be another name of a page, or is none
+    │   └── BadAlias          a key that cannot become an alias, or is not one
     ├── EditConflict          the page has changed since the version that was edited
     ├── StoreError            the database cannot be read or written
     │   ├── StoreLocked       another program holds the write lock
@@ -151,7 +151,7 @@ class BadEdit(UnwrittenError):
 
 
 class BadAlias(BadEdit):
-    """A key cannot be another name of a page, or is none."""
+    """A key cannot become an alias, or is not one."""
 
 
 class EditConflict(UnwrittenError):

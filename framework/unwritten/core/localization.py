@@ -1,4 +1,4 @@
-"""Localization: the texts that visitors see, in the language of a page, and its way to write dates and numbers.
+"""Localization: translate the texts that visitors see, and format dates and numbers in the language of a page.
 
 A text that is raised or passed on, such as the message of an error, is a ``Text``: English as a string, and translated
 where it is shown. Texts for developers (log, command line, developer tools) are plain English strings.

@@ -323,7 +323,7 @@ async def _new_alias(site: Site, page_request: PageRequest, name: str) -> str:
     for other in {key, target} - {None, page_request.key}:
         found = await _read(site, str(other), request)
         if not found:
-            # Whether there is such a page is not said.
+            # The message does not reveal whether there is such a page.
             raise BadEdit(_("The name '%(name)s' cannot be used here.", name=name))
     return key
 

@@ -75,7 +75,7 @@ def _delete_private(path: Path, only: Collection[str] | None) -> None:
 
 
 async def _delete_pages(path: Path, only: Collection[str]) -> None:
-    """Delete all pages but these, their aliases, and the pictures, of which nothing says to which page they belong."""
+    """Delete all other pages, their aliases, and all pictures: it is not stored to which page they belong."""
     store = PageStore(path)
     try:
         others = [page.key for page in store.all(limit=-1) if page.key not in only]

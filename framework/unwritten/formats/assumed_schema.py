@@ -36,9 +36,8 @@ _SCALES: Final = (1.0, 0.8, 0.6, 0.45, 0.3)
 """By how much assumed lengths are shortened, until a value of this length fits into its canvas."""
 _CHARS_PER_TOKEN: Final = 4
 _MIN_LENGTH: Final = 20
-_NUMBER_BOUNDS: Final = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")
 _TEXT_BOUNDS: Final = ("minLength", "maxLength", "pattern")
-_SUBJECTS: Final = ("Green Umbrella", "Marden Quay", "Copper Lane")
+_SUBJECTS: Final = ("Green Umbrella", "Marden Quay")
 """Subjects of the derived examples."""
 
 
@@ -275,7 +274,7 @@ def _estimate_tokens(schema: Any, root: JSONSchema, depth: int = 0) -> float:
 # -- examples -----------------------------------------------------------------------------------------------
 
 
-def example_values(schema: type[Any], tokens: int, count: int = 2) -> list[tuple[str, str]]:
+def example_values(schema: type[Any], tokens: int) -> list[tuple[str, str]]:
     """Return subjects, each with a value of a schema as JSON, from which a base model sees the form of an answer.
 
     The values are ordinary, and have nothing to do with any page. There are none for a schema with a form that they do
@@ -283,7 +282,7 @@ def example_values(schema: type[Any], tokens: int, count: int = 2) -> list[tuple
     """
     json_schema = assume(schema, tokens).json_schema
     examples = []
-    for number, subject in enumerate(_SUBJECTS[:count]):
+    for number, subject in enumerate(_SUBJECTS):
         try:
             value = _compact(_Sample(json_schema, subject, number).value(json_schema, "", 0))
             parse_value(schema, value)

@@ -165,7 +165,7 @@ class PageAccess:
         return found if isinstance(target, PageRequest) else target
 
     async def follow_alias(self, alias: AliasRedirect, origin: Scope | None) -> PageRequest | Response | None:
-        """Resolve the page of an alias as ``resolve_key`` does. Who may not read that page must not learn its name."""
+        """Resolve the page of an alias like ``resolve_key``. Visitors who may not read it must not learn its key."""
         found = await self._resolve(alias.key, origin)
         if isinstance(found, CanonicalRedirect):
             found = await self._resolve(found.key, origin)

@@ -1,7 +1,7 @@
-"""Personal values: finds what of a page depends on its visitor, although everyone sees it.
+"""Personal values: find titles and prompts of shared pages that depend on the visitor.
 
 The title and the prompts of a page must be the same for all visitors of its variant. While an app is developed, the
-page function is called again as if someone else asked: without the session, as another user, with another language and
+page function is called again with changed requests: without the session, as another user, with another language and
 so on. What it returns then must not differ in them. A page function that refuses such a visitor says nothing about its
 prompts, so these are searched for the values of the visitor, as they always are in production.
 """
@@ -26,10 +26,10 @@ _MIN_LENGTH = 4
 """Shorter values, such as a language, appear in many texts by chance."""
 
 _LANGUAGES = b"ja, ar;q=0.9, fr;q=0.8, de;q=0.7, es;q=0.6"
-"""The languages of someone else."""
+"""The languages of another visitor."""
 
 _ADDRESS = ("192.0.2.1", 0)
-"""The address of someone else. No machine has it."""
+"""The address of another visitor. No machine has it."""
 
 _OTHER_HEADERS = frozenset({b"authorization", b"user-agent", b"dnt", b"x-forwarded-for", b"x-real-ip", b"forwarded"})
 """Headers that say something about a visitor, besides cookies and languages, and those of proxies after a login."""
@@ -112,7 +112,7 @@ def _others(scope: Scope) -> Iterator[tuple[str, Scope]]:
 
 
 def _difference(one: PageRequest, other: PageRequest) -> str:
-    """Return in what two pages differ of that which is stored. Empty for nothing.
+    """Return which stored part of two pages differs: the title or a prompt. Empty if none does.
 
     A canvas that only one of them has is not counted: its text may be the same for all who see it.
     """

@@ -341,8 +341,6 @@ class PageResolver:
 
         Like a visit, it leads to the page of an alias, and to the variant that this origin gets.
 
-        Like a visit, it leads to the page of an alias, and to the variant that this origin gets.
-
         Raises:
             BadURL, TimedOut, BadPage: See ``resolve``.
         """

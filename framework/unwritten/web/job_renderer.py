@@ -27,7 +27,7 @@ from .messages import encode
 
 log = logging.getLogger("unwritten")
 
-_MAX_VARIANTS = 256
+_MAX_PERSONAL = 256
 """Maximum number of visitors with different values for whom the parts of one job are remembered."""
 
 
@@ -60,7 +60,7 @@ class JobRenderer:
         self._mount = mount
         self._rendered: WeakKeyDictionary[PageJob, _Rendered] = WeakKeyDictionary()
         # Where the page function returns other values for other visitors, each gets blocks with their own.
-        self._variants: WeakKeyDictionary[PageJob, list[_Rendered]] = WeakKeyDictionary()
+        self._personal: WeakKeyDictionary[PageJob, list[_Rendered]] = WeakKeyDictionary()
 
     def prepare(self, job: PageJob) -> None:
         """Render the page of a job, for its first response and for its frames.
@@ -77,12 +77,12 @@ class JobRenderer:
         common = self._rendered.get(job)
         if common is None or page is None or page is common.page or page == common.page:
             return common
-        variants = self._variants.setdefault(job, [])
-        found = next((rendered for rendered in variants if page is rendered.page or page == rendered.page), None)
+        personal = self._personal.setdefault(job, [])
+        found = next((rendered for rendered in personal if page is rendered.page or page == rendered.page), None)
         if found is None:
             found = _Rendered(page, self.shell(job, page), job.num_updates)
-            variants.append(found)
-            del variants[:-_MAX_VARIANTS]
+            personal.append(found)
+            del personal[:-_MAX_PERSONAL]
         return found
 
     def shell(self, job: PageJob, page: Page | None = None, *, placeholders: bool = False) -> Shell:

@@ -112,7 +112,7 @@ class PageHandler:
             return self._data.respond(page_request, request)
         source = self._source_of(signature, page_request, request) if signature is not None else None
         if isinstance(page_request, AliasRedirect):
-            # Who may not read the page gets the response to a GET of it, which does not name it.
+            # Visitors who may not read the page get the response to a GET of it, which does not name it.
             target = await self._access.follow_alias(page_request, request.scope)
             if target is None:
                 raise BadURL(_("This page does not exist."), 404)
