@@ -147,7 +147,7 @@ class PageWriter:
             raise BadURL("A path begins with a slash, such as /wiki/Tea.")
         key = page_key(path)
         for _ in range(MAX_REDIRECTS):
-            found = None if key is None else await self._access.resolve_unattended(key)
+            found = None if key is None else await self._access.resolve_for_writing(key)
             if isinstance(found, PageRequest):
                 return found
             if found is None:

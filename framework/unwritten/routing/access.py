@@ -193,7 +193,7 @@ class PageAccess:
             raise PageFailed(_("This page cannot be read at the moment. Try again."))
         raise BadURL(_("You may not read this page."), status if 400 <= status < 500 else 403)
 
-    async def resolve_unattended(self, key: str) -> PageRequest | Response | None:
+    async def resolve_for_writing(self, key: str) -> PageRequest | Response | None:
         """Resolve a key to write its page, and not to show it: no middleware and no access rule is asked.
 
         A page function that takes the request gets that of a visitor about whom nothing is known. So does a vary rule.
@@ -210,7 +210,7 @@ class PageAccess:
         if route is None or normalized is None:
             return None
         origin = {**anonymous(None), "session": {}, "user": UnauthenticatedUser(), "auth": AuthCredentials()}
-        found = await self._resolver.resolve_unchecked(route, normalized, origin)
+        found = await self._resolver.resolve_for_writing(route, normalized, origin)
         if "#" in normalized and isinstance(found, PageRequest) and found.key != normalized:
             raise BadURL(_("Only visitors with the value of this variant can have it written."), 403)
         return found

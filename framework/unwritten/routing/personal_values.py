@@ -84,7 +84,7 @@ class PersonalValues:
             scope = {**scope, "session": dict(scope["session"])}
         token = current_trace.set(None)
         try:
-            found = await self._resolver.resolve(Request(dict(scope)), page_request.route, is_trial=True)
+            found = await self._resolver.resolve(Request(dict(scope)), page_request.route, purpose="compare")
         except Exception:  # page functions refuse by any exception
             return None
         finally:

@@ -10,7 +10,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal, TypeAlias
 from urllib.parse import unquote, urlsplit
 
 from starlette.convertors import FloatConvertor, IntegerConvertor, UUIDConvertor
@@ -40,6 +40,14 @@ log = logging.getLogger("unwritten")
 
 SAMPLE_TIME_LIMIT = 3.0
 """Seconds after which the sample request of a page function is cancelled while the server starts."""
+
+Purpose: TypeAlias = Literal["read", "write", "compare", "sample"]
+"""What a page is resolved for.
+
+* "read": a visitor reads it.
+* "write": it is generated, and not shown to anyone.
+* "compare": it is compared with the page of another visitor; see ``personal_values``.
+* "sample": its schemas are checked at the start, so that neither variant nor alias matters."""
 
 _MAX_PARSED = 1024
 """Parsed URLs that are remembered."""
@@ -139,23 +147,13 @@ class PageResolver:
         self._no_pages = frozenset(WELL_KNOWN_PATHS) - {getattr(route, "path", "") for route in router.routes}
         self._parsed: dict[tuple[str, bytes | str], _ParsedURL] = {}
 
-    async def resolve(
-        self,
-        request: Request,
-        route: PageRoute,
-        *,
-        is_sample: bool = False,
-        is_trial: bool = False,
-        is_unattended: bool = False,
-    ) -> PageRequest | Response:
+    async def resolve(self, request: Request, route: PageRoute, *, purpose: Purpose = "read") -> PageRequest | Response:
         """Check the access rule of a page, and call its page function.
 
         Args:
             request: The request.
             route: The route that it matches.
-            is_sample: True if the result is not shown to anyone, so that access rule and variant do not matter.
-            is_trial: True if it is only compared with the result for another visitor; see ``personal_values``.
-            is_unattended: True if the page is only written, so that the access rule does not matter.
+            purpose: What for. The access rule is asked only for "read".
 
         Returns:
             The page request, a redirect from another spelling or another name of the page, or the response that the
@@ -175,20 +173,21 @@ class PageResolver:
                 if len(self._parsed) >= _MAX_PARSED:
                     self._parsed.clear()
                 self._parsed[spelling] = url
-        if route.allow is not None and not (is_sample or is_trial or is_unattended):
+        if route.allow is not None and purpose == "read":
             await route.allow.check(request)
         if url.redirect is not None:
             return CanonicalRedirect(self._mount, url.redirect)
         key, vary = url.key, None
-        if route.vary is not None and not is_sample:
+        if route.vary is not None and purpose != "sample":
             vary = await route.vary.value(request)
             key = variant_key(key, vary)
         target = self._aliases.target(url.key)
-        if target is not None and not is_sample and not self._store.exists([key]):
+        if target is not None and purpose != "sample" and not self._store.exists([key]):
             return AliasRedirect(self._mount, target)
         visit = None
         if function.wants_visit:
-            visit = self._visits.read(request, key) if is_trial else await self._visits.read_checked(request, key)
+            is_compared = purpose == "compare"
+            visit = self._visits.read(request, key) if is_compared else await self._visits.read_checked(request, key)
         trace = current_trace.get()
         # Without the context manager ``audience``, because this runs for every stored page.
         token = current_audience.set("access_check" if current_audience.get() == "access_check" else "everyone")
@@ -336,7 +335,7 @@ class PageResolver:
         page_request = await self._resolve_on([route], key)
         return page_request if isinstance(page_request, PageRequest) else None
 
-    async def resolve_unchecked(self, route: PageRoute, key: str, origin: Scope) -> PageRequest | Response | None:
+    async def resolve_for_writing(self, route: PageRoute, key: str, origin: Scope) -> PageRequest | Response | None:
         """Resolve a key on its route to write its page, and not to show it, so that no access rule is asked.
 
         Like a visit, it leads to the page of an alias, and to the variant that this origin gets.
@@ -344,7 +343,7 @@ class PageResolver:
         Raises:
             BadURL, TimedOut, BadPage: See ``resolve``.
         """
-        return await self._resolve_on([route], key, origin, is_unattended=True)
+        return await self._resolve_on([route], key, origin, purpose="write")
 
     async def _resolve_on(
         self,
@@ -353,8 +352,7 @@ class PageResolver:
         origin: Scope | None = None,
         referer: str | None = None,
         *,
-        is_sample: bool = False,
-        is_unattended: bool = False,
+        purpose: Purpose = "read",
     ) -> PageRequest | Response | None:
         normalized = page_key(key)
         if normalized is None:
@@ -363,8 +361,7 @@ class PageResolver:
         for route in routes:
             match, child = route.matches(scope)
             if match is Match.FULL:
-                request = Request({**scope, **child})
-                return await self.resolve(request, route, is_sample=is_sample, is_unattended=is_unattended)
+                return await self.resolve(Request({**scope, **child}), route, purpose=purpose)
         return None
 
     def scope_for(
@@ -407,7 +404,7 @@ class PageResolver:
         samples = {name: _SAMPLES.get(type(c), "Lighthouse") for name, c in pattern.parameters.items()}
         try:
             async with asyncio.timeout(SAMPLE_TIME_LIMIT):
-                page_request = await self._resolve_on([route], pattern.build(pattern.parse(samples)), is_sample=True)
+                page_request = await self._resolve_on([route], pattern.build(pattern.parse(samples)), purpose="sample")
         except BadSchema:
             raise
         except Exception as error:
