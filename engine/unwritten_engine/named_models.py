@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,7 +17,8 @@ from typing import Any, Final, Literal
 
 import platformdirs
 
-from .errors import MissingPackage
+from .downloads import whole_file
+from .errors import EngineError, MissingPackage
 from .hub_files import local_file
 from .threads import choose_num_threads
 from .vllm.gpus import GPU, OLDEST, OWN_ENGINE_NEEDS, choose_checkpoint
@@ -285,13 +285,9 @@ def record_speed(name: str, tokens_per_second: float) -> None:
     """Keep how fast a named model is on this machine. Nothing happens for other engines, or if it cannot be kept."""
     if name not in MODELS or tokens_per_second <= 0:
         return
-    file = _speeds_file()
-    with suppress(OSError):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        values = recorded_speeds() | {name: round(tokens_per_second, 1)}
-        with tempfile.NamedTemporaryFile("w", dir=file.parent, delete=False, encoding="utf-8") as part:
-            json.dump(values, part)
-        Path(part.name).replace(file)
+    content = json.dumps(recorded_speeds() | {name: round(tokens_per_second, 1)}).encode()
+    with suppress(EngineError), whole_file(_speeds_file(), len(content)) as file:
+        file.write(content)
 
 
 def _speeds_file() -> Path:

@@ -232,17 +232,17 @@ def plain_text(text: str) -> str:
     return " ".join(_EMPHASIS.sub("", _MARKUP.sub("", text)).split())
 
 
-def title_variants(title: str) -> list[str]:
+def title_spellings(title: str) -> list[str]:
     """Return a title in lower case, and then its possible singular forms in English."""
     folded = " ".join(unicodedata.normalize("NFC", title).replace("_", " ").casefold().split())
-    variants = [folded]
+    spellings = [folded]
     if len(folded) > 3 and folded.endswith("s") and not folded.endswith("ss"):
-        variants.append(folded[:-1])
+        spellings.append(folded[:-1])
         if folded.endswith("ies"):
-            variants.append(folded[:-3] + "y")
+            spellings.append(folded[:-3] + "y")
         elif folded.endswith("es"):
-            variants.append(folded[:-2])
-    return variants
+            spellings.append(folded[:-2])
+    return spellings
 
 
 def title_from_key(key: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from ..formats.links import title_variants
+from ..formats.links import title_spellings
 from ..formats.page import Canvas
 from .patterns import MAX_PARAMETER_LENGTH, PagePattern
 
@@ -42,17 +42,17 @@ class LinkTargets:
         return self._pattern is None and not any(canvas.named_links for canvas in self._canvases)
 
     def _named(self) -> Mapping[str, str]:
-        """Return the keys of the pages that the canvases name, by their titles in all variants."""
+        """Return the keys of the pages that the canvases name, by their titles in all spellings."""
         if self._names is None:
             names: dict[str, str] = {}
             for canvas in self._canvases:
                 for title, key in canvas.named_links.items():
                     target = key or (self._pattern.link(title, known=self._known) if self._pattern else None)
                     if target is not None:
-                        names.setdefault(title_variants(title)[0], target)
+                        names.setdefault(title_spellings(title)[0], target)
             for title, target in list(names.items()):
-                for variant in title_variants(title):
-                    names.setdefault(variant, target)
+                for spelling in title_spellings(title):
+                    names.setdefault(spelling, target)
             self._names = names
         return self._names
 
@@ -60,9 +60,9 @@ class LinkTargets:
         """Return the key of the page that a title leads to, or None if no page can have it."""
         named = self._named()
         if named:
-            for variant in title_variants(title):
-                if variant in named:
-                    return named[variant]
+            for spelling in title_spellings(title):
+                if spelling in named:
+                    return named[spelling]
         return self._pattern.link(title, known=self._known) if self._pattern else None
 
     def explain(self, title: str) -> str:

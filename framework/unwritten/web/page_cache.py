@@ -237,11 +237,7 @@ class PageCache:
         Raises:
             BadURL: If the page has no such version.
         """
-        is_number = version.isascii() and version.isdecimal() and len(version) < 10
-        stored = self._store.get(page_request.key, int(version)) if is_number else None
-        if stored is None:
-            message = _("The page '%(title)s' has no version %(version)s.", title=page_request.title, version=version)
-            raise BadURL(message, 404)
+        stored = stored_version(self._store, page_request, version)
         region_jobs = await self._region_jobs(page_request, stored)
         view = stored_view(page_request.key, page_request.title, stored)
         html = self._render(view, page_request.page, region_jobs).html
@@ -278,6 +274,20 @@ def _rendered(page_request: PageRequest, version: tuple[bool, int, str], shell: 
     body = tuple(piece.encode() for piece in shell.html.split(NONCE))
     headers = _encoded_headers(etag, body, route)
     return RenderedPage(page, version, body, etag.encode(), headers, shell.state_regions, now, cache_headers)
+
+
+def stored_version(store: PageStore, page_request: PageRequest, version: str) -> StoredPage:
+    """Return the version of a page whose number is in a URL.
+
+    Raises:
+        BadURL: If the page has no such version.
+    """
+    is_number = version.isascii() and version.isdecimal() and len(version) < 10
+    stored = store.get(page_request.key, int(version)) if is_number else None
+    if stored is None:
+        message = _("The page '%(title)s' has no version %(version)s.", title=page_request.title, version=version)
+        raise BadURL(message, 404)
+    return stored
 
 
 def stored_view(

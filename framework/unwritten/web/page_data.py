@@ -36,6 +36,7 @@ from ..security.owner import Owner
 from ..security.signed_links import url_of
 from ..storage.pages import PageStore
 from ..storage.records import Provenance, StoredCanvas, StoredPage
+from .page_cache import stored_version
 
 RETRY_SECONDS = 2
 """Seconds after which a program should ask again for a page that is being written."""
@@ -119,13 +120,7 @@ class PageData:
         request.scope[PROBLEM_KEY] = True
         version = request.query_params.get(VERSION)
         if version is not None:
-            is_number = version.isascii() and version.isdecimal() and len(version) < 10
-            stored = self._store.get(page_request.key, int(version)) if is_number else None
-            if stored is None:
-                raise BadURL(
-                    _("The page '%(title)s' has no version %(version)s.", title=page_request.title, version=version),
-                    404,
-                )
+            stored: StoredPage | None = stored_version(self._store, page_request, version)
         else:
             stored = self._store.get(page_request.key)
         with_prompts = self._owner.owns(request.scope)

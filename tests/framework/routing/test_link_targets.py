@@ -12,7 +12,7 @@ from tests.support.html_checks import inner
 
 from unwritten import App, Canvas, Example
 from unwritten.core.errors import BadPage
-from unwritten.formats.links import title_variants
+from unwritten.formats.links import title_spellings
 from unwritten.routing.link_targets import LinkTargets
 from unwritten.routing.patterns import PagePattern
 from unwritten.routing.prompts import LINK_NOTE, build_prompt
@@ -123,7 +123,7 @@ def test_titles_match_in_other_cases_and_the_plural() -> None:
     assert targets.key_for("old city") == "/wiki/Old_Cities"
     assert targets.key_for("boxes") == "/b/1"
     assert targets.key_for("Glass") == "/wiki/Glass"
-    assert title_variants("Glass") == ["glass"]
+    assert title_spellings("Glass") == ["glass"]
 
 
 def test_an_exact_title_wins_over_a_plural() -> None:
