@@ -63,7 +63,7 @@ def whole_file(target: Path, size: int) -> Iterator[BinaryIO]:
 
 
 def unwritable(target: Path, size: int, error: OSError) -> EngineError:
-    """Return what to do about a file that cannot be written."""
+    """Return the exception for a file that cannot be written. Its message says what to do."""
     need = f"{size / 1e6:,.0f} MB"
     if error.errno == errno.ENOSPC:
         return EngineError(

@@ -265,8 +265,8 @@ _INNER_ENDS: Final = re.compile(r"image|audio|video|vision|think|header", re.IGN
 def _end_tokens(control_tokens: dict[str, int], metadata: dict[str, Any]) -> frozenset[str]:
     """Return the control tokens that may end an answer.
 
-    llama.cpp also knows some of them by their texts alone. One too many does little harm, and without its own a model
-    could not stop.
+    Like llama.cpp, it also recognizes them by their texts. One too many does little harm; without its own a model could
+    not stop.
     """
     named = {value for key, value in metadata.items() if re.fullmatch(r"tokenizer\.ggml\.eo[stm]_token_id", key)}
     return frozenset(

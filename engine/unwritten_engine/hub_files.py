@@ -32,7 +32,7 @@ from .errors import ModelBroken, ModelNotFound
 _BLOCK: Final = 1 << 20
 _TIMEOUT: Final = 30
 _ATTEMPTS: Final = 4
-"""Attempts in a row without a single byte after which a download fails."""
+"""Consecutive attempts without data after which a download fails."""
 _MOST_REDIRECTS: Final = 5
 _PAUSE: Final = 1.0
 _POLL: Final = 0.5
@@ -194,7 +194,7 @@ def _token() -> str:
 
 
 def _refused(error: urllib.error.HTTPError, repo: str, name: str) -> ModelNotFound:
-    """Return what to do about an error of the hub."""
+    """Return the exception for an error of the hub. Its message says what to do."""
     code = error.headers.get("X-Error-Code") or ""
     page = f"{hub_endpoint()}/{repo}"
     if code == "EntryNotFound":

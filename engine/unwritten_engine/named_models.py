@@ -117,7 +117,8 @@ _LIST: Final = (
 )  # fmt: skip
 
 MODELS: Final[Mapping[str, NamedModel]] = MappingProxyType({model.name: model for model in _LIST})
-"""All models by name, from the smallest to the largest. The first and the last have engines of their own."""
+"""All models by name: GGUF models from the smallest to the largest, then DiffusionGemma. The first and the last have
+engines of their own."""
 
 _CONTEXT, _PARALLEL = 4096, 4  # defaults of the llama.cpp engine
 _SPARE: Final = 300_000_000
@@ -201,7 +202,7 @@ class Fit:
     """Whether a model can be used on this machine.
 
     Attributes:
-        kind: "yes", "slow" for a model that fits and is slow, or "no".
+        kind: "yes", "slow" for a model that fits and is slow, or may not fit, or "no".
         reason: where it would run, or what is missing; a few words.
     """
 
@@ -254,7 +255,9 @@ def _fit_diffusion_gemma(machine: Machine) -> Fit:
 
 
 def best_fit(machine: Machine, speeds: Mapping[str, float] = MappingProxyType({})) -> NamedModel:
-    """Return the largest model that fits and is not slow. Models that forbid commercial use are left out.
+    """Return DiffusionGemma if it fits, otherwise the largest model that fits and is not slow.
+
+    Models that forbid commercial use are left out.
 
     Args:
         machine: the machine.

@@ -299,7 +299,7 @@ def models_table() -> str:
         download = "none" if model.name == EMBEDDED else f"{model.size / 1e9:.1f} GB"
         source = f"`{model.repo}`, `{model.file}`" if model.repo else "part of the installation"
         if model.name == DIFFUSION_GEMMA:
-            source = "the engine `vllm` or `diffusion`, on a GPU"
+            source = "the engine `vllm` (22 GB of GPU memory) or `diffusion` (52 GB to download)"
         rows.append(
             f"| `{model.name}` | {model.title} ({model.quantization}) | {download} | "
             f"{memory_needed(model) / 1e9:.1f} GB | {model.licence.partition(', http')[0]} | {source} |"

@@ -103,7 +103,11 @@ def open_openai(
     with_drafts = settings["drafts"] is not None
     for name in _WITHOUT_DRAFTS if with_drafts else _WITH_DRAFTS:
         if settings[name] not in (None, False) and name in options:
-            problem = "exclude each other. Leave one of them out" if with_drafts else "go together. Leave it out"
+            problem = (
+                "exclude each other. Leave one of them out"
+                if with_drafts
+                else f"go together. Add drafts=PORT, or leave {name!r} out"
+            )
             raise BadOption(f"{_OWNER}: the options 'drafts' and {name!r} {problem}.")
     report = progress or (lambda share, step: None)
     report(0.0, f"Asking {address} for its models")

@@ -34,7 +34,7 @@ _VLLM_FRACTION: Final = 0.92
 _CUDA_BYTES: Final = 1_000_000_000
 """What CUDA itself takes before vLLM compares its share with the free memory."""
 _TORCH_ADVICE: Final = (". Please update your GPU driver", " (Triggered")
-"""How the parts of torch's warnings begin that advise otherwise than we do, or say where in its source they arose."""
+"""Torch's warnings are cut off at these texts: what follows is conflicting advice, or a place in its source."""
 
 
 def build_vllm(
@@ -221,7 +221,7 @@ def _check_gpus(gpus: Sequence[GPU], count: int, backend: str | None) -> None:
     if gpus and backend != "ray" and count > len(gpus):
         raise BadOption(
             f"{OWNER}: tensor_parallel, pipeline_parallel and data_parallel ask for {count} GPUs, and this machine has "
-            f"{len(gpus)}. Use smaller ones, or several machines with backend=ray."
+            f"{len(gpus)}. Use smaller values, or several machines with backend=ray."
         )
     import torch
 

@@ -97,7 +97,9 @@ def read_checkpoint(folder: Path, name: str = "", *, weights: bool = True) -> VL
     if weights and not files:
         raise ModelNotFound(f"{folder} has no *.safetensors. Fetch the checkpoint again.")
     if weights and (missing := _missing_shards(folder, {file.name for file in files})):
-        raise ModelBroken(f"{folder} lacks {missing[0]} and {len(missing)} files in all. Fetch the checkpoint again.")
+        raise ModelBroken(
+            f"{folder} lacks {missing[0]} ({len(missing)} files are missing). Fetch the checkpoint again."
+        )
     ends = generation.get("eos_token_id", config.get("eos_token_id"))
     quantization = config.get("quantization_config") or (config.get("text_config") or {}).get("quantization_config")
     sizes = read_model_config(config, name)

@@ -14,8 +14,10 @@ OPTIONS: Final = (
     Option("pipeline_parallel", 1, "count", "groups of GPUs that share the layers", 1, 1024),
     Option("data_parallel", 1, "count", "replicas of the model", 1, 1024),
     Option("backend", None, "text", "'mp' for one machine, 'ray' for several; default: vLLM chooses"),
-    Option("memory_fraction", None, "number", "share of the GPU's memory; default: vLLM's, or what is free", 0.05, 1),
-    Option("parallel", 4, "count", "requests that run at the same time, per replica of the model", 1, 1024),
+    Option(
+        "memory_fraction", None, "number", "vLLM's gpu_memory_utilization; default: vLLM's, or what is free", 0.05, 1
+    ),
+    Option("parallel", 4, "count", "requests at the same time per replica, vLLM's max_num_seqs", 1, 1024),
     Option("context", None, "count", "maximum tokens of one request; default: by the GPU", 64, 1 << 20),
     Option("eager", False, "flag", "use no CUDA graphs: starts faster, and runs slower"),
 )

@@ -176,7 +176,7 @@ class App(Generation, Router, Starlette):
         return function
 
     def alias(self, alias: str, target: str) -> None:
-        """Declare another name of a page: ``app.alias("/wiki/The_Captain", "/wiki/Captain_Sarah")``.
+        """Declare an alias, another name of a page: ``app.alias("/wiki/The_Captain", "/wiki/Captain_Sarah")``.
 
         Links to the alias lead to the page, and its URL redirects there. A page that is stored under the alias stays
         until it is deleted.

@@ -55,7 +55,7 @@ from ..web.page_handler import PageHandler
 from ..web.site import Site
 from ..web.socket_registry import LiveSockets
 from ..web.template_globals import TemplateGlobals
-from ..web.transport import has_left
+from ..web.transport import is_disconnected
 from .declarations import Declarations, canonical_aliases
 
 log = logging.getLogger("unwritten")
@@ -234,7 +234,7 @@ def _connect(declared: Declarations, store: PageStore, world: WorldStore, broker
         policies=policies,
         metrics=metrics,
         linker=resolver.linker("/", LinkTargets(text_links)),
-        has_left=has_left,
+        is_disconnected=is_disconnected,
     )
     writer = PageWriter(
         settings=settings,

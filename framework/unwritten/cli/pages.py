@@ -98,7 +98,7 @@ async def _print_page(app: App, url: str, *, as_json: bool) -> tuple[int, bool]:
 
 @click.group("pages")
 def pages() -> None:
-    """List, search, count and delete the stored pages, show their history, and give them other names.
+    """List, search, count and delete the stored pages, show their history, and give them aliases.
 
     No model is loaded.
 

@@ -128,8 +128,8 @@ class Settings(BaseModel):
     )
     gists: Switch = Field(
         default="auto",
-        description="Ask the model for a hidden note about the target of each link, for the prompt of that page: on, "
-        "off, or auto: if the engine is good at following instructions and shows no drafts.",
+        description="Ask the model for a gist with each link, a hidden sentence about the linked page, for the prompt "
+        "of that page: on, off, or auto: if the engine is good at following instructions and shows no drafts.",
     )
     signed_links: Switch = Field(
         default="auto",

@@ -1,4 +1,4 @@
-"""Tidy values: undo what small models do in values that match a schema.
+"""Fix typical faults of small models in values that match a schema.
 
 A text that reached the length that the grammar allows is cut where it ends well, repeated entries of a list are
 removed, and the steps of a list are numbered in order. Nothing is invented.

@@ -30,7 +30,7 @@ from ..routing.page_function import PageFunction
 from ..routing.patterns import PagePattern
 from ..routing.routes import PatternRoute
 from ..storage.database import Database
-from ..storage.transactions import WriteTurn, function_transaction
+from ..storage.transactions import WriteLock, function_transaction
 from .page_job import PageJob
 
 log = logging.getLogger("unwritten")
@@ -189,8 +189,8 @@ class OnWrittenRunner:
 
     async def _run(self, function: PageFunction, arguments: dict[str, Any]) -> None:
         async with (
-            WriteTurn(self._write_lock) as turn,
-            function_transaction(self._database, function.name, turn, is_async=function.is_async) as transaction,
+            WriteLock(self._write_lock) as write_lock,
+            function_transaction(self._database, function.name, write_lock, is_async=function.is_async) as transaction,
         ):
             with no_visitor():  # a hook runs on behalf of the app, not of the visitor who opened the page
                 await function.run(arguments, None, None, transaction.time_limit)

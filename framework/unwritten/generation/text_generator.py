@@ -100,7 +100,7 @@ class TextGenerator:
         policies: The author's policies.
         metrics: Counts refusals.
         linker: Decides where links in texts lead.
-        has_left: True if the client of a request has disconnected.
+        is_disconnected: True if the client of a request has disconnected.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class TextGenerator:
         policies: Policies,
         metrics: Metrics,
         linker: Linker,
-        has_left: Callable[[Scope], bool],
+        is_disconnected: Callable[[Scope], bool],
     ) -> None:
         self._world = world
         self._about = about
@@ -124,7 +124,7 @@ class TextGenerator:
         self._policies = policies
         self._metrics = metrics
         self._linker = linker
-        self._has_left = has_left
+        self._is_disconnected = is_disconnected
         self._numbers = itertools.count(1)
 
     async def generate(
@@ -196,7 +196,7 @@ class TextGenerator:
             async with asyncio.timeout(None if scope is None else CLIENT_CHECK_SECONDS):
                 await subscriber.changed.wait()
         subscriber.changed.clear()
-        if scope is not None and self._has_left(scope):
+        if scope is not None and self._is_disconnected(scope):
             await asyncio.sleep(CANCEL_SECONDS)
             raise ClientDisconnect
 

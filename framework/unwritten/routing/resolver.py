@@ -254,7 +254,7 @@ class PageResolver:
             log.warning("The title %r on a page %s is no link: %s.", title, path, reason)
 
     def _link_target(self, key: str) -> str:
-        """Return the page that a link to a key leads to: that of an alias, unless not everyone may know of it."""
+        """Return the page that a link to a key leads to: for an alias its target, if all visitors may read that."""
         target = self._aliases.target(key)
         if target is None or not self._is_open(target) or self._store.known_to_exist([key]):
             return key

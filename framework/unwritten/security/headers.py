@@ -88,9 +88,9 @@ def accepts_html(request: Request) -> bool:
 
 
 def prefers_json(scope: Scope) -> bool:
-    """True if a client names JSON in its Accept header, and does not like HTML as much. Browsers never do."""
+    """True if the Accept header prefers JSON to HTML. Those of browsers do not."""
     for name, value in scope["headers"]:
-        if name == b"accept" and b"json" in value.lower():  # of every request of a page, nothing else is parsed
+        if name == b"accept" and b"json" in value.lower():  # every request of a page comes here, so little is parsed
             return _quality("application/json", value) > _quality("text/html", value)
     return False
 

@@ -47,8 +47,8 @@ class ReadTracker:
         _access.reset(self._token)
 
 
-class WriteTurn:
-    """The turn of one function to write: ``async with WriteTurn(lock) as turn``. It can be given away and taken back.
+class WriteLock:
+    """The write lock of one function: ``async with WriteLock(lock)``. It can be released and acquired again meanwhile.
 
     Args:
         lock: Held by all functions that write to tables. SQLite allows one writer, and waiting here occupies no thread.
@@ -58,27 +58,27 @@ class WriteTurn:
         self._lock = lock
         self._is_held = self._is_over = False
 
-    async def take(self) -> None:
-        """Wait for the lock. Does nothing if the turn is over."""
+    async def acquire(self) -> None:
+        """Wait for the lock. Does nothing after the end of the context."""
         await self._lock.acquire()
         if self._is_over:
             self._lock.release()
         else:
             self._is_held = True
 
-    def give(self) -> None:
+    def release(self) -> None:
         """Let another function write."""
         if self._is_held:
             self._is_held = False
             self._lock.release()
 
-    async def __aenter__(self) -> WriteTurn:
-        await self.take()
+    async def __aenter__(self) -> WriteLock:
+        await self.acquire()
         return self
 
     async def __aexit__(self, *error: object) -> None:
         self._is_over = True
-        self.give()
+        self.release()
 
 
 class Transaction:
@@ -87,7 +87,7 @@ class Transaction:
     Args:
         database: The database.
         action: The name of the action or hook, for messages.
-        turn: The function's turn to write. None: nothing else writes.
+        write_lock: Released while the function waits for the model. None: nothing else writes.
         begins_early: True if the transaction begins before the function uses a table.
 
     Attributes:
@@ -97,14 +97,14 @@ class Transaction:
     """
 
     def __init__(
-        self, database: Database, action: str, turn: WriteTurn | None = None, *, begins_early: bool = False
+        self, database: Database, action: str, write_lock: WriteLock | None = None, *, begins_early: bool = False
     ) -> None:
         self.action = action
         self.written: set[str] = set()
         self.time_limit = TimeLimit()
         self.is_suspended = False
         self._database = database
-        self._turn = turn
+        self._write_lock = write_lock
         self._begins_early = begins_early
         self._num_waiting = 0
         self._switching = asyncio.Lock()
@@ -190,8 +190,8 @@ class Transaction:
                 async with self._switching:
                     if not self.is_suspended:
                         await asyncio.to_thread(self._suspend)
-                        if self._turn is not None:
-                            self._turn.give()
+                        if self._write_lock is not None:
+                            self._write_lock.release()
                 yield
             finally:
                 self._num_waiting -= 1
@@ -207,8 +207,8 @@ class Transaction:
                 transaction.rollback()
 
     async def _resume(self) -> None:
-        if self._turn is not None:
-            await self._turn.take()
+        if self._write_lock is not None:
+            await self._write_lock.acquire()
         self.is_suspended = False
         if self._begins_early and not self._end_reason:
             await asyncio.to_thread(self.begin)
@@ -231,17 +231,17 @@ def table_access(transaction: Transaction) -> Iterator[None]:
 
 @contextlib.asynccontextmanager
 async def function_transaction(
-    database: Database, name: str, turn: WriteTurn, *, is_async: bool
+    database: Database, name: str, write_lock: WriteLock, *, is_async: bool
 ) -> AsyncIterator[Transaction]:
     """Run an author's function in a transaction. It is committed at the end, and rolled back if anything raises.
 
     Args:
         database: The database.
         name: The name of the action or hook, for messages.
-        turn: The function's turn to write.
+        write_lock: Released while the function waits for the model.
         is_async: True if the function runs on the event loop, where its first statement must not wait for the lock.
     """
-    transaction = Transaction(database, name, turn, begins_early=is_async)
+    transaction = Transaction(database, name, write_lock, begins_early=is_async)
     try:
         if is_async:
             await asyncio.to_thread(transaction.begin)

@@ -42,7 +42,7 @@ from ..routing.routes import PageRequest
 from ..routing.visit import Visit, VisitReader
 from ..security.signer import FormCheck, Signer, VisitorCookie
 from ..storage.database import Connection, Database, insert_row
-from ..storage.transactions import WriteTurn, function_transaction
+from ..storage.transactions import WriteLock, function_transaction
 from .action_routes import PAGE, TOKEN, ActionRoute, FormTags
 from .form_data import MAX_FIELD_SIZE, read_form
 from .live_updates import LiveUpdates, canvases_of
@@ -165,14 +165,22 @@ class ActionHandler:
             if not visit.visitor:
                 cookie, visitor = self._visitor_cookie.new()
                 visit = replace(visit, visitor=visitor)
-        # The function gives its turn away while it waits for the model. The same form, sent twice, waits all the time.
-        async with self._running.setdefault(submission, asyncio.Lock()), WriteTurn(self._write_lock) as turn:
+        # The function releases the write lock while it waits for the model. The same form, sent twice, still waits.
+        async with self._running.setdefault(submission, asyncio.Lock()), WriteLock(self._write_lock) as write_lock:
             previous = self._previous_response(submission)
             if previous is not None:
                 return previous
             try:
                 response, names, written = await self._run(
-                    route, {**arguments, **fields}, visit, request, page, page_request, submission, stored_files, turn
+                    route,
+                    {**arguments, **fields},
+                    visit,
+                    request,
+                    page,
+                    page_request,
+                    submission,
+                    stored_files,
+                    write_lock,
                 )
             except ValidationError as error:  # of a model that the function made from its fields
                 form = route.function.form.explain(pairs, error)
@@ -209,13 +217,13 @@ class ActionHandler:
         page_request: PageRequest | None,
         submission: _Submission,
         files: Sequence[SentFile],
-        turn: WriteTurn,
+        write_lock: WriteLock,
     ) -> tuple[Response, Sequence[str], set[str]]:
         """Call the function in a transaction. Return its response, the regions to update, and the changed tables."""
         function = route.function
         try:
             async with function_transaction(
-                self._database, route.name, turn, is_async=function.is_async
+                self._database, route.name, write_lock, is_async=function.is_async
             ) as transaction:
                 result = await function.run(arguments, visit, request, transaction.time_limit)
                 await store_files(transaction, files)  # not before: the function may wait for the model

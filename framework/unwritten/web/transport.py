@@ -1,6 +1,6 @@
-"""What ASGI does not offer: abort a connection, and see that its client has left without receiving from it.
+"""Abort a connection, and tell that its client has disconnected without calling ``receive``. ASGI offers neither.
 
-ASGI can only close a connection, which first sends what is still in its buffers. Receiving from it may take a part of
+It can only close a connection, which first sends what is still in its buffers. Receiving from it may take a part of
 the request's body, which the app has not read yet.
 """
 
@@ -16,7 +16,7 @@ _CYCLE = "unwritten.cycle"
 
 
 def remember_transport(scope: Scope, receive: Receive) -> None:
-    """Store what ``abort`` and ``has_left`` need. Call it before other middleware wraps ``receive``.
+    """Store what ``abort`` and ``is_disconnected`` need. Call it before other middleware wraps ``receive``.
 
     uvicorn's ``receive`` is a method of an object that has the transport. With other servers nothing is stored.
     """
@@ -35,7 +35,7 @@ def abort(scope: Scope) -> bool:
     return cut is not None
 
 
-def has_left(scope: Scope) -> bool:
+def is_disconnected(scope: Scope) -> bool:
     """True if the client of an HTTP request has disconnected before the response was complete.
 
     False for WebSockets, and with servers that do not show it.
