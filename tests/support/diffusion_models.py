@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from tests.engine.reference_generate import reference_generate, until_end
 
-from unwritten_engine.diffusion.kv_cache import KVCache
-from unwritten_engine.diffusion.loading.random_model import random_model
+from unwritten_engine.diffusion.diffusion_gemma.kv_cache import KVCache
+from unwritten_engine.diffusion.diffusion_gemma.layers import DiffusionModel
+from unwritten_engine.diffusion.diffusion_gemma.random_model import random_model
+from unwritten_engine.diffusion.diffusion_gemma.sampling_params import SamplingParams
 from unwritten_engine.diffusion.loop import MAX_QUEUE_SECONDS, DenoisingLoop
-from unwritten_engine.diffusion.model import DiffusionModel
 from unwritten_engine.diffusion.model_runner import ModelRunner
-from unwritten_engine.diffusion.sampling_params import SamplingParams
 from unwritten_engine.diffusion.sequence import Sequence
 from unwritten_engine.diffusion.tokenization.canvas_plan import CanvasPlan
 from unwritten_engine.diffusion.tokenization.detokenizer import Detokenizer

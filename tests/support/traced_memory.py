@@ -20,13 +20,13 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
-from unwritten_engine.diffusion import grouped_experts, model
-from unwritten_engine.diffusion.kv_cache import KVCache
-from unwritten_engine.diffusion.loading import quantization
+from unwritten_engine.diffusion.diffusion_gemma import grouped_experts, layers, quantization
+from unwritten_engine.diffusion.diffusion_gemma.kv_cache import KVCache
+from unwritten_engine.diffusion.diffusion_gemma.layers import DiffusionModel
+from unwritten_engine.diffusion.diffusion_gemma.quantization import PackedExperts, PackedLinear
 from unwritten_engine.diffusion.loading.memory_plan import PREFILL_CHUNK
-from unwritten_engine.diffusion.loading.quantization import PackedExperts, PackedLinear
-from unwritten_engine.diffusion.model import DiffusionModel, TokenChunk
 from unwritten_engine.diffusion.model_runner import ModelRunner
+from unwritten_engine.diffusion.token_chunk import TokenChunk
 
 META = torch.device("meta")
 
@@ -93,7 +93,7 @@ def without_numbers() -> Iterator[None]:
         return codes, torch.empty(weight.numel() // 64, dtype=torch.bfloat16, device=META)
 
     with (
-        mock.patch.object(model, "scaled_dot_product_attention", attention),
+        mock.patch.object(layers, "scaled_dot_product_attention", attention),
         mock.patch.object(quantization, "unpack_nf4", unpack),
         mock.patch.object(quantization, "pack_nf4", pack),
         mock.patch.object(quantization, "is_available", lambda: True),

@@ -21,6 +21,10 @@ from unwritten.formats.page import TEMPLATE_NAMES
 from unwritten.rendering.regions import PageView, Region
 from unwritten.routing.stored_pages import StoredPages
 from unwritten.storage.tables import Table
+from unwritten_engine.diffusion.diffusion_gemma.memory import memory_needs, weight_bytes
+from unwritten_engine.diffusion.diffusion_gemma.model_config import read_model_config
+from unwritten_engine.diffusion.diffusion_gemma.sampling_params import SAMPLING, SamplingParams
+from unwritten_engine.diffusion.engine_options import OPTIONS
 from unwritten_engine.diffusion.loading.memory_plan import (
     KIND_LABELS,
     KINDS,
@@ -28,10 +32,7 @@ from unwritten_engine.diffusion.loading.memory_plan import (
     gigabytes,
     plan_memory,
     required_bytes,
-    weight_bytes,
 )
-from unwritten_engine.diffusion.loading.model_config import read_model_config
-from unwritten_engine.diffusion.sampling_params import OPTIONS, SAMPLING, SamplingParams
 from unwritten_engine.errors import ModelUnsupported
 from unwritten_engine.named_models import DIFFUSION_GEMMA, EMBEDDED, MODELS, memory_needed
 from unwritten_engine.options import Option
@@ -258,7 +259,7 @@ def memory_table() -> str:
     sizes = _real()
     rows = ["| Weights in | They take | With 1 canvas | With 4 | With 16 |", "|---|---|---|---|---|"]
     for kind in KINDS:
-        whole = [gigabytes(required_bytes(sizes, kind, count, 4096) + RESERVE) for count in (1, 4, 16)]
+        whole = [gigabytes(required_bytes(memory_needs(sizes), kind, count, 4096) + RESERVE) for count in (1, 4, 16)]
         rows.append(f"| {KIND_LABELS[kind]} | {gigabytes(weight_bytes(sizes, kind))} | {' | '.join(whole)} |")
     return "\n".join(rows)
 
@@ -268,7 +269,7 @@ def gpus_table() -> str:
     rows = ["| A GPU with | Weights in | Canvases together | Tokens of each |", "|---|---|---|---|"]
     for size in (16, 20, 24, 32, 48, 80, 141):
         try:
-            found = plan_memory(_real(), memory=size * 10**9, device="", reserve=RESERVE)
+            found = plan_memory(memory_needs(_real()), memory=size * 10**9, device="", reserve=RESERVE)
         except ModelUnsupported:
             rows.append(f"| {size} GB | does not fit | | |")
         else:

@@ -6,16 +6,17 @@ import asyncio
 import secrets
 import threading
 from collections import abc, deque
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from ..engine import About
 from ..errors import EngineClosed, EngineError, GenerationFailed, PromptTooLong
 from ..frames import Frame, Priority, Prompt, Request
+from .family import SamplingParams
 from .loop import DenoisingLoop
 from .model_runner import TokenMasks
-from .sampling_params import SamplingParams, sampling_params
 from .sequence import Sequence
 from .tokenization.canvas_plan import CanvasPlan, plan_canvases
 from .tokenization.detokenizer import Detokenizer
@@ -32,7 +33,7 @@ class _RequestInbox:
 
 
 class DiffusionEngine:
-    """An engine for one loaded DiffusionGemma. Created by ``open_diffusion``.
+    """An engine for one loaded model. Created by ``open_diffusion``.
 
     Args:
         loop: schedules the sequences.
@@ -40,7 +41,7 @@ class DiffusionEngine:
         detokenizer: decodes the model's tokens.
         prompt_tokenizer: encodes prompts.
         masks: registry of token masks for schemas.
-        default_params: sampling parameters of the checkpoint.
+        make_params: returns the sampling parameters for the options of a request. See ``Family.sampling_params``.
         notes: sentences that are added to ``about.reasons``; it may grow while the engine runs.
 
     Raises:
@@ -55,16 +56,12 @@ class DiffusionEngine:
         detokenizer: Detokenizer,
         prompt_tokenizer: PromptTokenizer,
         masks: TokenMasks,
-        default_params: SamplingParams,
+        make_params: Callable[[Mapping[str, Any]], SamplingParams],
         notes: abc.Sequence[str] = (),
     ) -> None:
         self._about, self._notes = about, notes
-        self._detokenizer, self._prompt_tokenizer, self._masks, self._default_params = (
-            detokenizer,
-            prompt_tokenizer,
-            masks,
-            default_params,
-        )
+        self._detokenizer, self._prompt_tokenizer = detokenizer, prompt_tokenizer
+        self._masks, self._make_params = masks, make_params
         self._inbox = _RequestInbox()
         self._active: dict[int, Sequence] = {}  # by id of the request
         ready: Future[None] = Future()
@@ -81,7 +78,7 @@ class DiffusionEngine:
         return replace(self._about, reasons=(*self._about.reasons, *self._notes)) if self._notes else self._about
 
     async def generate(self, request: Request) -> AsyncGenerator[Frame, None]:
-        """See ``Engine.generate``. Options are those in ``sampling_params.SAMPLING``."""
+        """See ``Engine.generate``. Options are those of the family."""
         self._check_open()
         seq = self._make_sequence(request, self._masks.register)
         updated = _update_event(seq)
@@ -128,7 +125,7 @@ class DiffusionEngine:
             if tokenized.num_shared == 0 or len(tokenized.ids) > self._about.context:
                 continue
             plan = CanvasPlan(1, 1, self._detokenizer)
-            seq = Sequence(tokenized, plan, self._default_params, 0, Priority.PREFETCH, warm_only=True)
+            seq = Sequence(tokenized, plan, self._make_params({}), 0, Priority.PREFETCH, warm_only=True)
             done = _update_event(seq)
             try:
                 self._submit(seq)
@@ -151,7 +148,7 @@ class DiffusionEngine:
         Raises:
             RequestRefused, UnknownOption, BadOption: the request is not supported.
         """
-        params = sampling_params(request.options, self._default_params)
+        params = self._make_params(request.options)
         plan = plan_canvases(request, self._detokenizer, self._about.canvas_length, register_mask)
         prompt = self._prompt_tokenizer.tokenize(request.prompt)
         # The last canvas never enters the KV cache.

@@ -26,11 +26,12 @@ import torch
 
 from ..errors import EngineClosed, EngineError, GenerationFailed
 from ..frames import Priority
-from .kv_cache import KVCache, PrefixCache
+from .family import Cache, DiffusionModel
 from .loading.memory_plan import PREFILL_CHUNK
-from .model import DiffusionModel, TokenChunk, to_tensor
 from .model_runner import ModelRunner, StepResults
+from .prefix_cache import PrefixCache
 from .sequence import CanvasState, Sequence
+from .token_chunk import TokenChunk, to_tensor
 from .tokenization.image_processor import ImagePatches
 
 MAX_QUEUE_SECONDS: Final = 30.0
@@ -87,7 +88,7 @@ class DenoisingLoop:
     ) -> None:
         self._runner = runner
         self._model: DiffusionModel = runner.model
-        self._kv_cache: KVCache = runner.model.kv_cache
+        self._cache: Cache = runner.model.cache
         self.prefix_cache = PrefixCache(prefix_cache_bytes)
         self.max_queue_seconds = max_queue_seconds
         self.exclusive_clicks = exclusive_clicks
@@ -177,7 +178,7 @@ class DenoisingLoop:
         can_preempt = any(self._rank(seq) <= Priority.CLICK for seq in self.waiting) and any(
             self._rank(seq) > Priority.CLICK for seq in self.running
         )
-        return len(self.running) == self._kv_cache.rows and not can_preempt
+        return len(self.running) == self._cache.rows and not can_preempt
 
     def _admit(self, updated: list[Sequence]) -> None:
         """Admit waiting sequences to free rows, and prefill their prompts within the limit per step."""
@@ -218,7 +219,7 @@ class DenoisingLoop:
         seq = min(self.waiting, key=lambda seq: (self._rank(seq), seq.number))
         if self.exclusive_clicks and self._rank(seq) > Priority.CLICK and self._has_clicks():
             return False
-        if len(self.running) + len(self._prefilling) == self._kv_cache.rows:
+        if len(self.running) + len(self._prefilling) == self._cache.rows:
             prefetches = [other for other in self.running if self._rank(other) > Priority.CLICK]
             if self._prefilling or self._rank(seq) > Priority.CLICK or not prefetches:
                 return False
@@ -227,7 +228,7 @@ class DenoisingLoop:
         seq.num_cached_tokens = 0
         snapshot = self.prefix_cache.longest_prefix(seq.cache_keys)
         if snapshot is not None:
-            self._kv_cache.load(len(self.running) + len(self._prefilling), snapshot)
+            self._cache.load(len(self.running) + len(self._prefilling), snapshot)
             seq.num_cached_tokens = len(snapshot.tokens)
             if seq.saved_state is not None and seq.num_cached_tokens == seq.num_target_tokens:
                 self.prefix_cache.drop(snapshot.tokens)  # no other sequence can use it
@@ -271,7 +272,7 @@ class DenoisingLoop:
         """Move sequences that are being prefilled up by a row, to the rows from ``first`` on."""
         for row, seq in enumerate(self._prefilling, len(self.running)):
             if row >= first:
-                self._kv_cache.move(row + 1, row, seq.num_cached_tokens)
+                self._cache.move(row + 1, row, seq.num_cached_tokens)
 
     def _preempt(self, seq: Sequence) -> None:
         """Preempt a running sequence: save the state of its canvas and its KV cache."""
@@ -287,7 +288,7 @@ class DenoisingLoop:
         if self.prefix_cache.max_bytes == 0:
             return
         try:
-            self.prefix_cache.put(self._kv_cache.save(row, keys))
+            self.prefix_cache.put(self._cache.save(row, keys))
         except torch.OutOfMemoryError:
             self._free_memory()
 
@@ -381,7 +382,7 @@ class DenoisingLoop:
         row, last = self.running.index(seq), len(self.running) - 1
         if row < last:
             other = self.running[last]
-            self._kv_cache.move(last, row, other.num_cached_tokens)
+            self._cache.move(last, row, other.num_cached_tokens)
             self._runner.load(row, self._runner.save(last))
             self.running[row] = other
         self.running.pop()

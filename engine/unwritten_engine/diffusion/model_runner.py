@@ -17,10 +17,11 @@ import torch
 from torch import Tensor
 
 from .cuda_graphs import CUDAGraphs
-from .model import DiffusionModel, to_tensor
+from .diffusion_gemma.layers import DiffusionModel
+from .diffusion_gemma.sampling_params import SamplingParams
 from .random_numbers import RequestRandom, random_tokens, uniform
 from .sampler import OutputHead, TokenConstraints, accept_tokens, sample
-from .sampling_params import SamplingParams
+from .token_chunk import to_tensor
 from .tokenization.canvas_plan import CanvasInit
 
 UNSETTLED_ENTROPY = 0.1
@@ -138,7 +139,7 @@ class ModelRunner:
             scale=float(table.embed_scale.to(table.weight.dtype)),
             cap=float(model.final_logit_softcapping),
         )
-        rows, size, device = model_layers.kv_cache.rows, int(config.canvas_length), model_layers.device
+        rows, size, device = model_layers.cache.rows, int(config.canvas_length), model_layers.device
         self.canvas_length, self.device, self._on_gpu = size, device, device.type == "cuda"
         self.masks = TokenMasks(self.head.vocabulary, device)
 
@@ -212,7 +213,7 @@ class ModelRunner:
         if self.cuda_graphs is None:
             self._step(count, max_length, not equal_lengths, constrained)
             return
-        size = self.cuda_graphs.buckets(count, max_length, self.model.kv_cache.rows, self.model.kv_cache.context)
+        size = self.cuda_graphs.buckets(count, max_length, self.model.cache.rows, self.model.cache.context)
         # A captured step uses the memory of the masks, which are copied to a larger one when their number doubles.
         key = (*size, len(self.masks.rows) if constrained else 0)
         self.cuda_graphs.run(key, lambda: self._step(*size, True, constrained))
@@ -222,7 +223,7 @@ class ModelRunner:
         """Capture the steps of all sizes, without masks. The rows must be free."""
         if self.cuda_graphs is None:
             return
-        cache = self.model.kv_cache
+        cache = self.model.cache
         for count in reversed(self.cuda_graphs.row_buckets(cache.rows)):  # smaller graphs reuse memory of the largest
             for length in reversed(self.cuda_graphs.length_buckets(cache.context)):
                 step = partial(self._step, count, length, True, False)

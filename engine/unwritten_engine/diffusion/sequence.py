@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import EngineError
 from ..frames import Frame, Priority, StopReason, Usage
-from .sampling_params import SamplingParams
+from .family import SamplingParams
 from .tokenization.canvas_plan import CanvasPlan
 from .tokenization.detokenizer import DecodedText
 from .tokenization.prompt_tokenizer import TokenizedPrompt

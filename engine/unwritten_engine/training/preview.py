@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import torch
 
-from ..diffusion.kv_cache import KVCache
-from ..diffusion.loading.loader import LoadedModel
-from ..diffusion.model import DiffusionModel, TokenChunk, to_tensor
+from ..diffusion.diffusion_gemma.kv_cache import KVCache
+from ..diffusion.diffusion_gemma.layers import DiffusionModel
+from ..diffusion.diffusion_gemma.sampling_params import SamplingParams
+from ..diffusion.loader import LoadedModel
 from ..diffusion.model_runner import ModelRunner
-from ..diffusion.sampling_params import SamplingParams
+from ..diffusion.token_chunk import TokenChunk, to_tensor
 from ..diffusion.tokenization.canvas_plan import plan_canvases
 from ..diffusion.tokenization.detokenizer import Detokenizer
 from ..diffusion.tokenization.prompt_tokenizer import PromptTokenizer

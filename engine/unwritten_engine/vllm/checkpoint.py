@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from ..diffusion.loading.memory_plan import cache_bytes, gigabytes
-from ..diffusion.loading.model_config import read_model_config
+from ..diffusion.diffusion_gemma.memory import cache_bytes
+from ..diffusion.diffusion_gemma.model_config import read_model_config
+from ..diffusion.loading.memory_plan import gigabytes
 from ..downloads import hugging_face
 from ..engine import Progress
 from ..errors import EngineError, ModelBroken, ModelNotFound, ModelUnsupported
@@ -183,8 +184,8 @@ def write_random(folder: Path, *, canvas: int = 256) -> Path:
     """
     from safetensors.torch import load_file, save_file
 
-    from ..diffusion.loading.model_config import DECODER, ENCODER
-    from ..diffusion.loading.random_model import write_checkpoint
+    from ..diffusion.diffusion_gemma.model_config import DECODER, ENCODER
+    from ..diffusion.diffusion_gemma.random_model import write_checkpoint
 
     # Attention on a CPU needs heads of 32 numbers or more.
     write_checkpoint(folder, hidden=128, canvas=canvas, window=4096, branch=0.3, spread=8.0, words=True)

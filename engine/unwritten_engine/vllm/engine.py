@@ -14,7 +14,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from ..diffusion.sampling_params import SamplingParams
+from ..diffusion.diffusion_gemma.sampling_params import SamplingParams
 from ..diffusion.sequence import CanvasState
 from ..diffusion.sequence import Sequence as TextSequence
 from ..diffusion.tokenization.canvas_plan import CanvasInit, CanvasPlan, plan_canvases

@@ -18,11 +18,11 @@ from tests.benchmarks.engine.bench_model import BenchModel
 from torch import Tensor
 
 from unwritten_engine.diffusion.cuda_graphs import CUDAGraphs
-from unwritten_engine.diffusion.kv_cache import KVCache
+from unwritten_engine.diffusion.diffusion_gemma.kv_cache import KVCache
+from unwritten_engine.diffusion.diffusion_gemma.layers import DiffusionModel
+from unwritten_engine.diffusion.diffusion_gemma.sampling_params import SamplingParams
 from unwritten_engine.diffusion.loop import DenoisingLoop
-from unwritten_engine.diffusion.model import DiffusionModel
 from unwritten_engine.diffusion.model_runner import ModelRunner
-from unwritten_engine.diffusion.sampling_params import SamplingParams
 from unwritten_engine.diffusion.sequence import Sequence
 from unwritten_engine.diffusion.tokenization.canvas_plan import CanvasPlan
 from unwritten_engine.diffusion.tokenization.prompt_tokenizer import TokenizedPrompt

@@ -18,10 +18,11 @@ from typing import Any, Final
 import torch
 from tests.benchmarks.engine.runners import to_ms
 
-from unwritten_engine.diffusion.kv_cache import KVCache
-from unwritten_engine.diffusion.loading.loader import load_model
-from unwritten_engine.diffusion.loading.random_model import no_progress_bars
-from unwritten_engine.diffusion.model import DiffusionModel, TokenChunk
+from unwritten_engine.diffusion.diffusion_gemma.kv_cache import KVCache
+from unwritten_engine.diffusion.diffusion_gemma.layers import DiffusionModel
+from unwritten_engine.diffusion.diffusion_gemma.random_model import no_progress_bars
+from unwritten_engine.diffusion.loader import load_model
+from unwritten_engine.diffusion.token_chunk import TokenChunk
 from unwritten_engine.vllm.checkpoint import read_checkpoint, write_random
 from unwritten_engine.vllm.draft_channel import ADDRESS_VARIABLE, KEY_VARIABLE, new_key
 from unwritten_engine.vllm.internals import SAMPLER, installed_version, vllm_object

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from unwritten_engine.diffusion.loading.random_tokenizer import make_tokenizer
+from unwritten_engine.diffusion.diffusion_gemma.random_tokenizer import make_tokenizer
 from unwritten_engine.diffusion.model_runner import TokenMasks
 from unwritten_engine.diffusion.tokenization.canvas_plan import CanvasPlan, plan_canvases
 from unwritten_engine.diffusion.tokenization.detokenizer import DecodedText, Detokenizer

@@ -11,7 +11,7 @@ from tests.engine.reference_generate import until_end
 from tests.support.diffusion_models import END, Model
 
 from unwritten_engine.diffusion import model_runner
-from unwritten_engine.diffusion.model import DiffusionModel
+from unwritten_engine.diffusion.diffusion_gemma.layers import DiffusionModel
 from unwritten_engine.diffusion.sampler import SamplerOutput, sample
 from unwritten_engine.errors import GenerationFailed
 from unwritten_engine.frames import Draft, Prompt, Request

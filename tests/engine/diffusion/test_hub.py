@@ -13,14 +13,14 @@ from pathlib import Path
 import pytest
 from tests.support.checkpoints import edit_config
 
-from unwritten_engine.diffusion.loading.random_model import write_checkpoint
+from unwritten_engine.diffusion.diffusion_gemma.random_model import write_checkpoint
 
 pytest.importorskip("huggingface_hub")
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 PROGRAM = """
 import sys
-from unwritten_engine.diffusion.loading.loader import load_model
+from unwritten_engine.diffusion.loader import load_model
 from unwritten_engine.errors import EngineError
 try:
     loaded = load_model("someone/small", device="cpu", quantize=None, dtype=None, budget_bytes=int(sys.argv[1]),

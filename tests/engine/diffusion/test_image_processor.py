@@ -9,14 +9,14 @@ import torch
 from PIL import Image
 from tests.support.checkpoints import quiet
 
-from unwritten_engine.diffusion.build import load_processor
-from unwritten_engine.diffusion.kv_cache import KVCache
-from unwritten_engine.diffusion.loading.loader import LoadedModel, load_model
-from unwritten_engine.diffusion.loading.random_model import write_checkpoint
+from unwritten_engine.diffusion.diffusion_gemma.image_processor import load_processor
+from unwritten_engine.diffusion.diffusion_gemma.kv_cache import KVCache
+from unwritten_engine.diffusion.diffusion_gemma.layers import DiffusionModel
+from unwritten_engine.diffusion.diffusion_gemma.random_model import write_checkpoint
+from unwritten_engine.diffusion.diffusion_gemma.sampling_params import SamplingParams
+from unwritten_engine.diffusion.loader import LoadedModel, load_model
 from unwritten_engine.diffusion.loop import DenoisingLoop
-from unwritten_engine.diffusion.model import DiffusionModel
 from unwritten_engine.diffusion.model_runner import ModelRunner
-from unwritten_engine.diffusion.sampling_params import SamplingParams
 from unwritten_engine.diffusion.sequence import Sequence
 from unwritten_engine.diffusion.tokenization.canvas_plan import CanvasPlan
 from unwritten_engine.diffusion.tokenization.detokenizer import Detokenizer

@@ -11,11 +11,13 @@ from tests.engine.reference_generate import until_end
 from tests.support.diffusion_models import END, Model
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from unwritten_engine.diffusion.kv_cache import KVCache, Snapshot
+from unwritten_engine.diffusion.diffusion_gemma.kv_cache import KVCache
+from unwritten_engine.diffusion.diffusion_gemma.layers import DiffusionModel
 from unwritten_engine.diffusion.loop import DenoisingLoop
-from unwritten_engine.diffusion.model import DiffusionModel, TokenChunk
 from unwritten_engine.diffusion.model_runner import ModelRunner
+from unwritten_engine.diffusion.prefix_cache import Snapshot
 from unwritten_engine.diffusion.sequence import Sequence
+from unwritten_engine.diffusion.token_chunk import TokenChunk
 from unwritten_engine.diffusion.tokenization.canvas_plan import CanvasInit
 from unwritten_engine.diffusion.tokenization.detokenizer import DecodedText, Detokenizer
 from unwritten_engine.errors import GenerationFailed

@@ -10,9 +10,10 @@ import torch
 from tests.engine.reference_generate import until_end
 from tests.support.diffusion_models import END, Model
 
-from unwritten_engine.diffusion.model import DiffusionModel, TokenChunk
+from unwritten_engine.diffusion.diffusion_gemma.layers import DiffusionModel
 from unwritten_engine.diffusion.model_runner import ModelRunner, StepOutput, StepResults
 from unwritten_engine.diffusion.sequence import Sequence
+from unwritten_engine.diffusion.token_chunk import TokenChunk
 from unwritten_engine.diffusion.tokenization.prompt_tokenizer import TokenizedPrompt
 from unwritten_engine.frames import Priority
 

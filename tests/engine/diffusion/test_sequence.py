@@ -11,9 +11,9 @@ import pytest
 import torch
 from tests.support.diffusion_models import Model
 
-from unwritten_engine.diffusion.loading.random_tokenizer import make_tokenizer
+from unwritten_engine.diffusion.diffusion_gemma.random_tokenizer import make_tokenizer
+from unwritten_engine.diffusion.diffusion_gemma.sampling_params import SamplingParams
 from unwritten_engine.diffusion.model_runner import TokenMasks
-from unwritten_engine.diffusion.sampling_params import SamplingParams
 from unwritten_engine.diffusion.sequence import CanvasState, Sequence
 from unwritten_engine.diffusion.tokenization.canvas_plan import plan_canvases
 from unwritten_engine.diffusion.tokenization.detokenizer import Detokenizer

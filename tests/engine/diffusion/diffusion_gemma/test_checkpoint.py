@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.checkpoints import FULL_SIZE, edit_config, quiet, read_head, rewrite_head
+from tests.support.checkpoints import FULL_SIZE, edit_config, inspect_checkpoint, quiet, read_head, rewrite_head
 
+from unwritten_engine.diffusion.diffusion_gemma.checkpoint import OFFICIAL
+from unwritten_engine.diffusion.diffusion_gemma.model_config import read_model_config
+from unwritten_engine.diffusion.diffusion_gemma.random_model import write_checkpoint
 from unwritten_engine.diffusion.loading import hub
-from unwritten_engine.diffusion.loading.checkpoint import OFFICIAL, inspect_checkpoint
-from unwritten_engine.diffusion.loading.model_config import read_model_config
-from unwritten_engine.diffusion.loading.random_model import write_checkpoint
 from unwritten_engine.errors import EngineError, ModelBroken, ModelNotFound, ModelUnsupported
 
 
@@ -244,7 +244,7 @@ def test_without_a_network_the_message_says_so(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(ModelNotFound, match="cannot be fetched from Hugging Face") as caught:
-        hub.fetch_checkpoint("someone/model", quiet, lambda config: None)
+        hub.fetch_checkpoint("someone/model", quiet, lambda folder: None, example=OFFICIAL)
     assert "connection" in str(caught.value)
     assert "random" in str(caught.value)
 
@@ -257,7 +257,7 @@ def test_a_cached_model_needs_no_network(monkeypatch: pytest.MonkeyPatch, origin
     (repo / "refs").mkdir(parents=True)
     (repo / "refs" / "main").write_text("0" * 40)
     folder = Path(shutil.copytree(original, repo / "snapshots" / ("0" * 40)))
-    assert hub.fetch_checkpoint("someone/model", quiet, lambda config: None).samefile(folder)
+    assert hub.fetch_checkpoint("someone/model", quiet, lambda folder: None, example=OFFICIAL).samefile(folder)
     _shards(folder)[0].unlink()  # a download that broke off is not taken for the model
     with pytest.raises(ModelNotFound, match="cannot be fetched"):
-        hub.fetch_checkpoint("someone/model", quiet, lambda config: None)
+        hub.fetch_checkpoint("someone/model", quiet, lambda folder: None, example=OFFICIAL)

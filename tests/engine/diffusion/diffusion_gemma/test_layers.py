@@ -10,9 +10,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from unwritten_engine.diffusion.kv_cache import KVCache
-from unwritten_engine.diffusion.loading.random_model import random_model
-from unwritten_engine.diffusion.model import DiffusionModel, TokenChunk, to_tensor
+from unwritten_engine.diffusion.diffusion_gemma.kv_cache import KVCache
+from unwritten_engine.diffusion.diffusion_gemma.layers import DiffusionModel
+from unwritten_engine.diffusion.diffusion_gemma.random_model import random_model
+from unwritten_engine.diffusion.token_chunk import TokenChunk, to_tensor
 
 WINDOW, CANVAS, CONTEXT = 16, 8, 128
 CPU = torch.device("cpu")
@@ -46,9 +47,9 @@ def read(made: DiffusionModel, row: int, tokens: Tensor, sizes: Sequence[int]) -
 def cached(made: DiffusionModel, row: int, length: int) -> list[Tensor]:
     """Keys and values of each layer, in the order of tokens."""
     found = []
-    for layer in range(len(made.kv_cache.keys)):
-        order = made.kv_cache.positions(layer, length).argsort()
-        found += [part[:, order] for part in made.kv_cache.past(layer, row, length)]
+    for layer in range(len(made.cache.keys)):
+        order = made.cache.positions(layer, length).argsort()
+        found += [part[:, order] for part in made.cache.past(layer, row, length)]
     return found
 
 

@@ -6,11 +6,15 @@ from typing import Any
 
 import pytest
 import torch
-from tests.support.checkpoints import read_head
+from tests.support.checkpoints import inspect_checkpoint, read_head
 
-from unwritten_engine.diffusion.loading.checkpoint import inspect_checkpoint
-from unwritten_engine.diffusion.loading.random_model import END_IDS, random_config, random_model, write_checkpoint
-from unwritten_engine.diffusion.loading.random_tokenizer import MIN_VOCAB_SIZE, control_ids, make_tokenizer
+from unwritten_engine.diffusion.diffusion_gemma.random_model import (
+    END_IDS,
+    random_config,
+    random_model,
+    write_checkpoint,
+)
+from unwritten_engine.diffusion.diffusion_gemma.random_tokenizer import MIN_VOCAB_SIZE, control_ids, make_tokenizer
 
 
 @pytest.fixture(scope="module")

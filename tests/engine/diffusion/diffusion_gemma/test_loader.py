@@ -14,9 +14,10 @@ from tests.support.logits import canvas_logits, compare
 from torch import Tensor
 from transformers import DiffusionGemmaForBlockDiffusion
 
-from unwritten_engine.diffusion.loading.loader import RANDOM, RANDOM_SIZES, LoadedModel, load_model
-from unwritten_engine.diffusion.loading.quantization import PackedExperts, PackedLinear
-from unwritten_engine.diffusion.loading.random_model import write_checkpoint
+from unwritten_engine.diffusion.diffusion_gemma.family import DIFFUSION_GEMMA, RANDOM_SIZES
+from unwritten_engine.diffusion.diffusion_gemma.quantization import PackedExperts, PackedLinear
+from unwritten_engine.diffusion.diffusion_gemma.random_model import write_checkpoint
+from unwritten_engine.diffusion.loader import LoadedModel, load_model
 from unwritten_engine.engine import Progress
 from unwritten_engine.errors import BadOption, ModelBroken, ModelNotFound, ModelUnsupported
 
@@ -211,7 +212,7 @@ def test_a_checkpoint_without_a_vision_tower_reads_text(tmp_path: Path) -> None:
 WATCHED = """
 import sys, threading, time
 from transformers import AutoTokenizer, DiffusionGemmaConfig, DiffusionGemmaForBlockDiffusion
-from unwritten_engine.diffusion.loading.loader import load_model
+from unwritten_engine.diffusion.loader import load_model
 
 def own():
     lines = open("/proc/self/status").read().splitlines()
@@ -263,10 +264,10 @@ def test_overlapping_tensors_are_damage(tmp_path: Path) -> None:
 
 def test_the_random_model_is_built_locally() -> None:
     said: list[str] = []
-    loaded = loading(RANDOM, progress=lambda _, doing: said.append(doing))
+    loaded = loading(DIFFUSION_GEMMA.random, progress=lambda _, doing: said.append(doing))
     assert "gibberish" in said[0]
     assert "gibberish" in loaded.reasons[0]
-    assert loaded.name == RANDOM
+    assert loaded.name == DIFFUSION_GEMMA.random
     assert len(loaded.tokenizer) == RANDOM_SIZES["vocabulary"]
     assert loaded.model.config.canvas_length == RANDOM_SIZES["canvas"]
 
@@ -295,7 +296,7 @@ def test_the_best_precision_within_the_budget_is_chosen(folder: Path) -> None:
 def test_unknown_options_are_refused(options: dict[str, str], words: str) -> None:
     given: dict[str, str | None] = {"device": None, "dtype": None, "quantize": None}
     with pytest.raises(BadOption, match=words):
-        load_model(RANDOM, budget_bytes=None, progress=quiet, **(given | options))
+        load_model(DIFFUSION_GEMMA.random, budget_bytes=None, progress=quiet, **(given | options))
 
 
 def test_a_missing_path_is_not_searched_on_the_hub() -> None:

@@ -1,4 +1,4 @@
-"""Options of the diffusion engine, and sampling parameters of a request."""
+"""Sampling parameters of a request for a DiffusionGemma."""
 
 from __future__ import annotations
 
@@ -6,23 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ..errors import BadOption
-from ..options import Option, check_options
+from ...errors import BadOption
+from ...options import Option, check_options
+from ..engine_options import OWNER
 
-OPTIONS: Final = (
-    Option("device", None, "text", "'cuda', 'cuda:1', 'mps' or 'cpu'; default: a GPU if there is one"),
-    Option("quantize", None, "text", "'none', 'int8' or 'nf4'; default: the best that fits"),
-    Option("dtype", None, "text", "'bfloat16' or 'float32', of the activations"),
-    Option("memory_gb", None, "number", "memory limit in gigabytes; default: free memory", 0.05),
-    Option("context", None, "count", "maximum tokens of one request, prompt and output together", 64),
-    Option("parallel", None, "count", "canvases that are denoised together", 1, 64),
-    Option("prefix_cache_mb", None, "count", "megabytes of the prefix cache; default: by the memory plan", 0),
-    Option("threads", None, "count", "threads of torch on a CPU; default: one per core", 1),
-    Option("self_conditioning_top_k", None, "count", "self-condition on this many tokens; default: all", 1, 4096),
-    Option("image_tokens", None, "count", "tokens per image: 70, 140, 280, 560 or 1120; default: the checkpoint's own"),
-    Option("cuda_graphs", None, "flag", "use CUDA graphs; default: on NVIDIA GPUs"),
-)
-"""Options of the engine."""
 SAMPLING: Final = (
     Option("quality", 1.0, "number", "share of the steps: 0 for a quarter, 1 for all", 0, 1),
     Option("steps", None, "count", "maximum steps per canvas; default: by quality", 1, 1000),
@@ -33,9 +20,6 @@ SAMPLING: Final = (
     Option("confidence", None, "number", "mean entropy in nats below which the draft is finished", 1e-9, 1e6),
 )
 """Options of a request. Defaults come from the checkpoint, then from the published model."""
-_OWNER: Final = "The diffusion engine"
-_IMAGE_TOKENS: Final = (70, 140, 280, 560, 1120)
-"""Numbers of tokens per image that the model was trained with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,28 +53,14 @@ def sampling_params(options: Mapping[str, Any], base: SamplingParams) -> Samplin
     Raises:
         UnknownOption, BadOption: an unknown option, or an invalid value.
     """
-    checked = check_options(options, SAMPLING, _OWNER)
+    checked = check_options(options, SAMPLING, OWNER)
     quality = checked.pop("quality")
     if checked["steps"] is None:
         checked["steps"] = max(1, round(base.steps * (0.25 + 0.75 * quality)))
     values = {name: getattr(base, name) if value is None else value for name, value in checked.items()}
     if values["t_max"] < values["t_min"]:
         raise BadOption(
-            f"{_OWNER}: t_max={values['t_max']:g} is below t_min={values['t_min']:g}; give a t_max of at least "
+            f"{OWNER}: t_max={values['t_max']:g} is below t_min={values['t_min']:g}; give a t_max of at least "
             f"{values['t_min']:g}."
         )
     return SamplingParams(**values)
-
-
-def engine_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the checked options of the engine.
-
-    Raises:
-        UnknownOption, BadOption: an unknown option, or an invalid value.
-    """
-    checked = check_options(options, OPTIONS, _OWNER)
-    if checked["image_tokens"] not in (None, *_IMAGE_TOKENS):
-        raise BadOption(
-            f"{_OWNER}: the option 'image_tokens' is {checked['image_tokens']}; give 70, 140, 280, 560 or 1120."
-        )
-    return checked

@@ -1,41 +1,20 @@
-"""Keys and values of running sequences, and of cached prefixes.
+"""Keys and values of running sequences.
 
 Each running sequence has a *row* in preallocated buffers, one per layer: ``[rows, heads, canvas + places, head_dim]``.
 The first places of a row belong to the canvas and are overwritten in every step, so that a step concatenates nothing.
 The other places hold the prompt and the finished canvases. A layer with a sliding window of W keeps the last W - 1
 tokens in a ring buffer: token p is stored at place p modulo (W - 1). Attention does not depend on the order of places.
-
-A *snapshot* is a copy of a row with its tokens. Shared prefixes and preempted sequences are stored as snapshots in
-``PrefixCache``, which has a size limit. Evicted tokens are prefilled again; results stay the same.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """A copy of the first tokens of a row.
-
-    Attributes:
-        tokens: their keys; for images, keys depend on the content (see ``prompt_tokenizer.py``).
-        layers: keys and values of each layer, [2, heads, places, head_dim].
-    """
-
-    tokens: tuple[Hashable, ...]
-    layers: tuple[Tensor, ...]
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all layers."""
-        return sum(layer.nbytes for layer in self.layers)
+from ..prefix_cache import Snapshot
 
 
 class KVCache:
@@ -53,7 +32,7 @@ class KVCache:
     def __init__(
         self, config: Any, *, rows: int, context: int, canvas: int, device: torch.device, dtype: torch.dtype
     ) -> None:
-        self.rows, self.context, self.canvas = rows, context, canvas
+        self.rows, self.context, self.block_length = rows, context, canvas
         self.sliding = [kind == "sliding_attention" for kind in config.layer_types]
         self.window: int = config.sliding_window
         self.places = [min(context, self.window - 1) if sliding else context for sliding in self.sliding]
@@ -77,17 +56,17 @@ class KVCache:
         count = keys.shape[1]
         if self.sliding[layer] and start + count > num_slots:
             skip = max(0, count - num_slots)  # only the last ones are still in the window
-            ring = torch.arange(start + skip, start + count, device=keys.device) % num_slots + self.canvas
+            ring = torch.arange(start + skip, start + count, device=keys.device) % num_slots + self.block_length
             self.keys[layer][row].index_copy_(1, ring, keys[:, skip:])
             self.values[layer][row].index_copy_(1, ring, values[:, skip:])
             return
-        place = slice(self.canvas + start, self.canvas + start + count)
+        place = slice(self.block_length + start, self.block_length + start + count)
         self.keys[layer][row, :, place] = keys
         self.values[layer][row, :, place] = values
 
     def past(self, layer: int, row: int, length: int) -> tuple[Tensor, Tensor]:
         """Return the stored keys and values of the first ``length`` tokens, each [heads, places, head_dim]."""
-        place = slice(self.canvas, self.canvas + min(length, self.places[layer]))
+        place = slice(self.block_length, self.block_length + min(length, self.places[layer]))
         return self.keys[layer][row, :, place], self.values[layer][row, :, place]
 
     def positions(self, layer: int, length: int, device: torch.device | None = None) -> Tensor:
@@ -106,66 +85,13 @@ class KVCache:
     def load(self, row: int, snapshot: Snapshot) -> None:
         """Fill a row with the tokens of a snapshot."""
         for layer, tensors in enumerate(snapshot.layers):
-            place = slice(self.canvas, self.canvas + tensors.shape[2])
+            place = slice(self.block_length, self.block_length + tensors.shape[2])
             self.keys[layer][row, :, place] = tensors[0]
             self.values[layer][row, :, place] = tensors[1]
 
     def move(self, source: int, target: int, length: int) -> None:
         """Copy the first ``length`` tokens of one row to another."""
         for layer in range(len(self.keys)):
-            place = slice(self.canvas, self.canvas + min(length, self.places[layer]))
+            place = slice(self.block_length, self.block_length + min(length, self.places[layer]))
             self.keys[layer][target, :, place] = self.keys[layer][source, :, place]
             self.values[layer][target, :, place] = self.values[layer][source, :, place]
-
-
-class PrefixCache:
-    """An LRU cache of snapshots with a limit in bytes.
-
-    Args:
-        max_bytes: limit of all snapshots together.
-    """
-
-    def __init__(self, max_bytes: int) -> None:
-        self.max_bytes = max_bytes
-        self.nbytes = 0
-        self._snapshots: OrderedDict[tuple[Hashable, ...], Snapshot] = OrderedDict()
-
-    def __len__(self) -> int:
-        return len(self._snapshots)
-
-    def __contains__(self, tokens: tuple[Hashable, ...]) -> bool:
-        return tokens in self._snapshots
-
-    def longest_prefix(self, tokens: tuple[Hashable, ...]) -> Snapshot | None:
-        """Return the longest snapshot whose tokens are a prefix of ``tokens``, or None."""
-        best = None
-        for snapshot in self._snapshots.values():
-            length = len(snapshot.tokens)
-            if (best is None or length > len(best.tokens)) and tokens[:length] == snapshot.tokens:
-                best = snapshot
-        if best is not None:
-            self._snapshots.move_to_end(best.tokens)
-        return best
-
-    def put(self, snapshot: Snapshot) -> bool:
-        """Store a snapshot. Return False if it exceeds the limit on its own."""
-        if snapshot.nbytes > self.max_bytes:
-            return False
-        self.drop(snapshot.tokens)
-        self._snapshots[snapshot.tokens] = snapshot
-        self.nbytes += snapshot.nbytes
-        while self.nbytes > self.max_bytes:
-            _, oldest = self._snapshots.popitem(last=False)
-            self.nbytes -= oldest.nbytes
-        return True
-
-    def drop(self, tokens: tuple[Hashable, ...]) -> None:
-        """Remove a snapshot, if it exists."""
-        gone = self._snapshots.pop(tokens, None)
-        if gone is not None:
-            self.nbytes -= gone.nbytes
-
-    def clear(self) -> None:
-        """Remove all snapshots."""
-        self._snapshots.clear()
-        self.nbytes = 0

@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.checkpoints import quiet
+from tests.support.checkpoints import inspect_checkpoint, quiet
 
-from unwritten_engine.diffusion.loading.checkpoint import inspect_checkpoint
-from unwritten_engine.diffusion.loading.generation_config import read_generation_config
-from unwritten_engine.diffusion.loading.loader import load_model
-from unwritten_engine.diffusion.loading.random_model import write_checkpoint
-from unwritten_engine.diffusion.sampling_params import SamplingParams
+from unwritten_engine.diffusion.diffusion_gemma.generation_config import read_generation_config
+from unwritten_engine.diffusion.diffusion_gemma.random_model import write_checkpoint
+from unwritten_engine.diffusion.diffusion_gemma.sampling_params import SamplingParams
+from unwritten_engine.diffusion.loader import load_model
 from unwritten_engine.errors import ModelBroken
 
 PUBLISHED = SamplingParams(48, 0.1, 0.8, 0.4, 1, 0.005)

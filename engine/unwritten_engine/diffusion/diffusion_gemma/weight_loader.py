@@ -1,4 +1,9 @@
-"""Build transformers' model on the meta device and load its weights tensor by tensor."""
+"""Build transformers' model on the meta device and load its weights tensor by tensor.
+
+transformers' classes are built without memory and filled from the files: each tensor is moved to the device, packed on
+the way if weights are quantized, and shared by encoder and decoder. Neither device nor host ever holds more than the
+finished weights and one slice.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +18,9 @@ from torch import Tensor, nn
 
 from ...engine import Progress
 from ...errors import MissingPackage, ModelBroken, ModelUnsupported
-from ..grouped_experts import is_available, run_plain
-from .checkpoint import Checkpoint
+from .checkpoint import DiffusionGemmaCheckpoint
 from .generation_config import fill_generation_config
+from .grouped_experts import is_available, run_plain
 from .model_config import ENCODER, tensor_kind
 from .quantization import PackedExperts, PackedLinear, can_pack
 
@@ -26,7 +31,7 @@ the host and loops over the experts, which cannot be captured in a CUDA graph.""
 
 
 def load_weights(
-    checkpoint: Checkpoint, kind: str, device: torch.device, dtype: torch.dtype, progress: Progress
+    checkpoint: DiffusionGemmaCheckpoint, kind: str, device: torch.device, dtype: torch.dtype, progress: Progress
 ) -> tuple[Any, tuple[str, ...]]:
     """Return a model with the weights of a checkpoint.
 
@@ -70,7 +75,7 @@ def _need_bitsandbytes() -> None:
         raise MissingPackage("4 bits need the package bitsandbytes. Type: pip install bitsandbytes") from error
 
 
-def read_transformers_config(checkpoint: Checkpoint) -> Any:
+def read_transformers_config(checkpoint: DiffusionGemmaCheckpoint) -> Any:
     """Return the ``DiffusionGemmaConfig`` of a checkpoint."""
     try:
         from transformers import DiffusionGemmaConfig
@@ -101,7 +106,7 @@ def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
         torch.set_default_dtype(before)
 
 
-def _by_file(checkpoint: Checkpoint) -> dict[str, list[str]]:
+def _by_file(checkpoint: DiffusionGemmaCheckpoint) -> dict[str, list[str]]:
     files: dict[str, list[str]] = defaultdict(list)
     for name, tensor in checkpoint.tensors.items():
         files[str(tensor.file)].append(name)

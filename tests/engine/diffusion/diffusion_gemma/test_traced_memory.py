@@ -7,14 +7,14 @@ import torch
 from tests.benchmarks.engine.random_weights import full_size_config
 from tests.support.traced_memory import TracedMemory, prefill_peak, step_peak, traced_runner, without_numbers
 
-from unwritten_engine.diffusion.loading.memory_plan import (
+from unwritten_engine.diffusion.diffusion_gemma.memory import (
     cache_bytes,
     prefill_bytes,
     step_bytes,
     weight_bytes,
     workspace_bytes,
 )
-from unwritten_engine.diffusion.loading.model_config import ModelConfig, read_model_config
+from unwritten_engine.diffusion.diffusion_gemma.model_config import ModelConfig, read_model_config
 
 SIZES = read_model_config(full_size_config(), "the full size")
 KINDS = ("bf16", "int8", "nf4")
@@ -49,7 +49,7 @@ def test_caches_and_states_are_planned(rows: int) -> None:
         **{name: getattr(SIZES, name) for name in SIZES.__dataclass_fields__ if name != "layers"},
         layers=(SIZES.layers[0], SIZES.layers[5]),
     )
-    assert runner.model.kv_cache.nbytes == rows * cache_bytes(two_layers, 4096)
+    assert runner.model.cache.nbytes == rows * cache_bytes(two_layers, 4096)
     state = sum(
         value.nbytes for value in (*vars(runner).values(), runner.masks.rows) if isinstance(value, torch.Tensor)
     )

@@ -6,7 +6,7 @@ from tests.support.logits import compare
 from torch import Tensor
 from torch.nn import functional as F
 
-from unwritten_engine.diffusion.loading.quantization import (
+from unwritten_engine.diffusion.diffusion_gemma.quantization import (
     PackedExperts,
     PackedLinear,
     can_pack,

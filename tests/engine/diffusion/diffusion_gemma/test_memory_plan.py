@@ -3,21 +3,25 @@
 import pytest
 from tests.support.checkpoints import FULL_SIZE, quiet
 
-from unwritten_engine.diffusion.loading.loader import RANDOM, load_model
-from unwritten_engine.diffusion.loading.memory_plan import (
-    KINDS,
-    RESERVE,
-    MemoryPlan,
+from unwritten_engine.diffusion.diffusion_gemma.family import DIFFUSION_GEMMA
+from unwritten_engine.diffusion.diffusion_gemma.memory import (
     cache_bytes,
-    gigabytes,
-    plan_memory,
+    memory_needs,
     prefill_bytes,
-    required_bytes,
     step_bytes,
     weight_bytes,
     workspace_bytes,
 )
-from unwritten_engine.diffusion.loading.model_config import read_model_config
+from unwritten_engine.diffusion.diffusion_gemma.model_config import read_model_config
+from unwritten_engine.diffusion.loader import load_model
+from unwritten_engine.diffusion.loading.memory_plan import (
+    KINDS,
+    RESERVE,
+    MemoryPlan,
+    gigabytes,
+    plan_memory,
+    required_bytes,
+)
 from unwritten_engine.errors import ModelUnsupported
 
 SHAPE = read_model_config(FULL_SIZE, "real")
@@ -25,7 +29,7 @@ GB = 10**9
 
 
 def on(gigabytes: float, **options: object) -> MemoryPlan:
-    return plan_memory(SHAPE, memory=int(gigabytes * GB), device="This GPU", reserve=RESERVE, **options)  # type: ignore[arg-type]
+    return plan_memory(memory_needs(SHAPE), memory=int(gigabytes * GB), device="This GPU", reserve=RESERVE, **options)  # type: ignore[arg-type]
 
 
 def test_the_weights_of_the_real_model() -> None:
@@ -35,7 +39,7 @@ def test_the_weights_of_the_real_model() -> None:
 
 
 def test_four_bits_fit_18_gigabytes_with_a_canvas_the_driver_and_4096_tokens() -> None:
-    assert required_bytes(SHAPE, "nf4", rows=1, context=4096) + RESERVE <= 18 * GB
+    assert required_bytes(memory_needs(SHAPE), "nf4", rows=1, context=4096) + RESERVE <= 18 * GB
     found = on(18)
     assert (found.kind, found.context) == ("nf4", 4096)
     assert found.total + RESERVE <= 18 * GB
@@ -104,11 +108,13 @@ def test_an_excessive_request_is_refused_with_what_fits() -> None:
 def test_contexts_are_limited_by_the_model() -> None:
     config = FULL_SIZE | {"text_config": FULL_SIZE["text_config"] | {"max_position_embeddings": 2048}}
     short = read_model_config(config, "short")
-    assert plan_memory(short, memory=80 * GB, device="This GPU", context=10_000).context == 2048
+    assert plan_memory(memory_needs(short), memory=80 * GB, device="This GPU", context=10_000).context == 2048
 
 
 @pytest.mark.parametrize("quantize", ["none", *KINDS[1:]])
 def test_figures_equal_those_of_a_loaded_model(quantize: str) -> None:
-    loaded = load_model(RANDOM, device="cpu", quantize=quantize, dtype="bfloat16", budget_bytes=None, progress=quiet)
+    loaded = load_model(
+        DIFFUSION_GEMMA.random, device="cpu", quantize=quantize, dtype="bfloat16", budget_bytes=None, progress=quiet
+    )
     sizes = read_model_config(loaded.model.config.to_dict(), "random")
     assert loaded.weight_bytes == pytest.approx(weight_bytes(sizes, loaded.quantization), rel=0.01)

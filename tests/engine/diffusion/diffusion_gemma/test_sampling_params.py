@@ -4,13 +4,8 @@ from typing import Any
 
 import pytest
 
-from unwritten_engine.diffusion.sampling_params import (
-    OPTIONS,
-    SAMPLING,
-    SamplingParams,
-    engine_options,
-    sampling_params,
-)
+from unwritten_engine.diffusion.diffusion_gemma.sampling_params import SAMPLING, SamplingParams, sampling_params
+from unwritten_engine.diffusion.engine_options import OPTIONS, engine_options
 from unwritten_engine.errors import BadOption, UnknownOption
 
 BASE = SamplingParams()

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ...errors import BadOption, ModelBroken
-from ..sampling_params import SamplingParams, sampling_params
+from .sampling_params import SamplingParams, sampling_params
 
 
 def read_generation_config(config: Mapping[str, Any], name: str) -> SamplingParams:

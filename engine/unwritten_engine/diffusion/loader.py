@@ -1,39 +1,26 @@
 """Load a checkpoint onto the device.
 
-transformers' classes are built without memory and filled from the files: each tensor is moved to the device, packed on
-the way if weights are quantized, and shared by encoder and decoder. Neither device nor host ever holds more than the
-finished weights and one slice. Code of a checkpoint is never executed.
+Its family loads the weights. Code of a checkpoint is never executed.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import torch
 
-from ...engine import Progress
-from ...errors import BadOption, EngineError, ModelUnsupported
-from . import devices
-from .checkpoint import Checkpoint, inspect_checkpoint
-from .hub import fetch_checkpoint
-from .memory_plan import KINDS, MemoryPlan, gigabytes, plan_memory, weight_bytes
-from .model_config import ModelConfig, read_model_config
-from .weight_loader import load_weights
+from ..engine import Progress
+from ..errors import BadOption, EngineError, ModelUnsupported
+from .families import FAMILIES, find_family, inspect_checkpoint
+from .family import Family
+from .loading import devices
+from .loading.checkpoint import Checkpoint, read_config
+from .loading.hub import fetch_checkpoint
+from .loading.memory_plan import KINDS, MemoryNeeds, MemoryPlan, gigabytes, plan_memory
 
-RANDOM: Final = "random"
-"""Reference of a small random model."""
-RANDOM_SIZES: Final[Mapping[str, Any]] = {
-    "vocabulary": 8192, "hidden": 64, "layers": 6, "canvas": 128, "window": 256, "spread": 4.0, "branch": 0.25,
-    "words": True,
-}  # fmt: skip
-"""Its sizes, for ``random_model.write_checkpoint``, chosen so that drafts settle visibly: the share of settled
-positions grows evenly over 20 to 35 steps, from a quarter after three steps, in 2 to 3 seconds for three canvases on 2
-cores. At a branch of 0.15 everything settles after 5 steps, and at 0.5 hardly anything after 48.
-"""
 _DTYPES: Final = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -42,9 +29,9 @@ class LoadedModel:
     """A model that is ready to run.
 
     Attributes:
+        family: its family.
         checkpoint: its checkpoint.
-        model: transformers' ``DiffusionGemmaForBlockDiffusion`` in eval mode without gradients. If it is quantized,
-            experts and linear layers are those of ``quantization.py``. Encoder and decoder share their weights.
+        model: the family's module, in eval mode without gradients. See ``Family.load_weights``.
         tokenizer: a fast tokenizer with a chat template.
         name: display name.
         device: device of the weights.
@@ -57,6 +44,7 @@ class LoadedModel:
         reasons: choices that were made, one sentence each.
     """
 
+    family: Family
     checkpoint: Checkpoint
     model: Any
     tokenizer: Any
@@ -83,7 +71,7 @@ def load_model(
     """Load a model.
 
     Args:
-        reference: a checkpoint folder, OWNER/REPO on the hub, or "random".
+        reference: a checkpoint folder, OWNER/REPO on the hub, or ``random`` of a family.
         device: torch's device name, such as "cuda" or "cpu"; None chooses a GPU if there is one.
         quantize: "none", "int8" or "nf4"; None chooses the best that fits.
         dtype: "float32" or "bfloat16", of the activations; None chooses float32 on a CPU, else bfloat16.
@@ -101,30 +89,35 @@ def load_model(
         raise BadOption(f"The option 'quantize' is {quantize!r}; give 'none', 'int8' or 'nf4'.")
     budget = devices.free_bytes(torch_device) if budget_bytes is None else budget_bytes
 
-    def planned(sizes: ModelConfig) -> MemoryPlan:
+    def planned(needs: MemoryNeeds) -> MemoryPlan:
         plain = "float32" if number == torch.float32 else "bf16"
         kind = plain if quantize == "none" else quantize
         name = devices.describe_device(torch_device)
-        return plan_memory(sizes, memory=budget, device=name, kind=kind, plain=plain, rows=1, context=4096)
+        return plan_memory(needs, memory=budget, device=name, kind=kind, plain=plain, rows=1, context=4096)
 
-    if reference == RANDOM:
-        from .random_model import write_checkpoint
+    def agree(folder: Path) -> None:
+        config = read_config(folder)
+        planned(find_family(config, reference).memory_needs(folder, config, reference))
 
-        with tempfile.TemporaryDirectory(prefix="unwritten-") as folder:
-            progress(0.0, "Making a small random model; its text is gibberish")
-            checkpoint = inspect_checkpoint(write_checkpoint(folder, **RANDOM_SIZES), name=RANDOM)
-            reason = "The model is small and random, so its text is gibberish."
-            return _load(checkpoint, planned(checkpoint.model_config), torch_device, number, progress, (reason,))
+    def load(family: Family, checkpoint: Checkpoint, *reasons: str) -> LoadedModel:
+        return _load(family, checkpoint, planned(checkpoint.memory), torch_device, number, progress, reasons)
+
+    for family in FAMILIES:
+        if reference == family.random:
+            with tempfile.TemporaryDirectory(prefix="unwritten-") as folder:
+                progress(0.0, "Making a small random model; its text is gibberish")
+                family.write_random(Path(folder))
+                found = inspect_checkpoint(folder, name=reference)
+                return load(*found, "The model is small and random, so its text is gibberish.")
     local = Path(reference).expanduser()
     if local.exists() or not _is_hub(reference):
-        checkpoint = inspect_checkpoint(local)
-    else:
-        folder_ = fetch_checkpoint(reference, progress, lambda config: _agree(planned, config, reference))
-        checkpoint = inspect_checkpoint(folder_, name=reference)
-    return _load(checkpoint, planned(checkpoint.model_config), torch_device, number, progress, ())
+        return load(*inspect_checkpoint(local))
+    fetched = fetch_checkpoint(reference, progress, agree, example=FAMILIES[0].example)
+    return load(*inspect_checkpoint(fetched, name=reference))
 
 
 def _load(
+    family: Family,
     checkpoint: Checkpoint,
     plan: MemoryPlan,
     device: torch.device,
@@ -132,10 +125,11 @@ def _load(
     progress: Progress,
     reasons: tuple[str, ...],
 ) -> LoadedModel:
-    sizes = ", ".join(f"{gigabytes(weight_bytes(checkpoint.model_config, kind))} in {kind}" for kind in KINDS)
+    needs = checkpoint.memory
+    sizes = ", ".join(f"{gigabytes(needs.weights(kind))} in {kind}" for kind in needs.kinds)
     progress(0.0, f"Loading {checkpoint.name} in {plan.kind}, {gigabytes(plan.weights)} (weights: {sizes})")
     try:
-        model, more = load_weights(checkpoint, plan.kind, device, dtype, progress)
+        model, more = family.load_weights(checkpoint, plan.kind, device, dtype, progress)
     except torch.OutOfMemoryError as error:
         raise EngineError(
             f"{devices.describe_device(device)} ran out of memory while {checkpoint.name} was loaded in {plan.kind}, "
@@ -143,6 +137,7 @@ def _load(
             f"take a smaller quantize."
         ) from error
     return LoadedModel(
+        family=family,
         checkpoint=checkpoint,
         model=model,
         tokenizer=load_tokenizer(checkpoint),
@@ -172,10 +167,10 @@ def load_tokenizer(checkpoint: Checkpoint) -> Any:
             f"The tokenizer of {checkpoint.name} has no chat template. Add the chat_template.jinja of the original "
             f"checkpoint to the folder."
         )
-    if len(tokenizer) > checkpoint.model_config.vocab_size:
+    if len(tokenizer) > checkpoint.vocab_size:
         raise ModelUnsupported(
             f"The tokenizer of {checkpoint.name} has {len(tokenizer):,} tokens and the model "
-            f"{checkpoint.model_config.vocab_size:,}. They belong to different checkpoints; fetch all files again."
+            f"{checkpoint.vocab_size:,}. They belong to different checkpoints; fetch all files again."
         )
     return tokenizer
 
@@ -201,7 +196,3 @@ def _is_hub(reference: str) -> bool:
     """Return True for OWNER/REPO, as opposed to a path."""
     owner, _, repo = reference.partition("/")
     return bool(owner and repo) and "/" not in repo and not reference.startswith((".", "~", "\\"))
-
-
-def _agree(planned: Any, config: Mapping[str, Any], reference: str) -> None:
-    planned(read_model_config(config, reference))

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..grouped_experts import BLOCK, ExpertMatrices, is_available, run_grouped
+from .grouped_experts import BLOCK, ExpertMatrices, is_available, run_grouped
 
 
 def can_pack(inputs: int, kind: str) -> bool:

@@ -17,8 +17,13 @@ from typing import Any
 import pytest
 import torch
 
-from unwritten_engine.diffusion import grouped_experts
-from unwritten_engine.diffusion.grouped_experts import ExpertMatrices, make_tiles, run_grouped, tile_rows
+from unwritten_engine.diffusion.diffusion_gemma import grouped_experts
+from unwritten_engine.diffusion.diffusion_gemma.grouped_experts import (
+    ExpertMatrices,
+    make_tiles,
+    run_grouped,
+    tile_rows,
+)
 
 needs_triton = pytest.mark.skipif(
     importlib.util.find_spec("triton") is None, reason="Triton is not installed; it comes with CUDA builds of torch"
@@ -27,8 +32,8 @@ needs_triton = pytest.mark.skipif(
 AGAINST_THE_LOOP = """
 import torch
 from torch.nn.functional import gelu, linear
-from unwritten_engine.diffusion.grouped_experts import ExpertMatrices, run_grouped
-from unwritten_engine.diffusion.loading.quantization import PackedExperts
+from unwritten_engine.diffusion.diffusion_gemma.grouped_experts import ExpertMatrices, run_grouped
+from unwritten_engine.diffusion.diffusion_gemma.quantization import PackedExperts
 
 torch.set_num_threads(1)
 EXPERTS, K = 8, 2
@@ -73,7 +78,7 @@ COMPILATION = """
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 import triton
-from unwritten_engine.diffusion.grouped_experts import COLUMNS, _grouped_matmul
+from unwritten_engine.diffusion.diffusion_gemma.grouped_experts import COLUMNS, _grouped_matmul
 
 POINTERS = {"factors": "*fp32", "order": "*i64"}
 POINTERS |= dict.fromkeys(("tile_experts", "tile_starts", "tile_ends"), "*i32")

@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from unwritten_engine.diffusion.kv_cache import KVCache, PrefixCache, Snapshot
-from unwritten_engine.diffusion.loading.random_model import random_config
+from unwritten_engine.diffusion.diffusion_gemma.kv_cache import KVCache
+from unwritten_engine.diffusion.diffusion_gemma.random_model import random_config
+from unwritten_engine.diffusion.prefix_cache import PrefixCache, Snapshot
 
 CANVAS, WINDOW, CONTEXT = 8, 16, 100
 SLIDING, FULL = 0, 5  # layers of the small model

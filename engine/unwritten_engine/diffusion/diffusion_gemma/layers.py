@@ -11,36 +11,16 @@ Masks and positions are computed on the device, and nothing is read by the host.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import rms_norm, scaled_dot_product_attention
 
+from ..token_chunk import TokenChunk
+from ..tokenization.image_processor import ImagePatches
 from .kv_cache import KVCache
-from .tokenization.image_processor import ImagePatches
-
-
-@dataclass(frozen=True, slots=True)
-class TokenChunk:
-    """Tokens to prefill into a row.
-
-    Attributes:
-        row: row of the cache.
-        start: number of tokens that the row already holds.
-        ids: [n] int64 tokens.
-        embeddings: [n, hidden] in place of the token embeddings, if the chunk has images; else None.
-        blocks: [n] int64, image index of each token or -1. Tokens of one image attend to each other. None without
-            images.
-    """
-
-    row: int
-    start: int
-    ids: Tensor
-    embeddings: Tensor | None = None
-    blocks: Tensor | None = None
 
 
 class DiffusionModel:
@@ -48,11 +28,11 @@ class DiffusionModel:
 
     Args:
         model: transformers' ``DiffusionGemmaForBlockDiffusion``.
-        kv_cache: the cache.
+        cache: the cache.
     """
 
-    def __init__(self, model: Any, kv_cache: KVCache) -> None:
-        self.kv_cache = kv_cache
+    def __init__(self, model: Any, cache: KVCache) -> None:
+        self.cache = cache
         self._model = model
         self._encoder = model.model.encoder.language_model
         self._decoder = model.model.decoder
@@ -117,7 +97,7 @@ class DiffusionModel:
         self, layer: int, chunk: TokenChunk, query: Tensor, keys: Tensor, values: Tensor, mask: Tensor
     ) -> Tensor:
         """Attend to the row's tokens and the new ones, and store the new ones. Return [1, n, heads, head_dim]."""
-        cache, end = self.kv_cache, chunk.start + len(chunk.ids)
+        cache, end = self.cache, chunk.start + len(chunk.ids)
         if end <= cache.places[layer]:  # in the order of tokens: attention reads them where they are
             cache.write(layer, chunk.row, chunk.start, keys, values)
             keys, values = cache.past(layer, chunk.row, end)
@@ -157,8 +137,8 @@ class DiffusionModel:
             query, keys, values = project_qkv(
                 attention, apply_norm(layer.input_layernorm, stream), rotary[self._types[number]]
             )
-            num_keys = size + min(max_length, self.kv_cache.places[number])
-            all_keys, all_values = self.kv_cache.keys[number], self.kv_cache.values[number]
+            num_keys = size + min(max_length, self.cache.places[number])
+            all_keys, all_values = self.cache.keys[number], self.cache.values[number]
             all_keys[:count, :, :size] = keys
             all_values[:count, :, :size] = values
             heads = _attend(
@@ -174,9 +154,9 @@ class DiffusionModel:
 
     def _visible(self, layer: int, lengths: Tensor, num_keys: int) -> Tensor:
         """Return a mask of the canvas and the occupied places, [B, 1, 1, places] bool."""
-        num_cached = min(num_keys, self.kv_cache.places[layer])
+        num_cached = min(num_keys, self.cache.places[layer])
         cached = torch.arange(num_cached, device=self.device) < lengths[:, None]
-        canvas = torch.ones((len(lengths), self.kv_cache.canvas), dtype=torch.bool, device=self.device)
+        canvas = torch.ones((len(lengths), self.cache.block_length), dtype=torch.bool, device=self.device)
         return torch.cat([canvas, cached], dim=1)[:, None, None]
 
     def _mask(self, layer: int, chunk: TokenChunk) -> Tensor:
@@ -186,11 +166,11 @@ class DiffusionModel:
         """
         count = len(chunk.ids)
         new = torch.arange(chunk.start, chunk.start + count, device=self.device)
-        keys = torch.cat([self.kv_cache.positions(layer, chunk.start, self.device), new])
+        keys = torch.cat([self.cache.positions(layer, chunk.start, self.device), new])
         new = new[:, None]
-        reach = self.kv_cache.window if self.kv_cache.sliding[layer] else chunk.start + count
+        reach = self.cache.window if self.cache.sliding[layer] else chunk.start + count
         mask = keys <= new if self._causal else keys < new + reach
-        if self.kv_cache.sliding[layer]:
+        if self.cache.sliding[layer]:
             mask &= keys > new - reach
         if chunk.blocks is not None:
             mask[:, -count:] |= (chunk.blocks[:, None] == chunk.blocks) & (chunk.blocks >= 0)
@@ -271,9 +251,3 @@ def feed_forward(layer: Any, stream: Tensor, attended: Tensor, mix: Callable[...
     joined = apply_norm(layer.post_feedforward_layernorm, dense + apply_norm(layer.post_feedforward_layernorm_2, mixed))
     scaled: Tensor = (stream + joined) * layer.layer_scalar
     return scaled
-
-
-def to_tensor(ids: Sequence[int], device: torch.device) -> Tensor:
-    """Return ids as an int64 tensor on the device. The copy to a GPU does not wait for running work."""
-    tensor = torch.tensor(ids, dtype=torch.int64)
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
