@@ -9,9 +9,10 @@ import torch
 from tests.engine.reference_generate import reference_generate, until_end
 
 from unwritten_engine.diffusion.diffusion_gemma.kv_cache import KVCache
-from unwritten_engine.diffusion.diffusion_gemma.layers import DiffusionModel
+from unwritten_engine.diffusion.diffusion_gemma.layers import DiffusionGemmaLayers
 from unwritten_engine.diffusion.diffusion_gemma.random_model import random_model
 from unwritten_engine.diffusion.diffusion_gemma.sampling_params import SamplingParams
+from unwritten_engine.diffusion.diffusion_gemma.step_rule import EntropyBoundRule
 from unwritten_engine.diffusion.loop import MAX_QUEUE_SECONDS, DenoisingLoop
 from unwritten_engine.diffusion.model_runner import ModelRunner
 from unwritten_engine.diffusion.sequence import Sequence
@@ -48,9 +49,10 @@ class Model:
         cache_bytes: int | None = None,
         max_queue_seconds: float = MAX_QUEUE_SECONDS,
         cache: type[KVCache] = KVCache,
-        body: type[DiffusionModel] = DiffusionModel,
+        body: type[DiffusionGemmaLayers] = DiffusionGemmaLayers,
         batch: type[ModelRunner] = ModelRunner,
         run_ahead: bool = False,
+        top_k: int | None = None,
     ) -> DenoisingLoop:
         """Return a new loop without sequences. Tests may replace its parts by ones that fail."""
         kv = cache(
@@ -61,7 +63,8 @@ class Model:
             device=torch.device("cpu"),
             dtype=torch.float32,
         )
-        self.batch = batch(self.model, body(self.model, kv))
+        layers = body(self.model, kv)
+        self.batch = batch(layers, EntropyBoundRule(self.model, layers, top_k=top_k))
         self.loop = DenoisingLoop(
             self.batch,
             prefix_cache_bytes=self.cache_bytes if cache_bytes is None else cache_bytes,

@@ -21,8 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
 from unwritten_engine.diffusion.diffusion_gemma import grouped_experts, layers, quantization
-from unwritten_engine.diffusion.diffusion_gemma.kv_cache import KVCache
-from unwritten_engine.diffusion.diffusion_gemma.layers import DiffusionModel
+from unwritten_engine.diffusion.diffusion_gemma.family import DIFFUSION_GEMMA
 from unwritten_engine.diffusion.diffusion_gemma.quantization import PackedExperts, PackedLinear
 from unwritten_engine.diffusion.loading.memory_plan import PREFILL_CHUNK
 from unwritten_engine.diffusion.model_runner import ModelRunner
@@ -132,10 +131,7 @@ def traced_runner(kind: str, rows: int, context: int) -> ModelRunner:
     if kind != "bf16":
         for stack in (made.model.decoder, made.model.encoder.language_model):
             _pack(stack, kind)
-    kv = KVCache(
-        given.text_config, rows=rows, context=context, canvas=given.canvas_length, device=META, dtype=torch.bfloat16
-    )
-    return ModelRunner(made, DiffusionModel(made, kv))
+    return ModelRunner(*DIFFUSION_GEMMA.assemble(made, rows=rows, context=context))
 
 
 def _pack(stack: Any, kind: str) -> None:

@@ -11,8 +11,6 @@ import torch
 from ..engine import Abilities, About, Progress
 from ..threads import choose_num_threads
 from .cuda_graphs import CUDAGraphs
-from .diffusion_gemma.kv_cache import KVCache
-from .diffusion_gemma.layers import DiffusionModel
 from .engine import DiffusionEngine
 from .engine_options import engine_options
 from .loader import LoadedModel, load_model
@@ -65,31 +63,21 @@ def assemble_engine(
         torch.set_num_threads(threads)
         all_reasons.append(reason)
     plan = _plan(loaded, budget, settings)
-    canvas_length = int(loaded.model.config.canvas_length)
-    kv_cache = KVCache(
-        loaded.model.config.text_config,
-        rows=plan.rows,
-        context=plan.context,
-        canvas=canvas_length,
-        device=device,
-        dtype=loaded.model.model.decoder.embed_tokens.weight.dtype,
+    canvas_length = loaded.checkpoint.canvas_length
+    model, rule = loaded.family.assemble(
+        loaded.model, rows=plan.rows, context=plan.context, top_k=settings["self_conditioning_top_k"]
     )
     notes: list[str] = []
     with_graphs = device.type == "cuda" and settings["cuda_graphs"] is not False
-    runner = ModelRunner(
-        loaded.model,
-        DiffusionModel(loaded.model, kv_cache),
-        top_k=settings["self_conditioning_top_k"],
-        cuda_graphs=CUDAGraphs(notes.append) if with_graphs else None,
-    )
+    runner = ModelRunner(model, rule, cuda_graphs=CUDAGraphs(notes.append) if with_graphs else None)
     prefix_cache_bytes = plan.prefixes if settings["prefix_cache_mb"] is None else settings["prefix_cache_mb"] * 10**6
     processor, no_images = loaded.family.image_processor(loaded.checkpoint, loaded.tokenizer, settings["image_tokens"])
     all_reasons += (*loaded.reasons, *no_images)
     all_reasons.append(
-        f"{plan.rows} canvases of {plan.context:,} tokens run together ({gigabytes(kv_cache.nbytes)}); the prefix "
+        f"{plan.rows} canvases of {plan.context:,} tokens run together ({gigabytes(model.cache.nbytes)}); the prefix "
         f"cache has {gigabytes(prefix_cache_bytes)}."
     )
-    detokenizer = Detokenizer(loaded.tokenizer, loaded.end_ids, loaded.pad_id, runner.head.vocabulary)
+    detokenizer = Detokenizer(loaded.tokenizer, loaded.end_ids, loaded.pad_id, rule.vocabulary)
     about = About(
         engine="diffusion",
         model=loaded.name,
@@ -97,7 +85,7 @@ def assemble_engine(
         if on_cpu
         else describe_device(device).removeprefix("This GPU (").removesuffix(")"),
         quantization=loaded.quantization,
-        memory_bytes=loaded.weight_bytes + kv_cache.nbytes,
+        memory_bytes=loaded.weight_bytes + model.cache.nbytes,
         context=plan.context,
         canvas_length=canvas_length,
         parallel=plan.rows,

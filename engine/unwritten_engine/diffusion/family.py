@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from .prefix_cache import Snapshot
+    from .step_rows import StepChoice, StepRows
     from .token_chunk import TokenChunk
     from .tokenization.image_processor import ImagePatches, ImageProcessor
 
@@ -97,6 +98,41 @@ class DiffusionModel(Protocol):
         Returns:
             Embeddings, [tokens, hidden], and the image index of each token or -1, [tokens] int64.
         """
+        ...
+
+
+class StepRule(Protocol):
+    """A denoising step of a family: runs the model over all rows, and chooses tokens.
+
+    It reads nothing back to the host, so that steps can run ahead and be captured in a CUDA graph. The runner counts
+    the steps, applies pins, and writes all results in place.
+    """
+
+    @property
+    def vocabulary(self) -> int:
+        """Number of tokens that the model can write."""
+        ...
+
+    @property
+    def state(self) -> Sequence[Tensor]:
+        """State of each row, [rows, ...]. The runner saves and loads it with the row."""
+        ...
+
+    def begin(self, row: int, params: Any, strength: float) -> tuple[int, int]:
+        """Start a block in a row: set the row's state.
+
+        Args:
+            row: the row.
+            params: sampling parameters of the request, of the family's class.
+            strength: share of the tokens that are random: 1 without a draft to edit.
+
+        Returns:
+            Steps of this block, and of a block with a strength of 1.
+        """
+        ...
+
+    def step(self, rows: StepRows) -> StepChoice:
+        """Run one denoising step, without writing to the state."""
         ...
 
 
@@ -196,6 +232,19 @@ class Family(Protocol):
             ModelBroken: a file is damaged, or tensors are missing. The message names them.
             ModelUnsupported: the model has no place for some tensors.
             MissingPackage: a package is missing or too old.
+        """
+        ...
+
+    def assemble(
+        self, module: Any, *, rows: int, context: int, top_k: int | None = None
+    ) -> tuple[DiffusionModel, StepRule]:
+        """Return the layers of a loaded module over a new cache, and its step rule.
+
+        Args:
+            module: see ``load_weights``.
+            rows: sequences that run together.
+            context: maximum tokens of each.
+            top_k: number of tokens in the self-conditioning; None uses the whole distribution.
         """
         ...
 

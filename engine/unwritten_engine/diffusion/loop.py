@@ -372,8 +372,8 @@ class DenoisingLoop:
             self._begin_canvas(seq, row)
 
     def _begin_canvas(self, seq: Sequence, row: int) -> None:
-        canvas = seq.plan.init_canvas(seq.canvas, self._runner.canvas_length)
-        seq.max_steps = self._runner.begin_canvas(
+        canvas = seq.plan.init_canvas(seq.canvas, self._runner.block_length)
+        seq.max_steps = self._runner.begin_block(
             row, seed=seq.seed, length=seq.num_cached_tokens, params=seq.params, canvas=canvas
         )
 

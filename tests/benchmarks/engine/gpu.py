@@ -245,7 +245,7 @@ def _check_rows(subject: BenchModel, config: ModelConfig, rows: int, small: bool
     synchronize(device)
     found["capture_s"] = round(time.monotonic() - start, 1)
     torch.cuda.empty_cache()
-    found["graph"] = before - torch.cuda.mem_get_info(device)[0] - engine.kv_cache.nbytes
+    found["graph"] = before - torch.cuda.mem_get_info(device)[0] - engine.model.cache.nbytes
     captured_ms, outputs = _timed(engine, prompts, steps)
     found |= {"captured_ms": captured_ms, "equal": outputs == wanted, "captured": graphs.captured}
     found["failures"] = sorted(set(graphs.failures.values()))
@@ -269,10 +269,10 @@ def _timed(engine: EngineRunner, prompts: list[tuple[int, ...]], steps: int) -> 
 
 def _count_not_finite(engine: EngineRunner, rows: int, length: int) -> int:
     runner = engine.runner
-    hidden = runner.model.decode(
-        runner.canvas[:rows], runner.soft_embeddings[:rows], runner.lengths[:rows], length, padded=True
+    hidden = engine.model.decode(
+        runner.tokens[:rows], engine.rule.soft_embeddings[:rows], runner.lengths[:rows], length, padded=True
     )
-    logits = torch.mm(hidden[0], runner.head.weight[:4096].t())
+    logits = torch.mm(hidden[0], engine.rule.head.weight[:4096].t())
     return int((~hidden.isfinite()).sum() + (~logits.isfinite()).sum())
 
 

@@ -19,7 +19,7 @@ import torch
 from tests.benchmarks.engine.runners import to_ms
 
 from unwritten_engine.diffusion.diffusion_gemma.kv_cache import KVCache
-from unwritten_engine.diffusion.diffusion_gemma.layers import DiffusionModel
+from unwritten_engine.diffusion.diffusion_gemma.layers import DiffusionGemmaLayers
 from unwritten_engine.diffusion.diffusion_gemma.random_model import no_progress_bars
 from unwritten_engine.diffusion.loader import load_model
 from unwritten_engine.diffusion.token_chunk import TokenChunk
@@ -184,7 +184,7 @@ def own_logits(folder: Path, prompt: list[int], canvas: list[int]) -> Any:
         device=loaded.device,
         dtype=torch.float32,
     )
-    model = DiffusionModel(loaded.model, cache)
+    model = DiffusionGemmaLayers(loaded.model, cache)
     model.encode(TokenChunk(0, 0, torch.tensor(prompt)))
     soft = torch.zeros(1, len(canvas), config.text_config.hidden_size)
     lengths = torch.tensor([len(prompt)])

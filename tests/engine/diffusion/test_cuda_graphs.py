@@ -36,9 +36,9 @@ def made() -> Model:
 class GPURunner(ModelRunner):
     """Takes the ways of a GPU where they differ from those of a CPU."""
 
-    def __init__(self, model: Any, body: Any) -> None:
+    def __init__(self, model: Any, rule: Any) -> None:
         self.reported: list[str] = []
-        super().__init__(model, body, cuda_graphs=CUDAGraphs(self.reported.append))
+        super().__init__(model, rule, cuda_graphs=CUDAGraphs(self.reported.append))
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ from tests.engine.reference_generate import until_end
 from tests.support.diffusion_models import END, Model
 
 from unwritten_engine.diffusion import model_runner
-from unwritten_engine.diffusion.diffusion_gemma.layers import DiffusionModel
+from unwritten_engine.diffusion.diffusion_gemma.layers import DiffusionGemmaLayers
 from unwritten_engine.diffusion.sampler import SamplerOutput, sample
 from unwritten_engine.errors import GenerationFailed
 from unwritten_engine.frames import Draft, Prompt, Request
@@ -105,7 +105,7 @@ def test_only_padding_is_an_error(made: Model, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_values_that_are_no_numbers_are_an_error(made: Model) -> None:
-    class Overflowing(DiffusionModel):
+    class Overflowing(DiffusionGemmaLayers):
         def decode(self, canvases: Any, soft_embeddings: Any, lengths: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
             hidden = super().decode(canvases, soft_embeddings, lengths, *args, **kwargs)
             return torch.where((lengths == 25)[:, None, None], torch.nan, hidden)

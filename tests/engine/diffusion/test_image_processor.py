@@ -11,7 +11,7 @@ from tests.support.checkpoints import quiet
 
 from unwritten_engine.diffusion.diffusion_gemma.image_processor import load_processor
 from unwritten_engine.diffusion.diffusion_gemma.kv_cache import KVCache
-from unwritten_engine.diffusion.diffusion_gemma.layers import DiffusionModel
+from unwritten_engine.diffusion.diffusion_gemma.layers import DiffusionGemmaLayers
 from unwritten_engine.diffusion.diffusion_gemma.random_model import write_checkpoint
 from unwritten_engine.diffusion.diffusion_gemma.sampling_params import SamplingParams
 from unwritten_engine.diffusion.loader import LoadedModel, load_model
@@ -128,7 +128,7 @@ def test_picture_positions_equal_transformers(loaded: LoadedModel) -> None:
     )
     with torch.inference_mode():
         encoder(input_ids=seen.input_ids, pixel_values=seen.pixel_values, image_position_ids=seen.image_position_ids)
-        embeddings, blocks = DiffusionModel(loaded.model, kv).embed_images(seen)
+        embeddings, blocks = DiffusionGemmaLayers(loaded.model, kv).embed_images(seen)
     hook.remove()
     torch.testing.assert_close(embeddings, given["embeddings"][0])
     number: Any = theirs.get_block_sequence_ids_for_mask
@@ -151,9 +151,8 @@ def test_prompts_with_pictures_are_prefilled_in_chunks_and_preempted(
         )
 
     def loop(kept: int) -> DenoisingLoop:
-        config = loaded.model.config.text_config
-        kv = KVCache(config, rows=1, context=512, canvas=32, device=loaded.device, dtype=torch.float32)
-        return DenoisingLoop(ModelRunner(loaded.model, DiffusionModel(loaded.model, kv)), prefix_cache_bytes=kept)
+        runner = ModelRunner(*loaded.family.assemble(loaded.model, rows=1, context=512))
+        return DenoisingLoop(runner, prefix_cache_bytes=kept)
 
     alone = run(Priority.CLICK)
     for _ in loop(10**8).generate([alone]):

@@ -12,7 +12,7 @@ from tests.support.diffusion_models import END, Model
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from unwritten_engine.diffusion.diffusion_gemma.kv_cache import KVCache
-from unwritten_engine.diffusion.diffusion_gemma.layers import DiffusionModel
+from unwritten_engine.diffusion.diffusion_gemma.layers import DiffusionGemmaLayers
 from unwritten_engine.diffusion.loop import DenoisingLoop
 from unwritten_engine.diffusion.model_runner import ModelRunner
 from unwritten_engine.diffusion.prefix_cache import Snapshot
@@ -44,13 +44,13 @@ class TightBatch(ModelRunner):
             raise self.broken
         super().step(count, max_length, equal_lengths=equal_lengths, constrained=constrained)
 
-    def begin_canvas(self, row: int, *, seed: int, length: int, params: Any, canvas: CanvasInit) -> int:
+    def begin_block(self, row: int, *, seed: int, length: int, params: Any, canvas: CanvasInit) -> int:
         if seed == self.cannot_begin:
             raise out_of_memory()
-        return super().begin_canvas(row, seed=seed, length=length, params=params, canvas=canvas)
+        return super().begin_block(row, seed=seed, length=length, params=params, canvas=canvas)
 
 
-class TightBody(DiffusionModel):
+class TightBody(DiffusionGemmaLayers):
     """Cannot read pieces of some lengths."""
 
     cannot_read: Callable[[TokenChunk], Exception | None] = staticmethod(lambda piece: None)

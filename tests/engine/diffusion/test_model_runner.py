@@ -30,9 +30,9 @@ class Watched(ModelRunner):
         self.seen: list[tuple[Tensor, Tensor, Tensor]] = []
 
     def step(self, count: int, max_length: int, *, equal_lengths: bool, constrained: bool) -> None:
-        before = self.canvas[:count].clone()
+        before = self.tokens[:count].clone()
         super().step(count, max_length, equal_lengths=equal_lengths, constrained=constrained)
-        self.seen.append((before, self.canvas[:count].clone(), self.best[:count].clone()))
+        self.seen.append((before, self.tokens[:count].clone(), self.best[:count].clone()))
 
 
 @pytest.fixture(scope="module")
@@ -244,21 +244,17 @@ def test_a_row_does_not_change_after_its_end(made: Model) -> None:
 
 
 def test_untruncated_self_conditioning_equals_the_full_one(made: Model) -> None:
-    class Truncated(ModelRunner):
-        def __init__(self, model: Any, body: Any) -> None:
-            super().__init__(model, body, top_k=1024)
-
     made.new_loop()
     whole = made.generate(ask(made, steps=9))
-    made.new_loop(batch=Truncated)
+    made.new_loop(top_k=1024)
     assert made.generate(ask(made, steps=9)) == whole
 
 
 class Bucketed(ModelRunner):
     """Makes its passes in buckets of rows and kept tokens, as they are captured on a GPU."""
 
-    def __init__(self, model: Any, body: Any) -> None:
-        super().__init__(model, body, cuda_graphs=Uncaptured())
+    def __init__(self, model: Any, rule: Any) -> None:
+        super().__init__(model, rule, cuda_graphs=Uncaptured())
 
 
 class Uncaptured(CUDAGraphs):

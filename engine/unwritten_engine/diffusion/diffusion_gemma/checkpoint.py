@@ -67,6 +67,7 @@ def inspect(folder: Path, config: Mapping[str, Any], name: str) -> DiffusionGemm
         config=config,
         memory=memory_needs(sizes),
         vocab_size=sizes.vocab_size,
+        canvas_length=sizes.canvas_length,
         tensors=tensors,
         weight_bytes=sum(tensor.size for tensor in tensors.values()),
         end_ids=ends,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ...engine import Progress
 from ...options import Option
-from ..family import Family
+from ..family import DiffusionModel, Family, StepRule
 from ..loading.memory_plan import MemoryNeeds
 from .checkpoint import OFFICIAL, DiffusionGemmaCheckpoint, check_format, inspect
 from .memory import memory_needs
@@ -30,7 +30,7 @@ canvases on 2 cores. At a branch of 0.15 everything settles after 5 steps, and a
 """
 
 
-class _DiffusionGemma:
+class _Family:
     """See ``Family``."""
 
     name = "DiffusionGemma"
@@ -76,6 +76,26 @@ class _DiffusionGemma:
 
         return load_weights(checkpoint, kind, device, dtype, progress)
 
+    def assemble(
+        self, module: Any, *, rows: int, context: int, top_k: int | None = None
+    ) -> tuple[DiffusionModel, StepRule]:
+        """See ``Family``."""
+        from .kv_cache import KVCache
+        from .layers import DiffusionGemmaLayers
+        from .step_rule import EntropyBoundRule
+
+        weight = module.model.decoder.embed_tokens.weight
+        cache = KVCache(
+            module.config.text_config,
+            rows=rows,
+            context=context,
+            canvas=int(module.config.canvas_length),
+            device=weight.device,
+            dtype=weight.dtype,
+        )
+        model = DiffusionGemmaLayers(module, cache)
+        return model, EntropyBoundRule(module, model, top_k=top_k)
+
     def image_processor(
         self, checkpoint: DiffusionGemmaCheckpoint, tokenizer: Any, image_tokens: int | None
     ) -> tuple[ImageProcessor | None, tuple[str, ...]]:
@@ -85,4 +105,4 @@ class _DiffusionGemma:
         return load_processor(checkpoint, tokenizer, image_tokens)
 
 
-DIFFUSION_GEMMA: Final[Family] = _DiffusionGemma()
+DIFFUSION_GEMMA: Final[Family] = _Family()

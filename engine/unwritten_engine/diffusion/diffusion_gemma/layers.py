@@ -23,7 +23,7 @@ from ..tokenization.image_processor import ImagePatches
 from .kv_cache import KVCache
 
 
-class DiffusionModel:
+class DiffusionGemmaLayers:
     """Encoder and decoder of one model over one KV cache.
 
     Args:

@@ -29,7 +29,8 @@ class Checkpoint:
         name: display name.
         config: its ``config.json``.
         memory: how much memory the model needs.
-        vocab_size: tokens that the model can write.
+        vocab_size: tokens of the model, which its tokenizer must not exceed.
+        canvas_length: tokens of a canvas, as requests count them.
         tensors: its tensors by name.
         weight_bytes: bytes of all tensors as stored.
         end_ids: ids of end tokens.
@@ -44,6 +45,7 @@ class Checkpoint:
     config: Mapping[str, Any] = field(repr=False)
     memory: MemoryNeeds = field(repr=False)
     vocab_size: int
+    canvas_length: int
     tensors: Mapping[str, TensorInfo] = field(repr=False)
     weight_bytes: int
     end_ids: frozenset[int]

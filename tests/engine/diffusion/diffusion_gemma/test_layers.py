@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from unwritten_engine.diffusion.diffusion_gemma.kv_cache import KVCache
-from unwritten_engine.diffusion.diffusion_gemma.layers import DiffusionModel
+from unwritten_engine.diffusion.diffusion_gemma.layers import DiffusionGemmaLayers
 from unwritten_engine.diffusion.diffusion_gemma.random_model import random_model
 from unwritten_engine.diffusion.token_chunk import TokenChunk, to_tensor
 
@@ -26,17 +26,17 @@ def model() -> Any:
     return made
 
 
-def body() -> DiffusionModel:
+def body() -> DiffusionGemmaLayers:
     config = model().config.text_config
     kv = KVCache(config, rows=2, context=CONTEXT, canvas=CANVAS, device=CPU, dtype=torch.float32)
-    return DiffusionModel(model(), kv)
+    return DiffusionGemmaLayers(model(), kv)
 
 
 def ids(count: int, seed: int = 0) -> Tensor:
     return torch.randint(600, 1024, (count,), generator=torch.Generator().manual_seed(seed))
 
 
-def read(made: DiffusionModel, row: int, tokens: Tensor, sizes: Sequence[int]) -> None:
+def read(made: DiffusionGemmaLayers, row: int, tokens: Tensor, sizes: Sequence[int]) -> None:
     start = 0
     for size in sizes:
         made.encode(TokenChunk(row, start, tokens[start : start + size]))
@@ -44,7 +44,7 @@ def read(made: DiffusionModel, row: int, tokens: Tensor, sizes: Sequence[int]) -
     assert start == len(tokens)
 
 
-def cached(made: DiffusionModel, row: int, length: int) -> list[Tensor]:
+def cached(made: DiffusionGemmaLayers, row: int, length: int) -> list[Tensor]:
     """Keys and values of each layer, in the order of tokens."""
     found = []
     for layer in range(len(made.cache.keys)):
@@ -53,7 +53,7 @@ def cached(made: DiffusionModel, row: int, length: int) -> list[Tensor]:
     return found
 
 
-def look(made: DiffusionModel, canvases: Tensor, lengths: list[int], soft: Tensor | None = None) -> Tensor:
+def look(made: DiffusionGemmaLayers, canvases: Tensor, lengths: list[int], soft: Tensor | None = None) -> Tensor:
     given = torch.zeros(*canvases.shape, 32) if soft is None else soft
     even = min(lengths) == max(lengths)
     return made.decode(canvases, given, torch.tensor(lengths), max(lengths), not even)

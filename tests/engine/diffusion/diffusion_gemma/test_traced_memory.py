@@ -50,9 +50,8 @@ def test_caches_and_states_are_planned(rows: int) -> None:
         layers=(SIZES.layers[0], SIZES.layers[5]),
     )
     assert runner.model.cache.nbytes == rows * cache_bytes(two_layers, 4096)
-    state = sum(
-        value.nbytes for value in (*vars(runner).values(), runner.masks.rows) if isinstance(value, torch.Tensor)
-    )
+    tensors = (*vars(runner).values(), *runner.rule.state, runner.masks.rows)
+    state = sum(value.nbytes for value in tensors if isinstance(value, torch.Tensor))
     step = step_bytes(SIZES, rows, "bf16")
     rest = max(step, prefill_bytes(SIZES, "bf16", 4096))
     assert workspace_bytes(SIZES, rows, "bf16", 4096) - step - rest == pytest.approx(state, rel=0.05)
