@@ -90,6 +90,9 @@ def load_model(
     budget = devices.free_bytes(torch_device) if budget_bytes is None else budget_bytes
 
     def planned(needs: MemoryNeeds) -> MemoryPlan:
+        if quantize not in (None, "none", *needs.kinds[1:]):
+            choices = " or ".join(map(repr, ("none", *needs.kinds[1:])))
+            raise BadOption(f"The option 'quantize' is {quantize!r}; for {reference}, give {choices}.")
         plain = "float32" if number == torch.float32 else "bf16"
         kind = plain if quantize == "none" else quantize
         name = devices.describe_device(torch_device)

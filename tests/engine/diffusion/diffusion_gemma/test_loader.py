@@ -77,7 +77,7 @@ def test_experts_on_a_gpu_do_not_loop_on_the_host(
 ) -> None:
     from transformers.integrations.moe import ALL_EXPERTS_FUNCTIONS
 
-    from unwritten_engine.diffusion.loading import weight_loader
+    from unwritten_engine.diffusion.diffusion_gemma import weight_loader
 
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
     monkeypatch.setattr(weight_loader, "is_available", lambda: True)
@@ -88,7 +88,7 @@ def test_experts_on_a_gpu_do_not_loop_on_the_host(
 
 
 def test_packed_experts_run_without_a_kernel_that_fails(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from unwritten_engine.diffusion.loading import quantization, weight_loader
+    from unwritten_engine.diffusion.diffusion_gemma import quantization, weight_loader
 
     class CompilerMissing(Exception):  # no error of Triton is a RuntimeError
         pass
@@ -111,7 +111,7 @@ def test_packed_experts_run_without_a_kernel_that_fails(folder: Path, monkeypatc
 def test_an_implementation_that_fails_is_not_used(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from transformers.integrations.moe import ALL_EXPERTS_FUNCTIONS
 
-    from unwritten_engine.diffusion.loading import weight_loader
+    from unwritten_engine.diffusion.diffusion_gemma import weight_loader
 
     def broken(*given: object) -> Tensor:
         raise OSError("no Python.h")
