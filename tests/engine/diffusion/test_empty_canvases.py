@@ -10,7 +10,7 @@ import torch
 from tests.engine.reference_generate import until_end
 from tests.support.diffusion_models import END, Model
 
-from unwritten_engine.diffusion import model_runner
+from unwritten_engine.diffusion.diffusion_gemma import step_rule
 from unwritten_engine.diffusion.diffusion_gemma.layers import DiffusionGemmaLayers
 from unwritten_engine.diffusion.sampler import SamplerOutput, sample
 from unwritten_engine.errors import GenerationFailed
@@ -44,7 +44,7 @@ def write_only(monkeypatch: pytest.MonkeyPatch, token: int) -> None:
             entropy=torch.where(free, 0.0, output.entropy),
         )
 
-    monkeypatch.setattr(model_runner, "sample", certain)
+    monkeypatch.setattr(step_rule, "sample", certain)
 
 
 @pytest.mark.parametrize("opening", ["", "Hello world"])
