@@ -90,7 +90,7 @@ class Model:
         **given: Any,
     ) -> Sequence:
         """Return a sequence for this prompt. ``given`` are sampling parameters."""
-        made = CanvasPlan(canvases, canvases * self.size, self.reader, **(plan_options or {}))
+        made = CanvasPlan(canvases, self.size, self.size, canvases * self.size, self.reader, **(plan_options or {}))
         return Sequence(
             TokenizedPrompt(prompt, prompt, shared), made, SamplingParams(**{"steps": 8, **given}), seed, priority
         )

@@ -105,6 +105,7 @@ def assemble_engine(
     return DiffusionEngine(
         DenoisingLoop(runner, prefix_cache_bytes=prefix_cache_bytes, exclusive_clicks=on_cpu),
         about,
+        block_length=model.cache.block_length,
         detokenizer=detokenizer,
         prompt_tokenizer=PromptTokenizer(loaded.tokenizer, detokenizer, processor, loaded.name),
         masks=runner.masks,

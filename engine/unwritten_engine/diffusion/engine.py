@@ -38,6 +38,7 @@ class DiffusionEngine:
     Args:
         loop: schedules the sequences.
         about: description of this engine.
+        block_length: tokens that are denoised together.
         detokenizer: decodes the model's tokens.
         prompt_tokenizer: encodes prompts.
         masks: registry of token masks for schemas.
@@ -53,13 +54,14 @@ class DiffusionEngine:
         loop: DenoisingLoop,
         about: About,
         *,
+        block_length: int,
         detokenizer: Detokenizer,
         prompt_tokenizer: PromptTokenizer,
         masks: TokenMasks,
         make_params: Callable[[Mapping[str, Any]], SamplingParams],
         notes: abc.Sequence[str] = (),
     ) -> None:
-        self._about, self._notes = about, notes
+        self._about, self._notes, self._block_length = about, notes, block_length
         self._detokenizer, self._prompt_tokenizer = detokenizer, prompt_tokenizer
         self._masks, self._make_params = masks, make_params
         self._inbox = _RequestInbox()
@@ -124,7 +126,7 @@ class DiffusionEngine:
                 continue
             if tokenized.num_shared == 0 or len(tokenized.ids) > self._about.context:
                 continue
-            plan = CanvasPlan(1, 1, self._detokenizer)
+            plan = CanvasPlan(1, self._block_length, self._about.canvas_length, 1, self._detokenizer)
             seq = Sequence(tokenized, plan, self._make_params({}), 0, Priority.PREFETCH, warm_only=True)
             done = _update_event(seq)
             try:
@@ -149,10 +151,16 @@ class DiffusionEngine:
             RequestRefused, UnknownOption, BadOption: the request is not supported.
         """
         params = self._make_params(request.options)
-        plan = plan_canvases(request, self._detokenizer, self._about.canvas_length, register_mask)
+        plan = plan_canvases(
+            request,
+            self._detokenizer,
+            self._about.canvas_length,
+            register_mask,
+            block_length=self._block_length,
+        )
         prompt = self._prompt_tokenizer.tokenize(request.prompt)
-        # The last canvas never enters the KV cache.
-        needed = len(prompt.ids) + (plan.canvases - 1) * self._about.canvas_length
+        # The last block never enters the cache.
+        needed = len(prompt.ids) + (plan.num_blocks - 1) * self._block_length
         if needed > self._about.context:
             raise PromptTooLong(
                 f"The prompt has {len(prompt.ids):,} tokens, and with {plan.canvases} canvases of "

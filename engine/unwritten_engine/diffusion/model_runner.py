@@ -22,7 +22,7 @@ from .family import DiffusionModel, SamplingParams, StepRule
 from .random_numbers import RequestRandom, random_tokens, uniform
 from .step_rows import StepRows
 from .token_chunk import to_tensor
-from .tokenization.canvas_plan import CanvasInit
+from .tokenization.canvas_plan import BlockInit
 
 UNSETTLED_ENTROPY = 0.1
 """A position is unsettled while its entropy in nats is above this, or if its most likely token has just changed."""
@@ -142,24 +142,26 @@ class ModelRunner:
         # Two, because a step is sent while the one before is read.
         self._host = deque(torch.zeros_like(self.packed, device="cpu").pin_memory() for _ in range(2 * self._on_gpu))
 
-    def begin_block(self, row: int, *, seed: int, length: int, params: SamplingParams, canvas: CanvasInit) -> int:
+    def begin_block(self, row: int, *, seed: int, length: int, params: SamplingParams, block: BlockInit) -> int:
         """Start a block in a row that holds ``length`` tokens. Return its maximum number of steps."""
         size, device = self.block_length, self.device
         rows = slice(row, row + 1)
-        steps, max_steps = self.rule.begin(row, params, canvas.strength if canvas.initial else 1.0)
-        self.seeds[row], self.numbers[row], self.lengths[row] = seed, canvas.number, length
+        steps, max_steps = self.rule.begin(row, params, block.strength if block.initial else 1.0)
+        if block.pins and min(block.pins) >= 0:
+            steps = 1  # nothing is left to choose
+        self.seeds[row], self.numbers[row], self.lengths[row] = seed, block.number, length
         self.steps_left[row], self.max_steps[row] = steps, max_steps
         self.finished[row] = False
         self.best[row] = -1
         zero = torch.zeros(1, dtype=torch.int64, device=device)
         coordinates = (self.seeds[rows], self.numbers[rows], zero)
         tokens = random_tokens(*coordinates, RequestRandom.CANVAS, size, self.rule.vocabulary)[0]
-        if canvas.initial:
-            start = to_tensor(canvas.initial, device)
-            keep = uniform(*coordinates, RequestRandom.EDIT, size)[0] >= canvas.strength
+        if block.initial:
+            start = to_tensor(block.initial, device)
+            keep = uniform(*coordinates, RequestRandom.EDIT, size)[0] >= block.strength
             tokens = torch.where((start >= 0) & keep, start, tokens)
-        self.pins[row] = to_tensor(canvas.pins, device) if canvas.pins else -1
-        self.mask_ids[row] = to_tensor(canvas.mask_ids, device) if canvas.mask_ids else 0
+        self.pins[row] = to_tensor(block.pins, device) if block.pins else -1
+        self.mask_ids[row] = to_tensor(block.mask_ids, device) if block.mask_ids else 0
         self.tokens[row] = torch.where(self.pins[row] >= 0, self.pins[row], tokens)
         return steps
 

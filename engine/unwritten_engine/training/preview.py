@@ -70,9 +70,7 @@ class PreviewWriter:
         decoded, steps = plan.decode([], []), 0
         for number in range(canvases):
             num_cached = len(ids) + len(written)
-            batch.begin_block(
-                0, seed=seed, length=num_cached, params=settings, canvas=plan.init_canvas(number, self._size)
-            )
+            batch.begin_block(0, seed=seed, length=num_cached, params=settings, block=plan.init_block(number))
             while True:
                 batch.step(1, num_cached, equal_lengths=True, constrained=False)
                 steps += 1

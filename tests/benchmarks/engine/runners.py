@@ -82,7 +82,9 @@ class EngineRunner:
         self, tokens: abc.Sequence[int], *, steps: int, seed: int = 7, shared: int = 0, canvases: int = 1
     ) -> Sequence:
         """Return a sequence with this many steps in each canvas."""
-        plan = CanvasPlan(canvases, canvases * self.subject.size, self.subject.detokenizer)
+        plan = CanvasPlan(
+            canvases, self.subject.size, self.subject.size, canvases * self.subject.size, self.subject.detokenizer
+        )
         ids = tuple(tokens)
         return Sequence(
             TokenizedPrompt(ids, ids, shared),

@@ -162,7 +162,14 @@ async def test_failures_are_in_the_description_of_the_engine(made: Model, cuda: 
     none: Any = None
     about = About("diffusion", "small", "a GPU", "bf16", 0, 128, SIZE, 2, Abilities(), reasons=("Chosen.",))
     engine = DiffusionEngine(
-        loop, about, detokenizer=none, prompt_tokenizer=none, masks=none, make_params=none, notes=made.batch.reported
+        loop,
+        about,
+        block_length=SIZE,
+        detokenizer=none,
+        prompt_tokenizer=none,
+        masks=none,
+        make_params=none,
+        notes=made.batch.reported,
     )
     assert engine.about.reasons[0] == "Chosen." and "without CUDA graphs" in engine.about.reasons[1]
     await engine.close()

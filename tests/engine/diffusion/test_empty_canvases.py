@@ -85,7 +85,7 @@ def test_a_later_canvas_may_be_empty(made: Model, monkeypatch: pytest.MonkeyPatc
     run = made.run(made.prompt(20), canvases=3)
     monkeypatch.setattr(made.reader, "end_ids", frozenset({-5}))  # so that the first canvas does not end by chance
     made.loop.add(run)
-    while run.canvas == 0:
+    while run.block == 0:
         made.loop.step()
     monkeypatch.undo()
     write_only(monkeypatch, END)

@@ -147,7 +147,11 @@ def test_prompts_with_pictures_are_prefilled_in_chunks_and_preempted(
 
     def run(priority: Priority) -> Sequence:
         return Sequence(
-            speaker.tokenize(asked), CanvasPlan(2, 64, reader), SamplingParams(steps=5, entropy_bound=3.0), 4, priority
+            speaker.tokenize(asked),
+            CanvasPlan(2, 32, 32, 64, reader),
+            SamplingParams(steps=5, entropy_bound=3.0),
+            4,
+            priority,
         )
 
     def loop(kept: int) -> DenoisingLoop:
@@ -164,7 +168,12 @@ def test_prompts_with_pictures_are_prefilled_in_chunks_and_preempted(
     for number in range(200):
         if number in (2, 9, 15, 30):
             made.add(
-                Sequence(TokenizedPrompt((2, 600), (2, 600), 0), CanvasPlan(1, 32, reader), SamplingParams(steps=2), 1)
+                Sequence(
+                    TokenizedPrompt((2, 600), (2, 600), 0),
+                    CanvasPlan(1, 32, 32, 32, reader),
+                    SamplingParams(steps=2),
+                    1,
+                )
             )
         made.step()
     assert made.idle and ahead.error is None and ahead.output_ids == alone.output_ids

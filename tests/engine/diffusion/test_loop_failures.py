@@ -18,7 +18,7 @@ from unwritten_engine.diffusion.model_runner import ModelRunner
 from unwritten_engine.diffusion.prefix_cache import Snapshot
 from unwritten_engine.diffusion.sequence import Sequence
 from unwritten_engine.diffusion.token_chunk import TokenChunk
-from unwritten_engine.diffusion.tokenization.canvas_plan import CanvasInit
+from unwritten_engine.diffusion.tokenization.canvas_plan import BlockInit
 from unwritten_engine.diffusion.tokenization.detokenizer import DecodedText, Detokenizer
 from unwritten_engine.errors import GenerationFailed
 from unwritten_engine.frames import Priority
@@ -44,10 +44,10 @@ class TightBatch(ModelRunner):
             raise self.broken
         super().step(count, max_length, equal_lengths=equal_lengths, constrained=constrained)
 
-    def begin_block(self, row: int, *, seed: int, length: int, params: Any, canvas: CanvasInit) -> int:
+    def begin_block(self, row: int, *, seed: int, length: int, params: Any, block: BlockInit) -> int:
         if seed == self.cannot_begin:
             raise out_of_memory()
-        return super().begin_block(row, seed=seed, length=length, params=params, canvas=canvas)
+        return super().begin_block(row, seed=seed, length=length, params=params, block=block)
 
 
 class TightBody(DiffusionGemmaLayers):

@@ -56,7 +56,7 @@ class Plain:
     def canvas(self) -> tuple[list[int], int]:
         """The canvas, and how many steps it took."""
         run, dial, size, vocabulary = self.run, self.run.params, SIZE, self.made.vocabulary
-        opened = run.plan.init_canvas(0, size)
+        opened = run.plan.init_block(0)
         pins = torch.tensor(opened.pins or [-1] * size)
         self.made.batch.masks.upload()
         masks = self.made.batch.masks.rows[torch.tensor(opened.mask_ids or [0] * size)]
@@ -175,14 +175,14 @@ def test_pins_hold_at_every_step_of_every_canvas(made: Model) -> None:
         if pinned.state is None or pinned.steps == steps:
             continue
         steps = pinned.steps
-        here = pins[pinned.state.canvas * SIZE : (pinned.state.canvas + 1) * SIZE]
+        here = pins[pinned.state.block * SIZE : (pinned.state.block + 1) * SIZE]
         fixed = [at for at in range(SIZE) if here[at] >= 0]
         row = 0  # it came first, and leaves last or first: no other moves into its row before
         before, after, best = (part[row] for part in rows)
         for tokens in (before, after, best, pinned.state.ids):
             assert [int(tokens[at]) for at in fixed] == [here[at] for at in fixed]
         assert not any(pinned.state.unsettled[at] for at in fixed)
-    assert steps == 15 and pinned.canvas == 3
+    assert steps == 15 and pinned.block == 3
     assert [pinned.output_ids[at] for at in range(48) if pins[at] >= 0] == [pin for pin in pins if pin >= 0]
 
 
@@ -227,7 +227,7 @@ def test_an_edit_starts_late_in_the_schedule(made: Model) -> None:
     drafts = []
     for _ in made.loop.generate([run]):
         assert run.state is not None
-        drafts.append((run.state.canvas, run.state.step, run.state.max_steps))
+        drafts.append((run.state.block, run.state.step, run.state.max_steps))
     # The second canvas has no starting text, and takes all its steps.
     assert drafts == [(0, step, 3) for step in (1, 2, 3)] + [(1, step, 10) for step in range(1, 11)]
 
