@@ -14,7 +14,7 @@ from collections.abc import Hashable, Sequence
 import torch
 from torch import Tensor
 
-from ..kv_cache import Snapshot
+from ..prefix_cache import Snapshot
 from .config import Lfm2Config
 
 

@@ -13,22 +13,18 @@ from math import prod
 from typing import Any, Final
 
 from ...errors import ModelBroken, ModelUnsupported
+from ..loading import checkpoint as shared_checks
 from ..loading.safetensors_index import TensorInfo
 
 ARCHITECTURE: Final = "Lfm2ForBlockDiffusion"
 MODEL_TYPE: Final = "lfm2_diffusion"
 CONDITIONING: Final = ("sigma_embed.", "adaln_proj.", "adaln_block_emb", "selfcond_norm.", "selfcond_ffn.")
 """Prefixes of the tensors, after ``model.``, that LFM2 itself does not have."""
+EMBEDDINGS: Final = "model.embed_tokens.weight"
 HEAD: Final = "lm_head.weight"
 """Some checkpoints store this copy of the embeddings."""
+_COMPUTED: Final = "rotary_emb.inv_freq"  # some versions of transformers store it
 _KINDS: Final = {"full_attention", "conv"}
-_DTYPES: Final = {"BF16", "F16", "F32"}
-
-
-def is_lfm2_diffusion(config: Mapping[str, Any]) -> bool:
-    """True if this ``config.json`` is of an LFM2 diffusion model."""
-    architectures = config.get("architectures") or []
-    return ARCHITECTURE in architectures or (not architectures and config.get("model_type") == MODEL_TYPE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +175,7 @@ class Lfm2Config:
 
 def _kind(name: str, shape: tuple[int, ...]) -> str:
     """Return the kind of a tensor: a field of ``ParameterCounts``."""
-    if name == "model.embed_tokens.weight":
+    if name == EMBEDDINGS:
         return "embeddings"
     return "linears" if name.startswith("model.layers.") and len(shape) == 2 else "rest"
 
@@ -270,39 +266,27 @@ def check_tensors(config: Lfm2Config, tensors: Mapping[str, TensorInfo], name: s
         ModelUnsupported: unknown tensors, or tensors of an unknown type.
     """
     wanted = config.tensors()
-    missing = [key for key in wanted if key not in tensors]
-    conditioning = [key for key in missing if key.removeprefix("model.").startswith(CONDITIONING)]
-    if conditioning:
+    missing = [key for key in wanted if key not in tensors and key.removeprefix("model.").startswith(CONDITIONING)]
+    if missing:
         raise ModelBroken(
-            f"{name} lacks weights of its conditioning: {_first_names(conditioning)}. Without them the model writes "
+            f"{name} lacks weights of its conditioning: {_first_names(missing)}. Without them the model writes "
             f"nonsense. Fetch the checkpoint again; a plain LFM2 model is not a diffusion model."
         )
-    if missing:
-        raise ModelBroken(f"{name} lacks {len(missing)} tensors: {_first_names(missing)}. Fetch the checkpoint again.")
-    for key, tensor in tensors.items():
-        shape = wanted["model.embed_tokens.weight"] if key == HEAD else wanted.get(key)
-        if shape is not None and tensor.shape != shape:
-            raise ModelBroken(
-                f"{name} does not match its config.json: {key} is {list(tensor.shape)} and should be {list(shape)}. "
-                f"The files belong to different checkpoints; fetch all of them again."
-            )
-    unknown = sorted(key for key in tensors if not is_known(key, wanted))
+    if HEAD in tensors:
+        wanted[HEAD] = wanted[EMBEDDINGS]
+    shared_checks.check_tensors(wanted, tensors, name)
+    unknown = sorted(key for key in tensors if key not in wanted and not key.endswith(_COMPUTED))
     if unknown:
         raise ModelUnsupported(
             f"{name} has {len(unknown)} unknown tensors: {_first_names(unknown)}. It was changed, or its config.json "
             f"does not describe it."
         )
-    types = sorted({tensor.dtype for tensor in tensors.values()} - _DTYPES)
+    types = sorted({tensor.dtype for tensor in tensors.values()} - shared_checks.DTYPES)
     if types:
         raise ModelUnsupported(
-            f"{name} has tensors of the type {', '.join(types)}. This engine loads 16 or 32 bits; it quantizes them "
+            f"{name} has tensors of the type {', '.join(types)}. This engine loads 16 or 32 bits and quantizes them "
             f"itself."
         )
-
-
-def is_known(key: str, wanted: Mapping[str, tuple[int, ...]]) -> bool:
-    """True if a tensor is used, or is a copy of something that is: the output, or rotary frequencies."""
-    return key in wanted or key == HEAD or key.endswith("rotary_emb.inv_freq")
 
 
 def _intermediate_size(config: Mapping[str, Any], name: str, size: Any, flag: Any) -> int:

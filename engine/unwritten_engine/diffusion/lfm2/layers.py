@@ -18,7 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention, silu
 
-from ..model import TokenChunk
+from ..token_chunk import TokenChunk
+from ..tokenization.image_processor import ImagePatches
 from .cache import Lfm2Cache
 from .config import Lfm2Config
 
@@ -149,6 +150,10 @@ class Lfm2DiffusionModel:
         """[real tokens, hidden], which are also the weights of the output."""
         return self._model.embed_tokens.weight[: self.config.real_vocab_size]
 
+    def embed_images(self, images: ImagePatches) -> tuple[Tensor, Tensor]:
+        """Not called: the family has no images."""
+        raise NotImplementedError
+
     def encode(self, *chunks: TokenChunk) -> None:
         """Add clean tokens to rows, all in one pass; each token sees those before it in its row.
 
@@ -171,15 +176,15 @@ class Lfm2DiffusionModel:
                 heads.append(_attend(query[:, :, part], *(states[None] for states in known), mask))
             return torch.cat(heads, dim=1)
 
-        def precede(number: int, inputs: Tensor, convolve: Callable[[Tensor], Tensor]) -> Tensor:
+        def convolve(number: int, conv: ShortConv, inputs: Tensor) -> Tensor:
             outputs = []
             for own, part in zip(conv_inputs, parts, strict=True):
                 extended = torch.cat([own[number], inputs[0, part]])
                 own[number] = extended[-own.shape[1] :]
-                outputs.append(convolve(extended))
+                outputs.append(conv.convolve(extended))
             return torch.cat(outputs)[None]
 
-        self._run_layers(stream, torch.zeros((1, 1), device=self.device), rotary, attend, precede)
+        self._run_layers(stream, torch.zeros((1, 1), device=self.device), rotary, attend, convolve)
         for chunk, own in zip(chunks, conv_inputs, strict=True):
             self.cache.finish(chunk.row, chunk.start + len(chunk.ids), own)
 
@@ -223,10 +228,10 @@ class Lfm2DiffusionModel:
             all_values[:, :, :size] = values
             return _attend(query, all_keys, all_values, mask)
 
-        def precede(number: int, inputs: Tensor, convolve: Callable[[Tensor], Tensor]) -> Tensor:
-            return convolve(torch.cat([earlier[number], inputs], dim=1))
+        def convolve(number: int, conv: ShortConv, inputs: Tensor) -> Tensor:
+            return conv.convolve(torch.cat([earlier[number], inputs], dim=1))
 
-        return self._run_layers(stream, sigma, rotary, attend, precede)
+        return self._run_layers(stream, sigma, rotary, attend, convolve)
 
     def _run_layers(
         self,
@@ -234,7 +239,7 @@ class Lfm2DiffusionModel:
         sigma: Tensor,
         rotary: tuple[Tensor, Tensor],
         attend: Callable[[int, Tensor, Tensor, Tensor], Tensor],
-        precede: Callable[[int, Tensor, Callable[[Tensor], Tensor]], Tensor],
+        convolve: Callable[[int, ShortConv, Tensor], Tensor],
     ) -> Tensor:
         """Run all layers and the last norm.
 
@@ -243,8 +248,7 @@ class Lfm2DiffusionModel:
             sigma: [B, n] noise levels, or [1, 1] for all.
             rotary: cosines and sines of the positions.
             attend: gets the number of an attention layer, queries, keys and values; returns [B, n, heads, head_dim].
-            precede: gets the number of a convolution layer, its inputs, and the convolution to run over them with the
-                inputs that precede them.
+            convolve: gets the number of a convolution layer, its weights and its inputs; returns [B, n, hidden].
         """
         model = self._model
         base = model.adaln_proj(model.sigma_embed(sigma))
@@ -259,12 +263,12 @@ class Lfm2DiffusionModel:
                 mixed = attention.out_proj(heads.flatten(2))
             else:
                 before, after, values = layer.conv.in_proj(normed).chunk(3, dim=-1)
-                mixed = layer.conv.out_proj(after * precede(number, before * values, layer.conv.convolve))
+                mixed = layer.conv.out_proj(after * convolve(number, layer.conv, before * values))
             # What the layer adds to its input is the sum of its two branches.
             added = mixed + layer.feed_forward(layer.ffn_norm(modulated + mixed))
             stream = torch.addcmul(stream, 1 + gate, added)
-        normed = model.embedding_norm(stream)
-        return normed
+        last: Tensor = model.embedding_norm(stream)
+        return last
 
     def _rotary(self, positions: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """Return cosines and sines, each [B, n, 1, head_dim]."""

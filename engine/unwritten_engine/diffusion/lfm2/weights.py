@@ -14,10 +14,9 @@ from torch import nn
 from ...engine import Progress
 from ...errors import ModelBroken, ModelUnsupported
 from ..loading.safetensors_index import TensorInfo
-from .config import HEAD, Lfm2Config, check_tensors
+from .config import EMBEDDINGS, HEAD, Lfm2Config, check_tensors
 from .layers import Lfm2Model
 
-_EMBEDDINGS: Final = "model.embed_tokens.weight"
 _ROWS: Final = 4096
 """Rows of the embeddings that are compared at a time."""
 
@@ -77,13 +76,13 @@ def _check_tied(tensors: Mapping[str, TensorInfo], name: str) -> None:
     """Check that the stored output equals the embeddings, which are used in its place."""
     with (
         safe_open(tensors[HEAD].file, framework="pt", device="cpu") as head_file,
-        safe_open(tensors[_EMBEDDINGS].file, framework="pt", device="cpu") as file,
+        safe_open(tensors[EMBEDDINGS].file, framework="pt", device="cpu") as file,
     ):
-        head, embeddings = head_file.get_slice(HEAD), file.get_slice(_EMBEDDINGS)
+        head, embeddings = head_file.get_slice(HEAD), file.get_slice(EMBEDDINGS)
         for start in range(0, tensors[HEAD].shape[0], _ROWS):
             rows = slice(start, start + _ROWS)
             if not torch.equal(head[rows], embeddings[rows]):
                 raise ModelUnsupported(
-                    f"{name} has separate weights for its output: {HEAD} differs from {_EMBEDDINGS}. This engine runs "
+                    f"{name} has separate weights for its output: {HEAD} differs from {EMBEDDINGS}. This engine runs "
                     f"models whose output is tied to the token embeddings."
                 )

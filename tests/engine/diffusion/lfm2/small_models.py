@@ -13,7 +13,7 @@ from unwritten_engine.diffusion.lfm2.cache import Lfm2Cache
 from unwritten_engine.diffusion.lfm2.config import Lfm2Config, read_config
 from unwritten_engine.diffusion.lfm2.layers import Lfm2DiffusionModel, Lfm2Model
 from unwritten_engine.diffusion.lfm2.random_model import random_config, random_weights
-from unwritten_engine.diffusion.model import TokenChunk
+from unwritten_engine.diffusion.token_chunk import TokenChunk
 
 CPU = torch.device("cpu")
 BLOCK, CONTEXT, VOCABULARY, HIDDEN = 8, 128, 300, 32

@@ -19,9 +19,9 @@ from tests.engine.diffusion.lfm2.small_models import (
 )
 from torch import Tensor
 
-from unwritten_engine.diffusion.kv_cache import PrefixCache
 from unwritten_engine.diffusion.lfm2.cache import Lfm2Cache
 from unwritten_engine.diffusion.lfm2.layers import Lfm2DiffusionModel
+from unwritten_engine.diffusion.prefix_cache import PrefixCache
 
 DOUBLE = torch.float64
 

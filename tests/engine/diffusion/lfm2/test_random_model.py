@@ -16,7 +16,7 @@ from unwritten_engine.diffusion.lfm2.layers import Lfm2DiffusionModel
 from unwritten_engine.diffusion.lfm2.random_model import random_config, random_weights, write_checkpoint
 from unwritten_engine.diffusion.lfm2.weights import load_weights
 from unwritten_engine.diffusion.loading.safetensors_index import read_json, read_tensors
-from unwritten_engine.diffusion.model import TokenChunk
+from unwritten_engine.diffusion.token_chunk import TokenChunk
 
 
 @pytest.fixture(autouse=True)

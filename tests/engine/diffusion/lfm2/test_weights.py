@@ -119,7 +119,7 @@ def test_missing_conditioning_is_refused(folder: Path, group: str) -> None:
 )
 def test_missing_tensors_are_named(folder: Path, name: str) -> None:
     change(folder, lambda tensors: tensors.pop(name))
-    with pytest.raises(ModelBroken, match=f"acme/model lacks 1 tensors: {name}"):
+    with pytest.raises(ModelBroken, match=f"acme/model lacks 1 tensors, such as {name}"):
         load(folder)
 
 
