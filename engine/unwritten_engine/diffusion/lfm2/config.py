@@ -7,7 +7,7 @@ refused.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 from typing import Any, Final
@@ -24,7 +24,7 @@ EMBEDDINGS: Final = "model.embed_tokens.weight"
 HEAD: Final = "lm_head.weight"
 """Some checkpoints store this copy of the embeddings."""
 _COMPUTED: Final = "rotary_emb.inv_freq"  # some versions of transformers store it
-_KINDS: Final = {"full_attention", "conv"}
+_KINDS: Final = ("full_attention", "conv")
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,13 +301,13 @@ def _intermediate_size(config: Mapping[str, Any], name: str, size: Any, flag: An
 
 def _layer_types(config: Mapping[str, Any], name: str, layers: int) -> tuple[str, ...]:
     kinds, attention = config.get("layer_types"), config.get("full_attn_idxs")
-    if kinds is None and _is_list(attention):
+    if kinds is None and isinstance(attention, list):
         kinds = ["full_attention" if at in attention else "conv" for at in range(layers)]
     if kinds is None:
         raise ModelBroken(
             f"The config.json of {name} lacks 'layer_types', which say where attention is. Fetch the checkpoint again."
         )
-    if not _is_list(kinds) or not set(kinds) <= _KINDS:
+    if not isinstance(kinds, list) or any(kind not in _KINDS for kind in kinds):
         raise _invalid(name, "layer_types", kinds)
     if len(kinds) != layers:
         raise _contradiction(name, f"it lists {len(kinds)} layer types for {layers} layers")
@@ -331,10 +331,6 @@ def _positive(table: Mapping[str, Any], key: str, name: str, default: float) -> 
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
         raise _invalid(name, key, value)
     return float(value)
-
-
-def _is_list(value: Any) -> bool:
-    return isinstance(value, Sequence) and not isinstance(value, str) and all(isinstance(v, int | str) for v in value)
 
 
 def _invalid(name: str, key: str, value: Any) -> ModelBroken:

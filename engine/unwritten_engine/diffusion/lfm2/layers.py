@@ -103,7 +103,9 @@ class SigmaEmbedding(nn.Module):
         """Return the embedding, [..., condition size]."""
         steps = torch.arange(self._half, dtype=torch.float32, device=sigma.device)
         angles = sigma.float()[..., None] * torch.exp(steps * (-math.log(_MAX_PERIOD) / self._half))
-        embedded: Tensor = self.mlp(torch.cat([angles.cos(), angles.sin()], dim=-1).to(self.mlp[0].weight.dtype))
+        first = self.mlp[0]
+        assert isinstance(first, nn.Linear)
+        embedded: Tensor = self.mlp(torch.cat([angles.cos(), angles.sin()], dim=-1).to(first.weight.dtype))
         return embedded
 
 
@@ -172,8 +174,10 @@ class Lfm2DiffusionModel:
         def attend(number: int, query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
             heads = []
             for chunk, part, mask in zip(chunks, parts, masks, strict=True):
-                known = self.cache.write(number, chunk.row, chunk.start, keys[0, :, part], values[0, :, part])
-                heads.append(_attend(query[:, :, part], *(states[None] for states in known), mask))
+                own_keys, own_values = self.cache.write(
+                    number, chunk.row, chunk.start, keys[0, :, part], values[0, :, part]
+                )
+                heads.append(_attend(query[:, :, part], own_keys[None], own_values[None], mask))
             return torch.cat(heads, dim=1)
 
         def convolve(number: int, conv: ShortConv, inputs: Tensor) -> Tensor:

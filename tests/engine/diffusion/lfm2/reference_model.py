@@ -33,7 +33,7 @@ class ReferenceModel(nn.Module):
         backbone = make(**{key: value for key, value in config.items() if key not in own})
         backbone._attn_implementation = "sdpa"
         hidden, condition = backbone.hidden_size, config["sigma_cond_dim"]
-        self.model = nn.Module()
+        self.model: Any = nn.Module()
         self.model.embed_tokens = nn.Embedding(backbone.vocab_size, hidden)
         self.model.layers = nn.ModuleList(
             [Lfm2DecoderLayer(backbone, number) for number in range(backbone.num_hidden_layers)]
