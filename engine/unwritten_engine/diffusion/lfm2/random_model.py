@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from .config import ARCHITECTURE, MODEL_TYPE, Lfm2Config, read_config
+from .config import ARCHITECTURE, EMBEDDINGS, MODEL_TYPE, Lfm2Config, read_config
 
 BOS_ID: Final = 1
 END_ID: Final = 7
@@ -100,6 +100,7 @@ def random_weights(
     *,
     spread: float = 2.0,
     branch: float = 1.0,
+    preferred: Sequence[bool] | None = None,
     seed: int = 0,
     dtype: torch.dtype = torch.float32,
 ) -> dict[str, Tensor]:
@@ -114,6 +115,8 @@ def random_weights(
         branch: scale of what each layer and the self-conditioning add to a token, relative to its embedding. At 1 the
             model is chaotic like any random one: small early errors become large. At 0.3 it is as stable as a trained
             one.
+        preferred: by id, whether the model prefers a token. Other tokens, such as bytes and controls, get embeddings
+            near zero and only appear as noise. None prefers all.
         seed: of the weights.
         dtype: of the weights.
     """
@@ -122,7 +125,7 @@ def random_weights(
     weights = {}
     for name, shape in config.tensors().items():
         weight = torch.empty(shape)
-        if name.endswith("embed_tokens.weight"):
+        if name == EMBEDDINGS:
             weight.normal_(0.0, unit, generator=generator)
         elif name.endswith("norm.weight"):
             weight.normal_(1.0, 0.1, generator=generator)
@@ -132,6 +135,10 @@ def random_weights(
             scale = unit * branch if name.endswith(_ADDED) else 0.3 if name.endswith("adaln_proj.1.weight") else 1.0
             weight.normal_(0.0, scale / math.sqrt(shape[-1]), generator=generator)
         weights[name] = weight
+    if preferred is not None:
+        others = torch.ones(config.vocab_size, dtype=torch.bool)
+        others[: len(preferred)] = ~torch.tensor(preferred)
+        weights[EMBEDDINGS][others] *= 0.1
     _open_gates_with_noise(weights, config)
     return {name: weight.to(dtype) for name, weight in weights.items()}
 
@@ -141,9 +148,14 @@ _ADDED: Final = ("out_proj.weight", "w2.weight", "selfcond_ffn.2.weight")
 
 
 def _open_gates_with_noise(weights: Mapping[str, Tensor], config: Lfm2Config) -> None:
-    """Make the gates of all layers follow one sine of the noise level, which rises over the levels of the steps."""
+    """Make the gates of all layers follow the sine of about 0.3 times the noise level.
+
+    It rises over the levels of all steps but the first. The shares of the layers are about 1.7 in the first step, 0.7
+    halfway, and 0.4 in the last.
+    """
     half = config.frequency_size // 2
-    sine = half + round(half * math.log(1 / 0.3) / math.log(10_000))  # the one of about 0.3 times the level
+    sine = half + round(half * math.log(1 / 0.3) / math.log(10_000))
+    # The first unit of the embedded noise level carries only this sine.
     first, second = weights["model.sigma_embed.mlp.0.weight"], weights["model.sigma_embed.mlp.2.weight"]
     for matrix, column, value in ((first, sine, 4.0), (second, 0, 1.0)):
         matrix[0] = 0.0
@@ -158,16 +170,18 @@ def _open_gates_with_noise(weights: Mapping[str, Tensor], config: Lfm2Config) ->
 def write_checkpoint(
     folder: str | Path,
     *,
+    preferred: Sequence[bool] | None = None,
     spread: float = 2.0,
     branch: float = 1.0,
     seed: int = 0,
     dtype: torch.dtype = torch.float32,
     **sizes: Any,
 ) -> Path:
-    """Write a random model as a checkpoint folder. Its tokenizer is not written.
+    """Write a random model as a checkpoint folder, without a tokenizer.
 
     Args:
         folder: target folder, created if needed.
+        preferred: as for ``random_weights``.
         spread: as for ``random_weights``.
         branch: as for ``random_weights``.
         seed: as for ``random_weights``.
@@ -180,7 +194,9 @@ def write_checkpoint(
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
     config = random_config(**sizes)
-    weights = random_weights(read_config(config, target.name), spread=spread, branch=branch, seed=seed, dtype=dtype)
+    weights = random_weights(
+        read_config(config, target.name), spread=spread, branch=branch, preferred=preferred, seed=seed, dtype=dtype
+    )
     save_file(weights, target / "model.safetensors", metadata={"format": "pt"})
     _write_json(target / "config.json", config | {"dtype": str(dtype).removeprefix("torch.")})
     ends = {"bos_token_id": BOS_ID, "eos_token_id": END_ID, "pad_token_id": PAD_ID}

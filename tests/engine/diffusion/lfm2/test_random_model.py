@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from torch import Tensor
 
 from unwritten_engine.diffusion.lfm2.cache import Lfm2Cache
 from unwritten_engine.diffusion.lfm2.config import read_config
@@ -65,8 +64,20 @@ def test_the_caller_keeps_its_random_numbers() -> None:
 
 @pytest.mark.parametrize("layers", [4, 16])
 def test_beliefs_become_sharper_with_less_noise(tmp_path: Path, layers: int) -> None:
-    """Tokens drawn from the model's own belief, over the noise levels of some steps."""
-    model = open_model(write_checkpoint(tmp_path, layers=layers, hidden=128, intermediate=256))
+    entropies, _ = denoise(open_model(write_checkpoint(tmp_path, layers=layers, hidden=128, intermediate=256)))
+    assert entropies[0] > 2
+    assert entropies[-1] < entropies[0] / 4
+
+
+def test_preferred_tokens_are_written(tmp_path: Path) -> None:
+    preferred = [token % 4 == 0 for token in range(1024)]
+    entropies, tokens = denoise(open_model(write_checkpoint(tmp_path, preferred=preferred)))
+    assert sum(preferred[token] for token in tokens) >= 0.9 * len(tokens)
+    assert entropies[-1] < entropies[0] / 4
+
+
+def denoise(model: Lfm2DiffusionModel) -> tuple[list[float], list[int]]:
+    """Mean entropies over some noise levels, with tokens drawn from the model's own beliefs; and the last tokens."""
     generator = torch.Generator().manual_seed(0)
     table, size = model.embeddings, model.config.block_length
     model.encode(TokenChunk(0, 0, torch.randint(len(table), (20,), generator=generator)))
@@ -77,12 +88,7 @@ def test_beliefs_become_sharper_with_less_noise(tmp_path: Path, layers: int) -> 
         levels = torch.full((1, size), sigma)
         hidden = model.denoise(tokens, soft, has_soft, levels, torch.tensor([20]), 20, False)
         belief = torch.softmax(hidden @ table.T / 0.6, dim=-1)
-        entropies.append(entropy(belief))
+        entropies.append(float(torch.special.entr(belief).sum(-1).mean()))
         tokens = torch.multinomial(belief[0], 1, generator=generator).T
         soft, has_soft = belief @ table, torch.tensor([True])
-    assert entropies[0] > 2
-    assert entropies[-1] < entropies[0] / 4
-
-
-def entropy(belief: Tensor) -> float:
-    return float(torch.special.entr(belief).sum(-1).mean())
+    return entropies, tokens[0].tolist()
