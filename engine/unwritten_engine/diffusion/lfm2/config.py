@@ -24,6 +24,8 @@ EMBEDDINGS: Final = "model.embed_tokens.weight"
 HEAD: Final = "lm_head.weight"
 """Some checkpoints store this copy of the embeddings."""
 _COMPUTED: Final = "rotary_emb.inv_freq"  # some versions of transformers store it
+_REAL_TOKENS: Final[Mapping[int, int]] = {65_536: 64_400}
+"""Real tokens of LFM2's vocabulary, for a ``config.json`` that does not state them."""
 _KINDS: Final = ("full_attention", "conv")
 
 
@@ -229,7 +231,8 @@ def read_config(config: Mapping[str, Any], name: str) -> Lfm2Config:
         raise _contradiction(name, f"rotary embeddings need heads of an even width, not {head}")
     if size("conv_dim", hidden) != hidden:
         raise ModelUnsupported(f"{name} has convolutions of another width than its layers (conv_dim in config.json).")
-    vocabulary, real = size("vocab_size"), size("real_vocab_size")
+    vocabulary = size("vocab_size")
+    real = size("real_vocab_size", _REAL_TOKENS.get(vocabulary))
     if real > vocabulary:
         raise _contradiction(name, f"real_vocab_size is {real:,}, but vocab_size is only {vocabulary:,}")
     frequencies = size("sigma_freq_embedding_size", 256, least=2)

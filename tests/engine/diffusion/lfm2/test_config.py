@@ -170,6 +170,11 @@ def test_unsupported_variants_are_refused(changes: dict[str, Any], message: str)
         read_config(broken(**changes), "acme/model")
 
 
+def test_the_real_tokens_of_the_published_vocabulary_are_known() -> None:
+    assert read_config(PUBLISHED_BACKBONE, "published").real_vocab_size == 64_400
+    assert read_config(PUBLISHED_BACKBONE | {"real_vocab_size": 65_000}, "other").real_vocab_size == 65_000
+
+
 def test_nulls_mean_defaults() -> None:
     changes = dict.fromkeys(("num_key_value_heads", "head_dim", "conv_bias", "sigma_cond_dim", "rope_parameters"))
     config = read_config(broken(**changes), "small")
