@@ -10,9 +10,10 @@ from typing import Any, Final
 from ..errors import ModelUnsupported
 from .diffusion_gemma.family import DIFFUSION_GEMMA
 from .family import Family
+from .lfm2.family import LFM2_DIFFUSION
 from .loading.checkpoint import Checkpoint, check_folder, read_config
 
-FAMILIES: Final[tuple[Family, ...]] = (DIFFUSION_GEMMA,)
+FAMILIES: Final[tuple[Family, ...]] = (DIFFUSION_GEMMA, LFM2_DIFFUSION)
 _LEFT_TO_RIGHT: Final = re.compile(r"ForCausalLM|ForConditionalGeneration|LMHeadModel")
 
 

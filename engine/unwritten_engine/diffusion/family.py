@@ -165,6 +165,11 @@ class Family(Protocol):
         ...
 
     @property
+    def cpu_dtype(self) -> str:
+        """Type of activations and unquantized weights on a CPU, if none is requested: "float32" or "bfloat16"."""
+        ...
+
+    @property
     def sampling(self) -> tuple[Option, ...]:
         """Options of a request."""
         ...
@@ -191,6 +196,15 @@ class Family(Protocol):
 
         Raises:
             ModelBroken, ModelUnsupported: according to these files, it cannot be loaded.
+        """
+        ...
+
+    def licence(self, folder: Path, name: str) -> str:
+        """Return the terms of a model, or "" if its files do not state them. Called before its weights are downloaded.
+
+        Args:
+            folder: its model card and JSON files.
+            name: display name.
         """
         ...
 

@@ -74,7 +74,7 @@ def load_model(
         reference: a checkpoint folder, OWNER/REPO on the hub, or ``random`` of a family.
         device: torch's device name, such as "cuda" or "cpu"; None chooses a GPU if there is one.
         quantize: "none", "int8" or "nf4"; None chooses the best that fits.
-        dtype: "float32" or "bfloat16", of the activations; None chooses float32 on a CPU, else bfloat16.
+        dtype: "float32" or "bfloat16", of the activations; None chooses bfloat16, and on a CPU what the family prefers.
         budget_bytes: limit of weights, caches and workspace together; None uses the free memory.
         progress: gets download and memory sizes in advance.
 
@@ -84,26 +84,28 @@ def load_model(
         EngineError: memory or disk ran out.
     """
     torch_device = devices.find_device(device)
-    number = _dtype(dtype, torch_device)
     if quantize not in (None, "none", *KINDS[1:]):
         raise BadOption(f"The option 'quantize' is {quantize!r}; give 'none', 'int8' or 'nf4'.")
     budget = devices.free_bytes(torch_device) if budget_bytes is None else budget_bytes
 
-    def planned(needs: MemoryNeeds) -> MemoryPlan:
+    def planned(family: Family, needs: MemoryNeeds) -> MemoryPlan:
         if quantize not in (None, "none", *needs.kinds[1:]):
             choices = " or ".join(map(repr, ("none", *needs.kinds[1:])))
             raise BadOption(f"The option 'quantize' is {quantize!r}; for {reference}, give {choices}.")
-        plain = "float32" if number == torch.float32 else "bf16"
+        plain = "float32" if _dtype(dtype, torch_device, family) == torch.float32 else "bf16"
         kind = plain if quantize == "none" else quantize
         name = devices.describe_device(torch_device)
         return plan_memory(needs, memory=budget, device=name, kind=kind, plain=plain, rows=1, context=4096)
 
-    def agree(folder: Path) -> None:
+    def agree(folder: Path) -> str:
         config = read_config(folder)
-        planned(find_family(config, reference).memory_needs(folder, config, reference))
+        family = find_family(config, reference)
+        planned(family, family.memory_needs(folder, config, reference))
+        return family.licence(folder, reference)
 
     def load(family: Family, checkpoint: Checkpoint, *reasons: str) -> LoadedModel:
-        return _load(family, checkpoint, planned(checkpoint.memory), torch_device, number, progress, reasons)
+        plan, number = planned(family, checkpoint.memory), _dtype(dtype, torch_device, family)
+        return _load(family, checkpoint, plan, torch_device, number, progress, reasons)
 
     for family in FAMILIES:
         if reference == family.random:
@@ -162,9 +164,16 @@ def load_tokenizer(checkpoint: Checkpoint) -> Any:
     Raises:
         ModelUnsupported: it has no chat template, or more tokens than the model.
     """
-    from transformers import AutoTokenizer
+    from transformers import CONFIG_MAPPING, AutoTokenizer, PreTrainedConfig
 
-    tokenizer: Any = AutoTokenizer.from_pretrained(checkpoint.folder, local_files_only=True)
+    # The file of a type that transformers does not know would only cause a warning: tokenizer_config.json has all.
+    is_known = checkpoint.config.get("model_type") in CONFIG_MAPPING
+    tokenizer: Any = AutoTokenizer.from_pretrained(
+        checkpoint.folder,
+        config=None if is_known else PreTrainedConfig(),
+        local_files_only=True,
+        trust_remote_code=False,
+    )
     if not tokenizer.is_fast or not tokenizer.chat_template:
         raise ModelUnsupported(
             f"The tokenizer of {checkpoint.name} has no chat template. Add the chat_template.jinja of the original "
@@ -187,9 +196,9 @@ def count_bytes(model: torch.nn.Module) -> int:
     return sum(storages.values())
 
 
-def _dtype(name: str | None, device: torch.device) -> torch.dtype:
+def _dtype(name: str | None, device: torch.device, family: Family) -> torch.dtype:
     if name is None:
-        return torch.float32 if device.type == "cpu" else torch.bfloat16
+        return _DTYPES[family.cpu_dtype] if device.type == "cpu" else torch.bfloat16
     if name not in _DTYPES:
         raise BadOption(f"The option 'dtype' is {name!r}; give 'float32' or 'bfloat16'.")
     return _DTYPES[name]

@@ -187,7 +187,7 @@ def counting_run(number: int, priority: Priority = Priority.CLICK) -> TextSequen
     reader = Detokenizer(make_tokenizer(1024), frozenset({1}), 0, 1024)
     ids = tuple(range(600, 620 + number))
     pins = tuple(700 + at if at % 5 == 0 else -1 for at in range(24))
-    plan = CanvasPlan(3, 24, reader, pins=pins)
+    plan = CanvasPlan(3, 8, 8, 24, reader, pins=pins)
     return TextSequence(TokenizedPrompt(ids, ids, 0), plan, Steps(4 + number), number, priority)
 
 

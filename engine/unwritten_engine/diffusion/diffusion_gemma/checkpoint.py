@@ -60,7 +60,6 @@ def inspect(folder: Path, config: Mapping[str, Any], name: str) -> DiffusionGemm
             kinds[tensor_kind(key)] += prod(tensor.shape)
     generation = read_optional(folder / "generation_config.json")
     ends, pad = read_ends(generation, config, _ENDS, 0)
-    licence = read_licence(folder)
     return DiffusionGemmaCheckpoint(
         folder=folder,
         name=name,
@@ -75,10 +74,15 @@ def inspect(folder: Path, config: Mapping[str, Any], name: str) -> DiffusionGemm
         sampling_params=read_generation_config(generation, name),
         vision=kinds["vision"] > 0
         and any((folder / file).is_file() for file in ("processor_config.json", "preprocessor_config.json")),
-        licence=licence or (f"Apache-2.0 (huggingface.co/{OFFICIAL})" if name == OFFICIAL else ""),
+        licence=find_licence(folder, name),
         model_config=sizes,
         counts=ParameterCounts(**kinds),
     )
+
+
+def find_licence(folder: Path, name: str) -> str:
+    """Return the terms that the model card names; those of the published checkpoint are known."""
+    return read_licence(folder) or (f"Apache-2.0 (huggingface.co/{OFFICIAL})" if name == OFFICIAL else "")
 
 
 def check_format(folder: Path, config: Mapping[str, Any], name: str) -> None:

@@ -10,7 +10,7 @@ from ...engine import Progress
 from ...options import Option
 from ..family import DiffusionModel, Family, StepRule
 from ..loading.memory_plan import MemoryNeeds
-from .checkpoint import OFFICIAL, DiffusionGemmaCheckpoint, check_format, inspect
+from .checkpoint import OFFICIAL, DiffusionGemmaCheckpoint, check_format, find_licence, inspect
 from .memory import memory_needs
 from .model_config import read_model_config
 from .sampling_params import SAMPLING, SamplingParams, sampling_params
@@ -38,6 +38,7 @@ class _Family:
     model_types = ("diffusion_gemma",)
     example = OFFICIAL
     random = "random"
+    cpu_dtype = "float32"
     sampling: tuple[Option, ...] = SAMPLING
 
     def sampling_params(self, options: Mapping[str, Any], base: SamplingParams) -> SamplingParams:
@@ -48,6 +49,10 @@ class _Family:
         """See ``Family``."""
         check_format(folder, config, name)
         return memory_needs(read_model_config(config, name))
+
+    def licence(self, folder: Path, name: str) -> str:
+        """See ``Family``."""
+        return find_licence(folder, name)
 
     def inspect(self, folder: Path, config: Mapping[str, Any], name: str) -> DiffusionGemmaCheckpoint:
         """See ``Family``."""

@@ -171,10 +171,12 @@ def read_ends(
 
 
 def read_licence(folder: Path) -> str:
-    """Return the licence that the model card names, or ""."""
+    """Return the licence that the model card names, or "". If that is "other", return the name beside it."""
     card = folder / "README.md"
     if card.is_file():
         head = card.read_text(encoding="utf-8", errors="replace")[:4000]
-        if head.startswith("---") and (match := re.search(r"^license:\s*[\"']?([\w.-]+)", head, re.MULTILINE)):
-            return match[1]
+        if head.startswith("---"):
+            found = dict(re.findall(r"^(license|license_name):\s*[\"']?([\w.-]+)", head, re.MULTILINE))
+            licence = found.get("license", "")
+            return found.get("license_name", licence) if licence == "other" else licence
     return ""

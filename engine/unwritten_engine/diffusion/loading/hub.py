@@ -18,14 +18,14 @@ _WANTED: Final = ("*.json", "*.jinja", "tokenizer.model", "README.md", "model*.s
 _SMALL: Final = ("*.json", "*.jinja", "tokenizer.model", "README.md")
 
 
-def fetch_checkpoint(reference: str, progress: Progress, agree: Callable[[Path], None], *, example: str) -> Path:
+def fetch_checkpoint(reference: str, progress: Progress, agree: Callable[[Path], str], *, example: str) -> Path:
     """Return the folder of a model on the hub, downloading it if it is not in the cache.
 
     Args:
         reference: OWNER/REPO.
-        progress: gets size and folder before the download.
-        agree: called with a folder of its JSON files before weights are downloaded; raises if the model cannot be
-            loaded, or would not fit.
+        progress: gets size, licence and folder before the download.
+        agree: called with a folder of its JSON files before weights are downloaded; returns its licence, or "" if
+            unknown. Raises if the model cannot be loaded, or would not fit.
         example: OWNER/REPO of a checkpoint, for messages.
 
     Raises:
@@ -44,7 +44,7 @@ def fetch_checkpoint(reference: str, progress: Progress, agree: Callable[[Path],
         small = Path(hub.snapshot_download(reference, allow_patterns=list(_SMALL)))
     except Exception as error:  # its error types differ between versions
         raise _unreachable(reference, error, example) from error
-    agree(small)
+    licence = agree(small)
     size = sum(count for file, count in sizes.items() if any(fnmatch.fnmatch(file, want) for want in _WANTED))
     place = Path(hub.constants.HF_HUB_CACHE)
     free = _free(place)
@@ -53,14 +53,15 @@ def fetch_checkpoint(reference: str, progress: Progress, agree: Callable[[Path],
             f"The disk is too full: {reference} needs {gigabytes(size)}, and {place} has {gigabytes(free)} free. "
             f"Free some space, or set HF_HOME to a folder on another disk."
         )
-    progress(0.0, f"Downloading {reference}, {gigabytes(size)}, to {place}")
+    terms = f", licence: {licence}" if licence else ""
+    progress(0.0, f"Downloading {reference}, {gigabytes(size)}, to {place}{terms}")
     try:
         return Path(hub.snapshot_download(reference, allow_patterns=list(_WANTED)))
     except Exception as error:
         raise _unreachable(reference, error, example) from error
 
 
-def _cached(hub: Any, reference: str, agree: Callable[[Path], None]) -> Path | None:
+def _cached(hub: Any, reference: str, agree: Callable[[Path], str]) -> Path | None:
     """Return the folder in the cache if it is complete, else None."""
     try:
         folder = Path(hub.snapshot_download(reference, local_files_only=True))
