@@ -34,7 +34,7 @@ from unwritten_engine.diffusion.loading.memory_plan import (
     required_bytes,
 )
 from unwritten_engine.errors import ModelUnsupported
-from unwritten_engine.named_models import DIFFUSION_GEMMA, EMBEDDED, MODELS, memory_needed
+from unwritten_engine.named_models import DIFFUSION_GEMMA, EMBEDDED, EXPERIMENTAL, MODELS, memory_needed
 from unwritten_engine.options import Option
 from unwritten_engine.text_to_image import OPTIONS as PAINTER
 from unwritten_engine.visual.engine import OPTIONS as VISUAL
@@ -298,7 +298,9 @@ def models_table() -> str:
     rows = ["| Name | Model | Download | Memory | Licence | Source |", "|---|---|---|---|---|---|"]
     for model in MODELS.values():
         download = "none" if model.name == EMBEDDED else f"{model.size / 1e9:.1f} GB"
-        source = f"`{model.repo}`, `{model.file}`" if model.repo else "part of the installation"
+        source = f"`{model.repo}`, `{model.file}`" if model.file else "part of the installation"
+        if model.is_experimental:
+            source = f"`{model.repo}`, in the engine `diffusion`; {EXPERIMENTAL}"
         if model.name == DIFFUSION_GEMMA:
             source = "the engine `vllm` (22 GB of GPU memory) or `diffusion` (52 GB to download)"
         rows.append(

@@ -26,7 +26,7 @@ def open_diffusion(
     """Load a diffusion model.
 
     Args:
-        reference: a checkpoint folder, OWNER/REPO on the hub, or "random" for a small random DiffusionGemma.
+        reference: a checkpoint folder, OWNER/REPO on the hub, or "random" or "random-lfm2" for a small random model.
         progress: called with download and memory sizes before the download and the load.
         reasons: why this engine was chosen.
         options: see ``OPTIONS`` of ``engine_options``.

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
+from math import prod
 from typing import Any
 
 import torch
 
 from ..engine import Abilities, About, Progress
+from ..model_size import judge_markup
 from ..threads import choose_num_threads
 from .cuda_graphs import CUDAGraphs
 from .engine import DiffusionEngine
@@ -72,7 +74,8 @@ def assemble_engine(
     runner = ModelRunner(model, rule, cuda_graphs=CUDAGraphs(notes.append) if with_graphs else None)
     prefix_cache_bytes = plan.prefixes if settings["prefix_cache_mb"] is None else settings["prefix_cache_mb"] * 10**6
     processor, no_images = loaded.family.image_processor(loaded.checkpoint, loaded.tokenizer, settings["image_tokens"])
-    all_reasons += (*loaded.reasons, *no_images)
+    writes_markup, size = judge_markup(sum(prod(tensor.shape) for tensor in loaded.checkpoint.tensors.values()))
+    all_reasons += (*loaded.reasons, *no_images, *(() if writes_markup else (size,)))
     all_reasons.append(
         f"{plan.rows} canvases of {plan.context:,} tokens run together ({gigabytes(model.cache.nbytes)}); the prefix "
         f"cache has {gigabytes(prefix_cache_bytes)}."
@@ -97,7 +100,7 @@ def assemble_engine(
             edits=True,
             prefetch=True,
             preempts=True,
-            markup=loaded.name != loaded.family.random,
+            markup=writes_markup and loaded.name != loaded.family.random,
         ),
         licence=loaded.licence,
         reasons=tuple(all_reasons),

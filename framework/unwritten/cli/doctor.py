@@ -42,6 +42,7 @@ from ..testing.scripted_engine import answers
 from .flags import app_options, choose_app, data_folder, given_settings
 from .loading import all_demos
 from .models import advise as advise_model
+from .models import experimental
 from .server import LoadingProgress, describe_model
 
 PACKAGES = (
@@ -162,6 +163,7 @@ def _machine() -> Iterator[str]:
     if gpus:
         yield f"{'ok  ' if choose_checkpoint(gpus[0], len(gpus)) else 'note'}  {advise(gpus[0], len(gpus))}"
     yield f"ok    {advise_model(best_fit(this_machine(gpus), recorded_speeds()))} All: unwritten models"
+    yield from (f"note  {line}" for line in experimental())
 
 
 def _files() -> Iterator[str]:

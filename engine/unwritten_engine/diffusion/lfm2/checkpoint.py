@@ -33,7 +33,7 @@ UNTESTED: Final = (
 )
 _END, _PAD = 7, 0  # the end of a turn, and padding, in LFM2's vocabulary
 _CANVAS: Final = 256
-"""Tokens of a canvas, as requests count them: as many as DiffusionGemma's, so that apps get texts of the same length."""
+"""Tokens of a canvas, as requests count them: those of DiffusionGemma's, so that apps get texts of the same length."""
 
 
 @dataclass(frozen=True, slots=True)
