@@ -25,6 +25,7 @@ from unwritten_engine.diffusion.diffusion_gemma.memory import memory_needs, weig
 from unwritten_engine.diffusion.diffusion_gemma.model_config import read_model_config
 from unwritten_engine.diffusion.diffusion_gemma.sampling_params import SAMPLING, SamplingParams
 from unwritten_engine.diffusion.engine_options import OPTIONS
+from unwritten_engine.diffusion.lfm2.sampling_params import SAMPLING as LFM2_SAMPLING
 from unwritten_engine.diffusion.loading.memory_plan import (
     KIND_LABELS,
     KINDS,
@@ -319,6 +320,7 @@ GENERATED: dict[Path, dict[str, Callable[[], str]]] = {
     ROOT / "engine" / "README.md": {
         "options": lambda: options_table(OPTIONS),
         "sampling": lambda: options_table(SAMPLING),
+        "lfm2 sampling": lambda: options_table(LFM2_SAMPLING),
         "memory": memory_table,
         "painter": lambda: options_table(PAINTER),
         "visual": lambda: options_table(VISUAL),

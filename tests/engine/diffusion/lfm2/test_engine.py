@@ -248,7 +248,7 @@ async def test_the_last_block_may_end_after_the_context(narrow: Engine) -> None:
 
 
 async def test_options_of_other_families_are_refused(folder: Path) -> None:
-    with pytest.raises(BadOption, match="small cannot see images. Leave the option 'image_tokens' out"):
+    with pytest.raises(BadOption, match=r"small cannot see images\. Leave the option 'image_tokens' out"):
         await asyncio.to_thread(open_engine, f"diffusion:{folder}", image_tokens=70)
     with pytest.raises(BadOption, match="'nf4'"):
         await asyncio.to_thread(open_engine, f"diffusion:{folder}", quantize="nf4")
