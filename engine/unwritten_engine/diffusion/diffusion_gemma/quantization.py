@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..int8 import pack_int8
 from .grouped_experts import BLOCK, ExpertMatrices, is_available, run_grouped
 
 
@@ -47,18 +48,6 @@ def unpack_nf4(codes: Tensor, scales: Tensor, shape: tuple[int, ...], dtype: tor
     state = make(absmax=scales.float(), shape=torch.Size(shape), blocksize=BLOCK, quant_type="nf4", dtype=dtype)
     weights: Tensor = bits.dequantize_4bit(codes.view(-1, 1), state)
     return weights
-
-
-def pack_int8(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Pack [..., out, in] into 8 bits.
-
-    Returns:
-        codes: int8, of the same shape.
-        scales: [..., out] float32.
-    """
-    wide = weight.float()
-    scales = wide.abs().amax(-1).clamp_min(1e-12) / 127
-    return (wide / scales[..., None]).round_().to(torch.int8), scales
 
 
 class PackedLinear(nn.Module):

@@ -160,6 +160,10 @@ class Lfm2Config:
             kinds[_kind(name, shape)] += prod(shape)
         return ParameterCounts(**kinds)
 
+    def linear_rows(self) -> int:
+        """Return the number of rows of all matrices of the layers."""
+        return sum(shape[0] for name, shape in self.tensors().items() if _kind(name, shape) == "linears")
+
     def weight_bytes(self, number: int) -> int:
         """Return the bytes of the weights, with ``number`` bytes per parameter."""
         return self.counts().total * number

@@ -74,7 +74,13 @@ class _Family:
         from .weights import load_weights
 
         model = load_weights(
-            checkpoint.sizes, checkpoint.tensors, device=device, dtype=dtype, name=checkpoint.name, progress=progress
+            checkpoint.sizes,
+            checkpoint.tensors,
+            kind=kind,
+            device=device,
+            dtype=dtype,
+            name=checkpoint.name,
+            progress=progress,
         )
         return model, () if checkpoint.name == self.random else (UNTESTED,)
 

@@ -8,7 +8,7 @@ from typing import Final
 from ..loading.memory_plan import BLOCK, DRAW_TILE, PREFILL_CHUNK, MemoryNeeds, chunk_on_gpu
 from .config import Lfm2Config
 
-KINDS: Final = ("bf16",)
+KINDS: Final = ("bf16", "int8")
 """Weight formats besides "float32"."""
 
 
@@ -25,7 +25,13 @@ def memory_needs(config: Lfm2Config) -> MemoryNeeds:
 
 
 def weight_bytes(config: Lfm2Config, kind: str) -> int:
-    """Return the bytes of the weights in a format."""
+    """Return the bytes of the weights in a format.
+
+    In "int8", the matrices of the layers have 8 bits and a 32-bit scale per row; all others have 16 bits.
+    """
+    if kind == "int8":
+        counts = config.counts()
+        return 2 * (counts.total - counts.linears) + counts.linears + 4 * config.linear_rows()
     return config.weight_bytes(4 if kind == "float32" else 2)
 
 

@@ -12,10 +12,12 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from ...engine import Progress
-from ...errors import ModelBroken, ModelUnsupported
+from ...errors import BadOption, ModelBroken, ModelUnsupported
 from ..loading.safetensors_index import TensorInfo
 from .config import EMBEDDINGS, HEAD, Lfm2Config, check_tensors
 from .layers import Lfm2Model
+from .memory import KINDS
+from .quantization import Int8Linear, use_int8
 
 _ROWS: Final = 4096
 """Rows of the embeddings that are compared at a time."""
@@ -25,6 +27,7 @@ def load_weights(
     config: Lfm2Config,
     tensors: Mapping[str, TensorInfo],
     *,
+    kind: str,
     device: torch.device,
     dtype: torch.dtype,
     name: str,
@@ -35,19 +38,24 @@ def load_weights(
     Args:
         config: its sizes.
         tensors: its tensors, as ``read_tensors`` returns them.
+        kind: weight format: "float32" or one of ``KINDS``.
         device: target device.
-        dtype: of all weights.
+        dtype: of all weights that are not quantized.
         name: display name, for messages.
         progress: gets the share of bytes that are loaded.
 
     Raises:
+        BadOption: the weight format does not exist, or not on this device.
         ModelBroken: a file is damaged, or tensors are missing or have the wrong shape.
         ModelUnsupported: unknown tensors, or an output that is not a copy of the embeddings.
     """
+    _check_kind(kind, device)
     check_tensors(config, tensors, name)
     wanted = config.tensors()
     with torch.device("meta"):  # no memory is used before the weights arrive
         model = Lfm2Model(config)
+        if kind == "int8":
+            use_int8(model.layers)
     by_file: dict[Path, list[str]] = defaultdict(list)
     for key in wanted:
         by_file[tensors[key].file].append(key)
@@ -56,8 +64,7 @@ def load_weights(
         try:
             with safe_open(file, framework="pt", device="cpu") as stream:
                 for key in keys:
-                    weight = stream.get_tensor(key).to(device, dtype, copy=True)
-                    _put(model, key.removeprefix("model."), weight)
+                    _put(model, key.removeprefix("model."), stream.get_tensor(key), device, dtype)
                     done += tensors[key].size
                     progress(done / total, f"Loading {name}")
         except SafetensorError as error:
@@ -67,9 +74,27 @@ def load_weights(
     return model.eval()
 
 
-def _put(model: Lfm2Model, path: str, weight: torch.Tensor) -> None:
+def _check_kind(kind: str, device: torch.device) -> None:
+    if kind not in ("float32", *KINDS):
+        raise BadOption(f"LFM2 diffusion has no weights in {kind}; give quantize='none' or, on a CPU, 'int8'.")
+    if kind == "int8" and device.type != "cpu":
+        raise BadOption(
+            f"LFM2 diffusion has int8 layers for a CPU, not for the device {device.type!r}. Give quantize='none', which "
+            f"needs less than a gigabyte in bfloat16, or device='cpu'."
+        )
+    if kind == "int8" and not torch.backends.mkldnn.is_available():
+        raise BadOption("The int8 layers of LFM2 diffusion need a torch with oneDNN, as on x86. Give quantize='none'.")
+
+
+def _put(model: Lfm2Model, path: str, stored: torch.Tensor, device: torch.device, dtype: torch.dtype) -> None:
+    """Put a tensor of the file, which may be mapped, into its place."""
     parent, _, attribute = path.rpartition(".")
-    model.get_submodule(parent).register_parameter(attribute, nn.Parameter(weight, requires_grad=False))
+    module = model.get_submodule(parent)
+    if isinstance(module, Int8Linear) and attribute == "weight":
+        module.put(stored)
+    else:
+        weight = stored.to(device, dtype, copy=True)
+        module.register_parameter(attribute, nn.Parameter(weight, requires_grad=False))
 
 
 def _check_tied(tensors: Mapping[str, TensorInfo], name: str) -> None:

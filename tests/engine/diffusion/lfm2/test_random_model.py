@@ -28,7 +28,13 @@ def open_model(folder: Path) -> Lfm2DiffusionModel:
     config = read_config(read_json(folder / "config.json"), "small")
     cpu, dtype = torch.device("cpu"), torch.float32
     model = load_weights(
-        config, read_tensors(folder), device=cpu, dtype=dtype, name="small", progress=lambda share, step: None
+        config,
+        read_tensors(folder),
+        kind="float32",
+        device=cpu,
+        dtype=dtype,
+        name="small",
+        progress=lambda share, step: None,
     )
     return Lfm2DiffusionModel(model, Lfm2Cache(config, rows=1, context=64, device=cpu, dtype=dtype))
 

@@ -34,6 +34,7 @@ def load(folder: Path, dtype: torch.dtype = torch.float32, shares: list[float] |
     return load_weights(
         config,
         read_tensors(folder),
+        kind="float32",
         device=CPU,
         dtype=dtype,
         name="acme/model",
@@ -192,4 +193,12 @@ def test_a_file_that_changes_meanwhile_is_refused(folder: Path) -> None:
     file = folder / "model.safetensors"
     file.write_bytes(file.read_bytes()[:-100])
     with pytest.raises(ModelBroken, match="Fetch it again"):
-        load_weights(config, tensors, device=CPU, dtype=torch.float32, name="x", progress=lambda share, step: None)
+        load_weights(
+            config,
+            tensors,
+            kind="float32",
+            device=CPU,
+            dtype=torch.float32,
+            name="x",
+            progress=lambda share, step: None,
+        )
