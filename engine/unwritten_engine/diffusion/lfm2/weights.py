@@ -79,8 +79,8 @@ def _check_kind(kind: str, device: torch.device) -> None:
         raise BadOption(f"LFM2 diffusion has no weights in {kind}; give quantize='none' or, on a CPU, 'int8'.")
     if kind == "int8" and device.type != "cpu":
         raise BadOption(
-            f"LFM2 diffusion has int8 layers for a CPU, not for the device {device.type!r}. Give quantize='none', which "
-            f"needs less than a gigabyte in bfloat16, or device='cpu'."
+            f"LFM2 diffusion has int8 layers for a CPU, not for the device {device.type!r}. Give quantize='none', "
+            f"which needs less than a gigabyte in bfloat16, or device='cpu'."
         )
     if kind == "int8" and not torch.backends.mkldnn.is_available():
         raise BadOption("The int8 layers of LFM2 diffusion need a torch with oneDNN, as on x86. Give quantize='none'.")
