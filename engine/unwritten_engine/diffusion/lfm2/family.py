@@ -36,8 +36,15 @@ class _Family:
     model_types = (MODEL_TYPE,)
     example = OFFICIAL
     random = "random-lfm2"
-    cpu_dtype = "float32"
     sampling: tuple[Option, ...] = SAMPLING
+
+    @property
+    def cpu_dtype(self) -> str:
+        """See ``Family``. 16 bits where the CPU multiplies them, twice as fast; elsewhere they take twice the time."""
+        import torch
+
+        able = torch.cpu.get_capabilities()
+        return "bfloat16" if able.get("avx512_bf16") or able.get("amx_bf16") else "float32"
 
     def sampling_params(self, options: Mapping[str, Any], base: SamplingParams) -> SamplingParams:
         """See ``Family``."""
@@ -71,6 +78,7 @@ class _Family:
         self, checkpoint: Lfm2Checkpoint, kind: str, device: torch.device, dtype: torch.dtype, progress: Progress
     ) -> tuple[Any, tuple[str, ...]]:
         """See ``Family``."""
+        from .quantization import multiplies_exactly
         from .weights import load_weights
 
         model = load_weights(
@@ -82,7 +90,10 @@ class _Family:
             name=checkpoint.name,
             progress=progress,
         )
-        return model, () if checkpoint.name == self.random else (UNTESTED,)
+        reasons: tuple[str, ...] = () if checkpoint.name == self.random else (UNTESTED,)
+        if kind == "int8" and not multiplies_exactly():
+            reasons += ("This CPU adds products of 8 bits in 16 bits (it lacks VNNI), so the weights have 7 bits.",)
+        return model, reasons
 
     def assemble(
         self, module: Any, *, rows: int, context: int, top_k: int | None = None

@@ -19,6 +19,7 @@ from unwritten_engine.diffusion.int8 import pack_int8
 from unwritten_engine.diffusion.lfm2 import quantization
 from unwritten_engine.diffusion.lfm2.cache import Lfm2Cache
 from unwritten_engine.diffusion.lfm2.config import read_config
+from unwritten_engine.diffusion.lfm2.family import LFM2_DIFFUSION
 from unwritten_engine.diffusion.lfm2.layers import Lfm2DiffusionModel, Lfm2Model
 from unwritten_engine.diffusion.lfm2.memory import weight_bytes
 from unwritten_engine.diffusion.lfm2.quantization import Int8Linear, multiplies_exactly, use_int8
@@ -170,8 +171,36 @@ def test_other_devices_and_formats_are_refused(folder: Path) -> None:
         load(folder, "nf4")
 
 
+@pytest.mark.parametrize(
+    ("able", "expected"),
+    [
+        ({}, "float32"),
+        ({"avx2": True}, "float32"),
+        ({"avx512_bf16": True}, "bfloat16"),
+        ({"amx_bf16": True}, "bfloat16"),
+    ],
+    ids=str,
+)
+def test_16_bits_are_the_default_where_the_cpu_multiplies_them(
+    able: dict[str, bool], expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
+    assert LFM2_DIFFUSION.cpu_dtype == expected
+
+
 @pytest.mark.anyio
-async def test_the_engine_writes_in_8_bits(folder: Path, tmp_path: Path) -> None:
+async def test_weights_in_7_bits_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quantization, "multiplies_exactly", lambda: False)
+    target = write_checkpoint(tmp_path / "small")
+    write_tokenizer(target, 1024)
+    for quantize, expected in (("int8", True), ("none", False)):
+        engine = await asyncio.to_thread(open_engine, f"diffusion:{target}", device="cpu", quantize=quantize, threads=1)
+        assert any("7 bits" in reason for reason in engine.about.reasons) == expected
+        await engine.close()
+
+
+@pytest.mark.anyio
+async def test_the_engine_writes_in_8_bits(tmp_path: Path) -> None:
     target = write_checkpoint(tmp_path / "small")
     write_tokenizer(target, 1024)
     engine = await asyncio.to_thread(open_engine, f"diffusion:{target}", device="cpu", quantize="int8", threads=1)
