@@ -11,7 +11,7 @@ saturate silently. The weights have 7 bits there, which always fit.
 from __future__ import annotations
 
 from functools import cache
-from typing import Final
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +36,7 @@ class Int8Linear(nn.Module):
         self.register_parameter("bias", None)
         self.codes: Tensor
         self.scales: Tensor
+        self.bias: nn.Parameter | None
 
     def put(self, weight: Tensor) -> None:
         """Quantize [outputs, inputs]."""
@@ -44,11 +45,11 @@ class Int8Linear(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         """[..., tokens, inputs] to [..., tokens, outputs], in the dtype of the inputs."""
         codes, scales = pack_int8(inputs.flatten(end_dim=-2))
-        product = torch._int_mm(codes, self.codes.t()).float()
-        outputs = product.mul_(scales[:, None]).mul_(self.scales)
+        product: Tensor = torch._int_mm(codes, self.codes.t())
+        outputs = product.float().mul_(scales[:, None]).mul_(self.scales)
         if self.bias is not None:
             outputs += self.bias
-        return outputs.to(inputs.dtype).unflatten(0, inputs.shape[:-1])
+        return outputs.to(inputs.dtype).view(*inputs.shape[:-1], -1)
 
 
 def use_int8(module: nn.Module) -> None:
@@ -60,6 +61,12 @@ def use_int8(module: nn.Module) -> None:
             setattr(module, name, replacement)
         else:
             use_int8(child)
+
+
+def has_fast_products() -> bool:
+    """Return False if torch was built without oneDNN, where ``torch._int_mm`` is a plain loop."""
+    onednn: Any = torch.backends.mkldnn
+    return bool(onednn.is_available())
 
 
 @cache
