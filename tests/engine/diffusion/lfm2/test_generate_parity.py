@@ -41,7 +41,7 @@ from unwritten_engine.diffusion.lfm2.step_rule import PosteriorRule
 from unwritten_engine.diffusion.model_runner import ModelRunner
 from unwritten_engine.diffusion.random_numbers import RequestRandom, random_tokens, uniform
 from unwritten_engine.diffusion.token_chunk import TokenChunk
-from unwritten_engine.diffusion.tokenization.canvas_plan import CanvasInit
+from unwritten_engine.diffusion.tokenization.canvas_plan import BlockInit
 
 FOLDER = os.environ.get("LFM_DIFFUSION")
 SEEDS = range(int(os.environ.get("LFM_DIFFUSION_SEEDS", "2")))
@@ -155,7 +155,7 @@ def ours(prompt: Tensor, params: SamplingParams, seed: int, end: int, dtype: tor
     prefill(model, 0, prompt)
     length, blocks = len(prompt), []
     for number in range(BLOCKS):
-        for _ in range(runner.begin_block(0, seed=seed, length=length, params=params, canvas=CanvasInit(number))):
+        for _ in range(runner.begin_block(0, seed=seed, length=length, params=params, block=BlockInit(number))):
             runner.step(1, length, equal_lengths=True, constrained=False)
         output = runner.fetch(1)
         assert output.finished == [True]

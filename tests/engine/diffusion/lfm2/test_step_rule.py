@@ -13,7 +13,7 @@ from torch import Tensor
 from unwritten_engine.diffusion.lfm2.sampling_params import PRESETS, SamplingParams
 from unwritten_engine.diffusion.lfm2.step_rule import PosteriorRule
 from unwritten_engine.diffusion.model_runner import ModelRunner
-from unwritten_engine.diffusion.tokenization.canvas_plan import CanvasInit
+from unwritten_engine.diffusion.tokenization.canvas_plan import BlockInit
 
 PROMPT = 6
 DIGITS = bytes(40) + bytes([1] * 10)
@@ -30,7 +30,7 @@ def new_runner(rows: int = 3) -> ModelRunner:
 
 def begin(runner: ModelRunner, row: int, params: SamplingParams, *, seed: int = 5, **options: Any) -> int:
     """Start a block and return its steps."""
-    return runner.begin_block(row, seed=seed, length=PROMPT, params=params, canvas=CanvasInit(0, **options))
+    return runner.begin_block(row, seed=seed, length=PROMPT, params=params, block=BlockInit(0, **options))
 
 
 def steps(runner: ModelRunner, count: int, number: int, *, constrained: bool = False) -> list[Tensor]:
