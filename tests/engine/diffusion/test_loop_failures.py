@@ -257,7 +257,7 @@ def test_a_text_that_cannot_be_read_fails_alone(made: Model, alone: list[list[in
     loop, runs = made.new_loop(), asked(made)
     broken = BrokenReader(made.tokenizer, frozenset({END}), 0, made.vocabulary)
     broken.broken = True
-    runs[1].plan = type(runs[1].plan)(2, 32, broken)
+    runs[1].plan = type(runs[1].plan)(2, 32, 32, 64, broken)
     for run in runs:
         loop.add(run)
     finish(loop)
