@@ -239,7 +239,7 @@ def test_a_canvas_that_cannot_be_read_fails(made: Model, alone: list[list[int]],
         loop.add(run)
     finish(loop)
     check(runs, alone, failed)
-    assert "Memory ran out between two canvases" in str(runs[failed].error)
+    assert "Memory ran out between two blocks" in str(runs[failed].error)
 
 
 @pytest.mark.parametrize("failed", [0, 1, 2])
