@@ -455,12 +455,12 @@ class DenoisingLoop:
 
     def _finish_block(self, seq: Sequence, ids: list[int], updated: list[Sequence]) -> None:
         try:
-            if seq.plan.starts_text(seq.block):
-                so_far = [*seq.output_ids, *ids]
+            so_far = [*seq.output_ids, *ids]
+            if seq.plan.is_judged(so_far):
                 if seq.plan.is_padding(so_far):
                     raise _ONLY_PADDING
                 if not seq.plan.mask_ids and seq.plan.is_empty(so_far):
-                    seq.plan = seq.plan.require_text(self._runner.masks.register)
+                    seq.plan = seq.plan.require_text(seq.block, self._runner.masks.register)
                     self._begin_block(seq, self.running.index(seq))
                     return
             reason = seq.commit(ids)

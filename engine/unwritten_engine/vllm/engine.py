@@ -189,14 +189,16 @@ class VLLMEngine:
                 canvas = seq.plan.init_block(number)
                 width = self._width(seq.plan, number)
                 ids = await self._write_canvas(job, canvas, width, int(priority()))
-                if number == 0 and seq.plan.is_padding(ids):
+                so_far = [*seq.output_ids, *ids]
+                judged = seq.plan.is_judged(so_far)
+                if judged and seq.plan.is_padding(so_far):
                     raise GenerationFailed(
                         "The model wrote only padding, as it does if its numbers overflow. Check the checkpoint, its "
                         "quantization and the dtype."
                     )
-                if number == 0 and not seq.plan.mask_ids and seq.plan.is_empty(ids):
-                    seq.plan = seq.plan.require_text(lambda mask: self._register_mask(job.masks, mask))
-                    ids = await self._write_canvas(job, seq.plan.init_block(0), width, int(priority()))
+                if judged and not seq.plan.mask_ids and seq.plan.is_empty(so_far):
+                    seq.plan = seq.plan.require_text(number, lambda mask: self._register_mask(job.masks, mask))
+                    ids = await self._write_canvas(job, seq.plan.init_block(number), width, int(priority()))
                 reason = seq.commit(ids)
                 if reason is not None:
                     seq.finish(reason)

@@ -137,3 +137,28 @@ def test_kept_text_of_an_edit_survives_its_blocks(name: str, size: int) -> None:
     check(frames, 4)
     for a, b in keep:
         assert all(text[a:b] in frame.text for frame in frames[-1:])
+
+
+@pytest.mark.parametrize("reader", READERS.values(), ids=READERS)
+def test_a_text_is_judged_when_its_first_canvas_is_full_or_ends(reader: Any) -> None:
+    """The first block may have room for a single token, which says nothing about the text."""
+    (letter,) = reader.encode("a")
+    opening = next(text for length in range(20, 80) if len(reader.encode(text := ("a b c d " * 20)[:length])) == 31)
+    masks = TokenMasks(reader.vocab_size, torch.device("cpu"))
+    request = Request(Prompt("x", opening=opening), canvases=2)
+    plan = plan_canvases(request, reader, 256, masks.register, block_length=32)
+    pins = list(plan.pins)
+    assert len(pins) == 31
+    for token in (reader.pad_id, *reader.encode("\n")):
+        assert not plan.is_judged([*pins, token])
+    padding = [*pins, *[reader.pad_id] * 225]
+    assert plan.is_judged(padding) and plan.is_padding(padding)
+    assert not plan.is_judged(padding[:-32]) and not plan.is_judged([*padding, *[letter] * 32])
+    ended = [*pins, reader.pad_id, *[reader.end_id] * 32]
+    assert plan.is_judged(ended) and plan.is_empty(ended) and not plan.is_padding(ended)
+    written = [*pins, letter, *[reader.end_id] * 32]
+    assert plan.is_judged(written) and not plan.is_empty(written)
+    again = plan.require_text(1, masks.register)
+    assert again.init_block(1).mask_ids[0] and not any(again.init_block(0).mask_ids)
+    short = plan_canvases(Request(Prompt("x"), canvases=1, max_tokens=40), reader, 256, masks.register, block_length=32)
+    assert not short.is_judged([reader.pad_id] * 32) and short.is_judged([reader.pad_id] * 64)

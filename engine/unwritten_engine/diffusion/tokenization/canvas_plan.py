@@ -109,29 +109,31 @@ class CanvasPlan:
         decoded = self.detokenizer.decode(ids[: self.max_tokens], [False] * len(ids), kept_span=self.kept_span)
         return cut_at_stop(decoded, self.stop, self._free(decoded)) is not decoded
 
-    def starts_text(self, block: int) -> bool:
-        """True for the block with the first free position."""
-        return block == self._first_free // self.block_length
+    def is_judged(self, ids: Sequence[int]) -> bool:
+        """True if these finished blocks show whether there is text: its first canvas is full, or the text has ended."""
+        if self.skeleton is not None or (len(ids) - 1) // self.canvas_length != self._first_free // self.canvas_length:
+            return False
+        full = len(ids) % self.canvas_length == 0 or len(ids) == self.num_blocks * self.block_length
+        return full or self.decode(ids, [False] * len(ids)).ended
 
     def is_padding(self, ids: Sequence[int]) -> bool:
-        """True if all free positions of the blocks up to the one that starts the text are padding."""
+        """True if all free positions so far are padding, without an end token."""
         free = [id for at, id in enumerate(ids) if at >= len(self.pins) or self.pins[at] < 0]
-        return self.skeleton is None and bool(free) and free.count(self.detokenizer.pad_id) == len(free)
+        return bool(free) and free.count(self.detokenizer.pad_id) == len(free)
 
     def is_empty(self, ids: Sequence[int]) -> bool:
-        """True if the blocks up to the one that starts the text have no text besides the opening."""
-        if self.skeleton is not None or self._first_free >= len(ids):
-            return False
+        """True if there is no text so far besides the opening."""
         decoded = self.decode(ids, [False] * len(ids))
         return not decoded.text[0 if self.initial else self._free(decoded) :].strip()
 
-    def require_text(self, register_mask: Callable[[bytes], int]) -> CanvasPlan:
-        """Return this plan with visible text at the first free position: no end token, padding, thought or blank.
+    def require_text(self, block: int, register_mask: Callable[[bytes], int]) -> CanvasPlan:
+        """Return this plan with visible text at a block's first free position: no end token, padding, thought or blank.
 
         Short prompts can make the model end at once. This is not the default, because masks slow down every step.
         """
         mask = self.detokenizer.token_mask(pattern=r"(?s)\s*\S.*")
-        return replace(self, mask_ids=(*[0] * self._first_free, register_mask(mask)))
+        first = max(self._first_free, block * self.block_length)
+        return replace(self, mask_ids=(*[0] * first, register_mask(mask)))
 
     @property
     def _first_free(self) -> int:
