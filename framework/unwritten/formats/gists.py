@@ -61,11 +61,6 @@ def writes_gists(about: About, settings: Settings) -> bool:
     return about.abilities.instruct and about.abilities.markup and not about.abilities.drafts
 
 
-def asks_for_gists(instructions: str) -> bool:
-    """True if the system part of a prompt asks for gists."""
-    return GIST_REQUEST in instructions
-
-
 def without_request(instructions: str) -> str:
     """Return the system part of a prompt without the request for gists."""
     return instructions.replace(f" {GIST_REQUEST}", "")

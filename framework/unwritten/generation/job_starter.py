@@ -387,6 +387,7 @@ class JobStarter:
                 page_request.linker,
                 self._about.canvas_length,
                 assumed_schema(canvas, self._about),
+                gists=self._prompt_builder.asks_for_gists(canvas),
             )
             for name, canvas in page_request.page.canvases.items()
         }

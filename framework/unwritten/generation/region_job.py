@@ -19,7 +19,7 @@ from ..core.localization import gettext_lazy as _
 from ..formats.assumed_schema import AssumedSchema
 from ..formats.base import RegionContext
 from ..formats.direction import BlockDirections
-from ..formats.gists import asks_for_gists, remove_gists
+from ..formats.gists import remove_gists
 from ..formats.links import Link, Linker, find_anchors, html_to_text
 from ..formats.page import Canvas
 from ..formats.schema import json_schema_of
@@ -71,6 +71,7 @@ class RegionJob:
         linker: Decides where links lead.
         canvas_length: Tokens in one canvas of the engine, to estimate the placeholder's height.
         assumed: The canvas's schema with the bounds that the engine is held to. None: the schema alone.
+        gists: True if the prompt asks for gists of links, which are removed from the text; see ``formats.gists``.
 
     Attributes:
         state: waiting, writing, written, stopped or failed.
@@ -89,6 +90,8 @@ class RegionJob:
         linker: Linker,
         canvas_length: int,
         assumed: AssumedSchema | None = None,
+        *,
+        gists: bool = False,
     ) -> None:
         self.name = name
         self.canvas = canvas
@@ -108,6 +111,7 @@ class RegionJob:
         self._formatted = FormattedFrame(Markup(""))
         self._formatted_of: Frame | None = None  # the frame that was formatted last
         self._retried = False
+        self._asks_for_gists = gists
         self._gists: dict[str, str] = {}
         self._seed = canvas.seed
         self._revision: Revision | None = None
@@ -172,7 +176,7 @@ class RegionJob:
         if not (task and task.draft and task.draft.keep):  # the positions of kept text are known
             prompt = task.prompt if task else self.prompt
             frame = unwrap(frame, self.format.name, prompt.opening)
-            if asks_for_gists(prompt.system):
+            if self._asks_for_gists:
                 frame, self._gists = remove_gists(frame)
         return self._revision.merge(frame) if self._revision else frame
 
