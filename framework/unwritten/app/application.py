@@ -342,14 +342,14 @@ class App(Generation, Router, Starlette):
 
         Where not everyone may read all pages, its lists have only those that the reader may read: in page functions and
         templates the pages that everyone may read, in other routes and actions those of the visitor. Scripts and hooks
-        see all pages, and so does ``app.site.store``.
+        see all pages. In an async function make a list in a thread: ``await run_in_threadpool(app.store.recent, 10)``.
         """
         return self.site.stored_pages
 
     async def readable(self, pages: Iterable[P], request: HTTPConnection) -> list[P]:
-        """Return those of these pages that a visitor may read.
+        """Return those of these pages that a visitor may read, such as pages that a table of yours names.
 
-        In an async function: ``await app.readable(app.site.store.recent(10), request)``.
+        The lists of ``app.store`` are checked already.
 
         Args:
             pages: Keys, or objects with a key. At most 500 of them are checked, and the others are left out.
