@@ -239,6 +239,8 @@ _CLOCK = r"^(0[6-9]|1[0-9]|2[0-3]):[0-5][05]$"
 _EMAIL = r"^[a-z]{2,10}(\.[a-z]{2,12})?@[a-z]{3,14}(-[a-z]{2,10})?\.(com|org|net|eu)$"
 _PHONE = r"^\+[1-9][0-9]? [1-9][0-9]{1,2} [2-9][0-9]{2} [0-9]{3,4}$"
 _URL = r"^https://(www\.)?[a-z]{3,14}(-[a-z]{2,10})?\.(com|org|net|eu)(/[a-z]{2,14}(-[a-z]{2,10}){0,3})?$"
+_YEAR = r"^(1[5-9][0-9]{2}|20[0-2][0-9])$"
+_MEASURE = rf"^(-|[$€£¥])?[0-9]{_CHAR}{{0,18}}$"
 _CODE = r"^[A-Z]{2,3}-[1-9][0-9]{2,4}$"
 
 _PERSON = TextKind(32, _plain(32), ("Ruth Okafor", "Jonas Lind", "Maya Brandt"))
@@ -249,6 +251,11 @@ UNKNOWN_TEXT: Final = TextKind(72, _plain(72), ("oak with a brass lock", "twice 
 
 def _short(*samples: str) -> TextKind:
     return TextKind(28, _plain(28), samples)
+
+
+def _measure(*samples: str) -> TextKind:
+    """Return the kind of a number as text, with its unit or currency in any language."""
+    return TextKind(20, _MEASURE, samples)
 
 
 def _line(*samples: str) -> TextKind:
@@ -301,7 +308,7 @@ _TEXTS: Final[Sequence[tuple[str, TextKind]]] = (
         ),
     ),
     (
-        "text;body;note;lead;intro;introduction;report;answer;reason",
+        "text;body;note;lead;intro;introduction;report;answer;reason;meeting minute",
         _prose(
             "The council met on Tuesday and voted for the new tram line.",
             "Bring the old key, because the side door sticks.",
@@ -412,7 +419,7 @@ _TEXTS: Final[Sequence[tuple[str, TextKind]]] = (
     ),
     (
         "time;start time;end time;departure;arrival;departure time;arrival time;check in;check out;opening time;"
-        "closing time;start;end",
+        "closing time;check in time;check out time;start;end",
         TextKind(16, _CLOCK, ("09:30", "14:15", "19:00")),
     ),
     (
@@ -429,6 +436,31 @@ _TEXTS: Final[Sequence[tuple[str, TextKind]]] = (
     ("flight number;flight", TextKind(10, r"^[A-Z]{2} [1-9][0-9]{1,3}$", ("KL 417", "BA 2208", "SK 95"))),
     ("gate", TextKind(6, r"^[A-F][1-9][0-9]?$", ("B14", "C7", "A22"))),
     ("postal code;postcode;zip;zip code;postal", TextKind(12, r"^[1-9][0-9]{3,4}$", ("40213", "8005", "10437"))),
+    ("year;birth year;death year", TextKind(4, _YEAR, ("1954", "1987", "2012"))),
+    ("price;cost;fee;fare;total price;unit price", _measure("€24.50", "$18", "£140")),
+    ("time zone;timezone", _short("Europe/Lisbon", "UTC", "Asia/Tokyo")),
+    ("price range", TextKind(24, _plain(24), ("10 to 25 EUR", "30 to 60 EUR", "under 15 EUR"))),
+    ("salary;wage;budget", _measure("€32,000", "$48,000", "£64,000")),
+    ("rating;score", TextKind(16, _plain(16), ("4 of 5", "3.5", "78 of 100"))),
+    ("percent;percentage;humidity;discount", _measure("40 %", "12 %", "65 %")),
+    ("temperature", _measure("14 °C", "-3 °C", "23 °C")),
+    ("minute", _measure("25", "40", "90")),
+    (
+        "duration;runtime;running time;prep time;preparation time;cook time;cooking time;bake time;baking time;"
+        "total time;travel time;travel duration;flight time;read time;reading time;play time;playing time;wait time;"
+        "waiting time;rest time;delivery time",
+        _measure("25 minutes", "1 hour", "90 minutes"),
+    ),
+    ("age", _measure("29", "41", "57")),
+    ("weight", _measure("4.5 kg", "250 g", "22 kg")),
+    ("height;width;depth;diameter", _measure("85 cm", "1.6 m", "40 cm")),
+    ("distance;elevation;altitude", _measure("8 km", "140 m", "45 km")),
+    ("speed;wind speed", _measure("25 km/h", "60 km/h", "8 km/h")),
+    ("serving;quantity;qty;amount", _measure("4", "2 cups", "250 g")),
+    ("population", _measure("2,400", "18,500", "164,000")),
+    ("calory;calorie;kcal", _measure("180", "320", "540")),
+    ("priority;severity;urgency;importance", TextKind(16, _plain(16), ("high", "low", "medium"))),
+    ("difficulty;complexity", TextKind(16, _plain(16), ("easy", "hard", "medium"))),
     ("currency;currency code", TextKind(8, r"^(EUR|USD|GBP|CHF|JPY|SEK)$", ("EUR", "USD", "GBP"))),
     ("ingredient name", _short("flour", "salt", "plums")),
     ("ingredient;zutat", TextKind(40, _plain(40), ("2 cups of flour", "a pinch of salt", "3 eggs"))),
@@ -496,7 +528,21 @@ def text_kind(name: str, parent: str = "") -> TextKind:
         name: The field's name.
         parent: The name of the schema that the field belongs to.
     """
-    return next((_TEXT_KINDS[phrase] for phrase in _phrases(name, parent) if phrase in _TEXT_KINDS), UNKNOWN_TEXT)
+    head = _head(name)
+    for phrase in _phrases(name, parent):
+        kind = _TEXT_KINDS.get(phrase)
+        # A weight class is no weight.
+        if kind is not None and (kind.pattern not in (_MEASURE, _YEAR) or head in phrase.split()):
+            return kind
+    return UNKNOWN_TEXT
+
+
+def _head(name: str) -> str:
+    """Return the word that says what a field is: the price of ``price_per_night`` and ``price_eur``."""
+    words = [singular(word) for word in words_of(name)]
+    at = next((n for n, word in enumerate(words) if n and word in _OF), len(words))
+    strong = [word for word in words[:at] if word not in _UNITS | _FILLERS and not word.isdigit()]
+    return (strong or words or [""])[-1]
 
 
 def _as_share(kind: NumberKind) -> NumberKind:
