@@ -193,11 +193,11 @@ class _Assumptions:
         kind = number_kind(name, str(schema.get("description", "")), whole=whole, parent=parent)
         bounded = dict(schema)
         if low is None:
-            least = kind.low if high is None or kind.low < high else min(0, high - 100)
-            bounded["minimum"] = min([least, *named])
+            usual = kind.low if high is None or kind.low < high else min(0, high - 100)
+            bounded["minimum"] = min([usual, *named])
         if high is None:
-            most = kind.high if low is None or kind.high > low else low + max(100, abs(low))
-            bounded["maximum"] = max([most, *named])
+            usual = kind.high if low is None or kind.high > low else low + max(100, abs(low))
+            bounded["maximum"] = max([usual, *named])
         if whole:
             bounded |= {
                 key: int(bounded[key]) for key in ("minimum", "maximum") if key in bounded and key not in schema
@@ -417,7 +417,8 @@ class _Sample:
             return forms[form].split()[(self._number + turn) % 3]
         length = int(schema.get("maxLength") or kind.length)
         samples = kind.samples or UNKNOWN_TEXT.samples
-        text = samples[(self._number + turn) % len(samples)]
+        # Lists have two entries in the first sample: a text in both would look as if it belonged to every answer.
+        text = samples[(2 * self._number + turn) % len(samples)]
         if not kind.samples and not self._used_subject:
             self._used_subject = True
             text = self._subject

@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from unwritten_engine import Frame, Priority, Prompt, Request, StopReason, Usage
 
-from ..core.errors import PageFailed, UnusableText
+from ..core.errors import CopiedExample, PageFailed, SchemaMismatch, UnusableText
 from ..core.frame_numbers import frame_numbers
 from ..core.localization import gettext_lazy as _
 from ..formats.assumed_schema import AssumedSchema
@@ -23,7 +23,8 @@ from ..formats.gists import remove_gists
 from ..formats.links import Link, Linker, find_anchors, html_to_text
 from ..formats.page import Canvas
 from ..formats.schema import json_schema_of
-from ..formats.schema_repair import repair
+from ..formats.schema_repair import RepairResult, repair
+from ..formats.schema_tidy import sample_texts
 from ..formats.text_ends import has_content, settled_text
 from ..formats.unsettled import FormattedFrame
 from ..formats.uploads import Upload
@@ -113,6 +114,7 @@ class RegionJob:
         self._retried = False
         self._asks_for_gists = gists
         self._gists: dict[str, str] = {}
+        self._first_value: RepairResult | None = None
         self._seed = canvas.seed
         self._revision: Revision | None = None
         self._restored: StoredCanvas | None = None
@@ -211,6 +213,7 @@ class RegionJob:
 
         Raises:
             UnusableText: If the finished text does not fit the schema and cannot be repaired, or only repeats itself.
+            CopiedExample: If a first attempt copies the prompt's example.
             PageFailed: If the finished text is empty or the format rejects it.
         """
         if frame.usage is None:
@@ -223,9 +226,12 @@ class RegionJob:
         elif text.strip() != frame.text.strip():
             repairs.append("cut off incomplete end")
         if self.canvas.schema is not None:
-            repaired = repair(self.canvas.schema, text, self.assumed)
+            repaired = self._repair(self.canvas.schema, text)
+            if repaired.copied and not self._retried:
+                self._first_value = repaired
+                raise CopiedExample(f"{', '.join(repaired.copied)}: copied from the example.")
             text = repaired.text
-            repairs += repaired.repairs
+            repairs += [*repaired.repairs, *(f"{place}: copied from the example" for place in repaired.copied)]
         if removed and self.format.prose and not has_content(text.removeprefix(self.prompt.opening)):
             raise UnusableText(_("The model wrote no usable text."))
         if self._revision is None and not text.removeprefix(self.prompt.opening).strip("… \n"):
@@ -240,7 +246,21 @@ class RegionJob:
             SchemaMismatch: If it does not fit the schema and cannot be repaired.
         """
         text = self._trimmed_text(frame)
-        return text if self.canvas.schema is None else repair(self.canvas.schema, text, self.assumed).text
+        return text if self.canvas.schema is None else self._repair(self.canvas.schema, text).text
+
+    def _repair(self, schema: type[Any], text: str) -> RepairResult:
+        """Return the value that a text is meant to be. If it is none, that of a first attempt, which was a copy.
+
+        Raises:
+            SchemaMismatch: If it does not fit the schema and cannot be repaired.
+        """
+        examples = self.prompt.examples if self._revision is None else ()  # those of a revision have the old text
+        try:
+            return repair(schema, text, self.assumed, sample_texts(example.answer for example in examples))
+        except SchemaMismatch:
+            if self._first_value is None:
+                raise
+            return self._first_value
 
     def _trimmed_text(self, frame: Frame) -> str:
         """Return the text of the last frame without an incomplete end. A revision trims its parts itself."""

@@ -20,6 +20,7 @@ from unwritten.formats.assumed_schema import assume, example_values
 from unwritten.formats.field_kinds import _TEXT_KINDS
 from unwritten.formats.schema import json_schema_of, type_adapter
 from unwritten.formats.schema_repair import repair
+from unwritten.formats.schema_tidy import sample_texts
 from unwritten_engine.json_grammar import grammar_from_schema
 
 
@@ -287,6 +288,47 @@ def test_repeated_entries_are_removed_and_steps_numbered() -> None:
     assert found.value.ingredients == ["Salt"]
     assert [(step.number, step.text) for step in found.value.steps] == [(1, "Boil it."), (2, "Eat it.")]
     assert "steps: numbered in order" in found.repairs
+
+
+def test_entries_of_the_example_are_removed_if_others_remain() -> None:
+    class Trip(BaseModel):
+        place: str
+        season: Literal["early spring", "late autumn"]
+        days: list[str]
+        packed: list[str] = Field(min_length=2)
+        notes: list[str]
+
+    samples = sample_texts(
+        ['{"a":["Tuesday","Friday",{"b":"an iron key"}],"c":"the old town hall"}', "early spring", "[]"]
+    )
+    samples |= {"early spring"}
+    value = {
+        "place": "The old town hall",
+        "season": "early spring",
+        "days": ["Friday", "Monday"],
+        "packed": ["an iron key", "rope"],
+        "notes": ["tuesday", "friday"],
+    }
+    found = repair(Trip, json.dumps(value), assume(Trip, 4096), samples)
+    assert found.value.days == ["Monday"] and found.value.packed == ["an iron key", "rope"]
+    assert found.repairs == ("days: removed 1 entry of the example",)
+    assert found.copied == ("place", "packed[0]", "notes")
+    assert repair(Trip, json.dumps(value), assume(Trip, 4096)).copied == ()
+    alone = repair(
+        Trip, json.dumps(value | {"place": "Tuesday", "packed": ["x", "y"], "notes": ["Friday"]}), None, samples
+    )
+    assert alone.copied == (), "without assumed bounds there is no example"
+
+
+def test_no_text_is_in_both_examples() -> None:
+    class Shop(BaseModel):
+        name: str
+        tags: list[str]
+        ingredients: list[str]
+        genre: str
+
+    first, second = (sample_texts([answer]) for _, answer in example_values(Shop, 4096))
+    assert first and second and not first & second
 
 
 def test_a_text_that_reached_its_limit_ends_well() -> None:
