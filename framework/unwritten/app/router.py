@@ -23,6 +23,7 @@ from ..routing.vary_rule import VaryRule
 from ..storage.tables import Table, Tables
 from ..web.action_routes import ActionFunction, ActionRoute
 from ..web.site import Site
+from .running_app import RunningApp
 
 F = TypeVar("F", bound=Callable[..., Any])
 M = TypeVar("M")
@@ -60,7 +61,7 @@ class Router:
         self.declared_routes.append(route)
 
     @property
-    def app(self) -> Any:
+    def app(self) -> RunningApp:
         """The app that includes the router, for its functions: ``router.app.value(…)``. Of several, one that runs.
 
         Raises:
@@ -73,7 +74,7 @@ class Router:
             )
         return next((app for app in apps if app.running_site is not None), apps[-1])
 
-    def _apps(self) -> list[Any]:
+    def _apps(self) -> list[RunningApp]:
         return [app for router in self._included_in for app in router._apps()]
 
     def include_router(self, router: Router, prefix: str = "", *, name: str | None = None) -> None:

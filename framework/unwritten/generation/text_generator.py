@@ -31,11 +31,11 @@ from ..storage.transactions import no_table_access, without_write_lock
 from .budgets import Budgets
 from .hooks import Policies, PromptCheck
 from .job_queue import JobQueue
-from .job_starter import SchemaChecker, assumed_schema
 from .metrics import Metrics
 from .page_job import PageJob, Subscriber
 from .prompt_builder import derives_examples
 from .region_job import RegionJob
+from .schema_checker import SchemaChecker, assumed_schema
 
 REGION = "text"
 """The name of the region, for ``allow_prompt`` and ``allow_text``."""

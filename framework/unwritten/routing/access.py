@@ -312,7 +312,7 @@ class PageAccess:
             raise BadApp(
                 "The pages of this list must be checked for access, and an async function or a template cannot wait "
                 "for that. Make the list in a function without async and pass it to the template, or write: "
-                "await app.readable(app.site.store.recent(10), request)"
+                "await run_in_threadpool(app.store.recent, 10)"
             ) from None
 
     # -- internal requests --------------------------------------------------------------------------------
