@@ -1,8 +1,8 @@
 """Fix typical faults of small models in values that match a schema.
 
-A text that reached the length that the grammar allows is cut where it ends well, repeated entries of a list are
-removed, and so are those that stand in the prompt's example, and the steps of a list are numbered in order. Nothing is
-invented.
+A text that reached the length that the grammar allows is cut where it ends well. A comma at the end of a text, which
+belongs between two values, is removed. Repeated entries of a list are removed, and so are those that stand in the
+prompt's example, and the steps of a list are numbered in order. Nothing is invented.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ _ORDERED: Final = frozenset(
 """Lists whose entries are numbered from 1. The number of a player or of a house is not such a number."""
 _REPEATED: Final = frozenset("line verse lyric word note beat roll throw score value result reading".split())
 """Lists in which an entry may occur twice."""
+_ENDS_IN_COMMA: Final = frozenset("greeting salutation closing opening code snippet pattern".split()) | _REPEATED
+"""Fields whose texts may end in a comma: "Dear Ann,", a line of a poem, code."""
 _OPEN_ENDS: Final = frozenset(
     "a an and are as at be but by for from had has have her his in into is it its of on or so such than that the their "
     "then they this to was were when where which while who whose will with und der die das mit von zu ein eine".split()
@@ -168,6 +170,11 @@ class _Tidier:
     def _text(self, data: str, schema: JSONSchema, name: str, place: str) -> str:
         length = schema.get("maxLength")
         text = data.strip()
+        shorter = text.rstrip(" ,")
+        may_end_in_comma = "pattern" in schema or "\n" in text or _ENDS_IN_COMMA & {singular(w) for w in words_of(name)}
+        if shorter != text and not may_end_in_comma and len(shorter) >= max(1, int(schema.get("minLength") or 0)):
+            self._note(place, "removed the comma at the end")
+            text = shorter
         if length is None or len(data) < length or " " not in text:
             return text
         shorter = _cut(text, is_prose=text_kind(name).is_prose)
