@@ -16,7 +16,7 @@ from typing import cast
 
 from ..core.errors import BadAlias, EditConflict, StoreError
 from ..core.localization import gettext_lazy as _
-from ..core.paths import variant_key
+from ..core.paths import url_of_key, variant_key, variant_of
 from ..formats.links import Link, title_from_key
 from .aliases import add_alias
 from .database import ALL_ROWS, Connection, insert_row_with_id, insert_rows
@@ -36,7 +36,9 @@ _SNIPPET_LENGTH = 240
 
 
 LEADS_TO = "(l.target = ? OR l.target IN (SELECT alias FROM aliases WHERE target = ?))"
-"""The condition of a query that a link ``l`` leads to a page, or to another name of it. The page is given twice."""
+"""The condition of a query that a link ``l`` leads to a page, or to another name of it.
+
+Parameters: the page's key, and its URL, because the variants of a page have its other names in common."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,7 +267,7 @@ class PageStore:
         rows = self._read(
             f"SELECT l.target, l.text, l.sentence, l.gist FROM links l WHERE l.source = ? AND {LEADS_TO} "  # noqa: S608
             "ORDER BY l.position LIMIT 1",
-            (source, target, target),
+            (source, target, url_of_key(target)),
         )
         return Link(*rows[0]) if rows else None
 
@@ -280,7 +282,7 @@ class PageStore:
             f"""SELECT p.key, p.title, l.sentence, p.written_at, p.version
                 FROM links l JOIN pages p ON p.key = l.source
                 WHERE {LEADS_TO} AND l.source <> ? ORDER BY lower(p.title), p.id, l.position LIMIT ?""",  # noqa: S608
-            (key, key, key, 2 * limit),
+            (key, url_of_key(key), key, 2 * limit),
         )
         return list({row[0]: _summary(row) for row in reversed(rows)}.values())[::-1][:limit]
 
@@ -296,7 +298,10 @@ class PageStore:
         links: defaultdict[str, list[str]] = defaultdict(list)
         aliases = dict(self._read("SELECT alias, target FROM aliases"))
         for source, link in self._read("SELECT source, target FROM links ORDER BY source, position, target"):
-            target = link if link in titles else aliases.get(link, link)
+            target = link
+            if link in aliases and link not in titles:
+                own_variant = variant_key(aliases[link], variant_of(source))
+                target = own_variant if own_variant in titles else aliases[link]
             if target in links[source]:
                 continue
             if source in titles and source != target and target.startswith(prefix):

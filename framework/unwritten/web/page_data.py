@@ -160,7 +160,7 @@ class PageData:
             "written_at": stored.written_at.isoformat() if stored else None,
             "provenance": _provenance(stored.provenance) if stored else None,
             "canvases": canvases,
-            "links": None if is_version else self._links(key) if stored else [],
+            "links": None if is_version else self._links(page_request) if stored else [],
             "versions": self._versions(key) if stored else [],
         }
         if state == "unwritten":
@@ -189,9 +189,9 @@ class PageData:
         is_complete = all(canvas["state"] == "written" for canvas in canvases.values())
         return ("written" if is_complete else "incomplete"), ""
 
-    def _links(self, key: str) -> list[dict[str, Any]]:
-        links = self._store.links_from(key)
-        written = self._store.known_to_exist([link.key for link in links])
+    def _links(self, page_request: PageRequest) -> list[dict[str, Any]]:
+        links = self._store.links_from(page_request.key)
+        written = page_request.linker.find_written([link.key for link in links])
         return [
             {"key": url, "url": self._mount.url(url), "text": link.text, "written": link.key in written}
             for link in links

@@ -331,12 +331,13 @@ def test_an_action_may_leave_a_stream_and_write(tmp_path: Path, end: str, caplog
 
     async def act() -> None:
         async for text in app.stream("A line."):
+            latest = text
             rows.count()
             if end == "break":
                 break
             if end == "raise":
                 raise ValueError("inside the loop")
-        rows.insert(Row(text=text))
+        rows.insert(Row(text=latest))
 
     steps["act"] = act
     with TestClient(app, raise_server_exceptions=False, headers={"accept": "text/html"}) as client:
