@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.testclient import TestClient
-from tests.support.apps import LIVE, browser, make_app, tables, until, write
+from tests.support.apps import LIVE, browser, make_app, make_wiki, tables, until, write
 from tests.support.servers import wait_for
 
 from unwritten import App, BadApp, Canvas, Visit
@@ -82,6 +83,53 @@ def test_each_value_has_a_page_of_its_own_and_none_is_shared(tmp_path: Path) -> 
             assert words in client.get(KEY, headers=headers).text
         assert len(app.site.engine.requests) == 3  # type: ignore[attr-defined]
     assert [row["key"] for row in tables(tmp_path / "pages.db")["pages"]] == [f"{KEY}#vary=ann", f"{KEY}#vary=bob", KEY]
+
+
+def test_all_representations_tell_caches_what_they_depend_on(tmp_path: Path) -> None:
+    app = make_notes(tmp_path)
+    app.page("/secret/{name}", allow=lambda request: "x-user" in request.headers, name="secret")(lambda name: "A plan.")
+
+    @app.page("/mine/{name}")
+    def mine(name: str, request: Request) -> str:
+        return f"A text about {name}."
+
+    json_of = {"accept": "application/json"}
+    with browser(app) as client:
+        for path in (KEY, "/secret/Plan", "/mine/Tea", "/wiki/Tea"):
+            began = [client.head(path, headers=ANN), client.get(path, headers=ANN)]
+            assert all(answer.headers["cache-control"] == "no-store" for answer in began)
+            generate(client, ANN, path)
+            wait_for(lambda path=path: client.get(f"{path}.json", headers=ANN).status_code == 200)
+            kept = [client.get(path, headers=ANN), client.get(f"{path}?version=1", headers=ANN)]
+            data = [client.get(f"{path}.json", headers=ANN), client.get(path, headers={**ANN, **json_of})]
+            again = client.get(path, headers={**ANN, **json_of, "if-none-match": data[0].headers["etag"]})
+            assert again.status_code == 304
+            for answer in (*kept, *data, again):
+                assert ("Cookie" in answer.headers["vary"]) == (path == KEY)
+                assert answer.headers["vary"].startswith("Accept")
+            assert {answer.headers["cache-control"] for answer in (*data, again)} == {"private, no-cache"}
+            expected = "no-cache" if path == "/wiki/Tea" else "private, no-cache"
+            assert {answer.headers["cache-control"] for answer in kept} == {expected}
+            history = client.get(
+                "/_unwritten/history", params={"page": path if path != KEY else f"{KEY}#vary=ann"}, headers=ANN
+            )
+            assert (history.status_code, history.headers["cache-control"]) == (200, "no-store")
+        unwritten = client.get("/notes/Other.json", headers=ANN)
+        assert unwritten.status_code == 404 and "Cookie" in unwritten.headers["vary"]
+
+
+def test_behind_middleware_pages_are_held_by_browsers_only(tmp_path: Path) -> None:
+    class Login:
+        def __init__(self, app: Any) -> None:
+            self.app = app
+
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            await self.app(scope, receive, send)
+
+    app = make_wiki(tmp_path, scripted("Words."), middleware=[Middleware(Login)])
+    with browser(app) as client:
+        write(client, "/wiki/Tea")
+        assert client.get("/wiki/Tea").headers["cache-control"] == "private, no-cache"
 
 
 def test_responses_are_not_stored_by_others_and_revalidated_by_their_variant(tmp_path: Path) -> None:
