@@ -25,6 +25,7 @@ from .open import open_database
 from .records import UNOPENED, Change, ChangeKind, PageSummary, PageWrite, Provenance, StoredCanvas, StoredPage, Version
 from .search import index_page, search_pages, unindex_page, value_text
 from .values import delete_values, save_values
+from .variants import variants_of
 
 log = logging.getLogger("unwritten")
 
@@ -133,11 +134,15 @@ class PageStore:
         await self.database.write(work)
 
     async def delete(self, key: str) -> bool:
-        """Delete a page with all its versions. Return False if there was none."""
+        """Delete a page, or one variant, with all its versions. Return False if there was none."""
         return await self.database.write(lambda connection: _delete(connection, key))
 
+    async def delete_with_variants(self, key: str) -> int:
+        """Delete a page and all its variants, with their versions. Return their number. Of a variant, only this one."""
+        return await self.database.write(lambda connection: _delete_with_variants(connection, key))
+
     async def replace_with_alias(self, key: str, target: str) -> None:
-        """Delete a page with all its versions, and make its key another name of another page, in one transaction.
+        """Delete a page with its variants, and make its key another name of another page, in one transaction.
 
         Raises:
             BadAlias: See ``AliasStore.add``. Nothing was deleted.
@@ -145,7 +150,7 @@ class PageStore:
         """
 
         def work(connection: Connection) -> None:
-            _delete(connection, key)
+            _delete_with_variants(connection, url_of_key(key))
             add_alias(connection, key, target)
 
         await self.database.write(work)
@@ -219,11 +224,8 @@ class PageStore:
 
     def count_variants(self, url: str) -> int:
         """Return the number of stored variants of the page at a URL; see ``routing.vary_rule``."""
-        if self.database.dialect == "sqlite":
-            first, last = variant_key(url, ""), url + chr(ord("#") + 1)
-            return int(self._read("SELECT count(*) FROM pages WHERE key >= ? AND key < ?", (first, last))[0][0])
-        condition = "split_part(key, '#', 1) = ? AND strpos(key, '#') > 0"  # as in the index pages_variants
-        return int(self._read(f"SELECT count(*) FROM pages WHERE {condition}", (url,))[0][0])  # noqa: S608
+        condition, parameters = variants_of(url, self.database.dialect)
+        return int(self._read(f"SELECT count(*) FROM pages WHERE {condition}", parameters)[0][0])  # noqa: S608
 
     def known_to_exist(self, keys: Collection[str]) -> set[str]:
         """Return keys like ``exists``, or none while the database cannot be read.
@@ -497,6 +499,15 @@ def _with_gists(connection: Connection, page: PageWrite) -> tuple[Link, ...]:
 def _snippet(text: str) -> str:
     """Return the beginning of a text, cut at a word."""
     return text if len(text) <= _SNIPPET_LENGTH else text[:_SNIPPET_LENGTH].rsplit(" ", 1)[0] + "…"
+
+
+def _delete_with_variants(connection: Connection, key: str) -> int:
+    keys = [key]
+    if key == url_of_key(key):
+        condition, parameters = variants_of(key, connection.dialect)
+        rows = connection.execute(f"SELECT key FROM pages WHERE {condition}", parameters).fetchall()  # noqa: S608
+        keys += [variant for (variant,) in rows]
+    return sum(_delete(connection, each) for each in keys)
 
 
 def _delete(connection: Connection, key: str) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -21,9 +22,16 @@ from tests.support.servers import wait_for
 from unwritten import App, BadApp, Canvas, Visit
 from unwritten.core.paths import page_key
 from unwritten.export.static_site import export_site
+from unwritten.storage.records import PageWrite, Provenance, StoredCanvas
 from unwritten_engine import Engine, scripted
 
 KEY = "/notes/Tea"
+
+
+class Fact(BaseModel):
+    text: str
+
+
 ANN, BOB, GUEST = {"x-user": "ann"}, {"x-user": "bob"}, dict[str, str]()
 
 
@@ -116,6 +124,40 @@ def test_all_representations_tell_caches_what_they_depend_on(tmp_path: Path) -> 
             assert (history.status_code, history.headers["cache-control"]) == (200, "no-store")
         unwritten = client.get("/notes/Other.json", headers=ANN)
         assert unwritten.status_code == 404 and "Cookie" in unwritten.headers["vary"]
+
+
+def test_lists_find_the_variant_of_a_visitor_among_those_of_many_others(tmp_path: Path) -> None:
+    """One check for each URL finds it, however many variants the URL has."""
+    app, calls = make_app(tmp_path, scripted(answer)), list[str]()
+
+    def user(request: Request) -> str | None:
+        calls.append("vary")
+        return user_of(request)
+
+    @app.page("/notes/{name}", vary=user)
+    def note(name: str) -> Canvas:
+        return Canvas("A note.", schema=Fact)
+
+    @app.route("/lists")
+    def lists(request: Request) -> Response:
+        store = app.store
+        found = [store.recent(), store.search("words"), store.all(), store.all(-1)]
+        values = [source.key for source, _ in app.values(Fact)]
+        return JSONResponse([*[[page.key for page in pages] for pages in found], values])
+
+    provenance = Provenance("a script", "scripted", 7, 5, 5, 1, 0.5, "end")
+    fact = StoredCanvas("body", "typed", "{}", '{"text":"words"}', 7, 5, 5, 1, 0.5, "end", schema="Fact")
+
+    def page(user: str) -> PageWrite:
+        return PageWrite(f"{KEY}#vary={user}", "Tea", "Some words.", "hash", provenance, (fact,), ())
+
+    with browser(app) as client:
+        app.site.store.save_all(page(user) for user in ("ann", *(f"u{number}" for number in range(2000))))
+        own = [f"{KEY}#vary=ann"]
+        for headers, expected in ((ANN, own), (BOB, []), (GUEST, [])):
+            calls.clear()
+            assert client.get("/lists", headers=headers).json() == [expected] * 5
+            assert len(calls) == 1
 
 
 def test_behind_middleware_pages_are_held_by_browsers_only(tmp_path: Path) -> None:
