@@ -122,6 +122,8 @@ def test_all_representations_tell_caches_what_they_depend_on(tmp_path: Path) -> 
                 "/_unwritten/history", params={"page": path if path != KEY else f"{KEY}#vary=ann"}, headers=ANN
             )
             assert (history.status_code, history.headers["cache-control"]) == (200, "no-store")
+        for moved in (client.get("/notes/Great Tea"), client.get("/notes/Great Tea.json")):
+            assert (moved.status_code, moved.headers["cache-control"]) == (302, "private, no-cache")
         unwritten = client.get("/notes/Other.json", headers=ANN)
         assert unwritten.status_code == 404 and "Cookie" in unwritten.headers["vary"]
 
