@@ -95,7 +95,10 @@ def test_each_value_has_a_page_of_its_own_and_none_is_shared(tmp_path: Path) -> 
 
 def test_all_representations_tell_caches_what_they_depend_on(tmp_path: Path) -> None:
     app = make_notes(tmp_path)
-    app.page("/secret/{name}", allow=lambda request: "x-user" in request.headers, name="secret")(lambda name: "A plan.")
+
+    @app.page("/secret/{name}", allow=lambda request: "x-user" in request.headers)
+    def secret(name: str) -> str:
+        return f"A plan for {name}."
 
     @app.page("/mine/{name}")
     def mine(name: str, request: Request) -> str:
@@ -107,7 +110,7 @@ def test_all_representations_tell_caches_what_they_depend_on(tmp_path: Path) -> 
             began = [client.head(path, headers=ANN), client.get(path, headers=ANN)]
             assert all(answer.headers["cache-control"] == "no-store" for answer in began)
             generate(client, ANN, path)
-            wait_for(lambda path=path: client.get(f"{path}.json", headers=ANN).status_code == 200)
+            wait_for(lambda url=f"{path}.json": client.get(url, headers=ANN).status_code == 200)  # type: ignore[misc]
             kept = [client.get(path, headers=ANN), client.get(f"{path}?version=1", headers=ANN)]
             data = [client.get(f"{path}.json", headers=ANN), client.get(path, headers={**ANN, **json_of})]
             again = client.get(path, headers={**ANN, **json_of, "if-none-match": data[0].headers["etag"]})
