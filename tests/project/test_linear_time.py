@@ -175,6 +175,7 @@ TRUSTED = {
     *"gettext_lazy ngettext_lazy pack_text unpack_text join".split(),
     "without_request",
     *"restart_message state_region_message unlink_unsettled without_unsupported to_number variant_key".split(),
+    "variants_of",
     "word_diff",  # its number of steps is limited; see test_diff
 }
 """Functions that get no long text of models or visitors."""

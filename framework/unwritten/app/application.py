@@ -395,6 +395,7 @@ class App(Router, RunningApp):
         Raises:
             BadApp: If the declarations do not fit together.
         """
+        self._check_alone(self)
         self._add_framework_routes()
         declarations = Declarations(
             name=self.name,

@@ -257,6 +257,7 @@ def _connect(declared: Declarations, store: PageStore, world: WorldStore, broker
         store=store,
         starter=starter,
         signed_links=signed_links,
+        is_open=access.is_open,
     )
     unfinished = UnfinishedPages(UnfinishedPageStore(store.database), store, jobs)
     data = PageData(

@@ -250,6 +250,14 @@ def test_a_stranger_gets_a_secret_page_in_no_way(client: TestClient) -> None:
         "restore": client.post("/_unwritten/restore", data={"page": SECRET, "version": "1", "base": "1"}),
         "version": client.get(f"{SECRET}?version=1"),
         "plain": client.get(f"{SECRET}?plain=1"),
+        "data": client.get(f"{SECRET}.json"),
+        "data of a version": client.get(f"{SECRET}.json?version=1"),
+        "accept": client.get(SECRET, headers={"accept": "application/json"}),
+        "copy": client.get(SECRET, headers={"if-none-match": "*"}),
+        "copy of data": client.get(f"{SECRET}.json", headers={"if-none-match": "*"}),
+        "head": client.head(SECRET),
+        "prefetch": client.get(SECRET, headers={"sec-purpose": "prefetch"}),
+        "alias": client.post("/_unwritten/alias", data={"page": SECRET, "alias": "/secret/Other"}),
         "box": client.get("/_unwritten/box?page=/secret/Box&region=body"),
         "state": client.get("/_unwritten/box/state?page=/secret/Box&region=body"),
         "save": client.post("/_unwritten/box/state", json={"page": "/secret/Box", "region": "body", "state": "1"}),
@@ -257,7 +265,7 @@ def test_a_stranger_gets_a_secret_page_in_no_way(client: TestClient) -> None:
     for name, answer in refused.items():
         assert answer.status_code in {302, 303, 307, 401, 403, 404}, name
         assert "xyzzy" not in answer.text and answer.headers.get("location") in {None, "/login"}, name
-    for path in ("/recent", "/search", "/found", "/graph", "/latest", "/readable"):
+    for path in ("/recent", "/search", "/found", "/graph", "/latest", "/readable", "/feed.atom"):
         assert "/secret/" not in client.get(path).text, path
     for path in ("/recent", "/found", "/latest", "/readable"):
         assert "/open/Tower" in client.get(path).text, path
