@@ -80,7 +80,7 @@ class RunningApp(Starlette):
         The lists of ``app.store`` are checked already.
 
         Args:
-            pages: Keys, or objects with a key. At most 500 of them are checked, and the others are left out.
+            pages: Keys, or objects with a key. At most 500 URLs are checked, and the pages of others are left out.
             request: The visitor's request.
         """
         given = list(pages)
