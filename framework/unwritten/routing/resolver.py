@@ -106,7 +106,7 @@ class PageResolver:
     """Resolves requests to page requests, for one app.
 
     Args:
-        name: The app's name, which is the title of pages without one.
+        name: The app's name, which is the title of the front page, and of pages with only numbers in their path.
         pages: The routes of all pages, the fallback last.
         router: The app's router, for ``request.url_for`` in requests that no browser sent.
         mount: The prefix under which the app is served.
@@ -423,8 +423,14 @@ class PageResolver:
 
 
 def _default_title(pattern: PagePattern, values: Mapping[str, Any]) -> str:
-    """Return the last text parameter, or the last part of a path parameter. "" if there is none."""
+    """Return the last text parameter, or the last part of a path parameter.
+
+    Without parameters, it is the last part of the path: "Opening hours" of ``/opening-hours``. "" if there is none.
+    """
     texts = [(name, value) for name, value in values.items() if isinstance(value, str)]
+    if not values:
+        last = pattern.path.strip("/").rsplit("/", 1)[-1].replace("_", " ").replace("-", " ")
+        return last[:1].upper() + last[1:]
     if not texts:
         return ""
     name, text = texts[-1]
