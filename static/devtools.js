@@ -37,11 +37,11 @@
 
   // -- panel ------------------------------------------------------------
   // Outside <body>, so that navigation and live reload do not replace them.
-  const button = make("button", { type: "button", className: "devtools-button", title: "Developer tools (key left of the 1)" });
+  const button = make("button", { type: "button", className: "devtools-button", dir: "ltr", title: "Developer tools (key left of the 1)" });
   button.innerHTML = "Developer <kbd>`</kbd>";
   button.setAttribute("aria-expanded", "false");
   button.setAttribute("aria-controls", "devtools-panel");
-  const panel = make("section", { id: "devtools-panel", className: "devtools-panel", hidden: true });
+  const panel = make("section", { id: "devtools-panel", className: "devtools-panel", dir: "ltr", hidden: true });
   panel.setAttribute("aria-label", "Developer tools");
   panel.innerHTML =
     '<div class="devtools-bar"><h2 tabindex="-1">Developer tools</h2><button type="button" class="button plain">Close</button></div>' +
@@ -198,7 +198,7 @@
 
   /** Show what the author's code raised. @param {string} html @param {string} label */
   function showOverlay(html, label) {
-    overlay ??= make("section", { className: "devtools-overlay", tabIndex: -1 });
+    overlay ??= make("section", { className: "devtools-overlay", dir: "ltr", tabIndex: -1 });
     overlay?.setAttribute("role", "alertdialog");
     overlay?.setAttribute("aria-label", label);
     const open = /** @type {HTMLElement} */ (overlay);

@@ -144,6 +144,7 @@ def test_markup_in_titles_and_names_is_escaped(visitor: Visitor) -> None:
 def test_a_board_whose_name_is_a_path_is_explained(visitor: Visitor, path: str) -> None:
     page = visitor.visit(path)
     assert page.status == 404 and "cannot be the name of a board" in page and "Try /b/Umbrellas" in page
+    assert "Open any board" in page.html and "forum.css" in page.html, "error pages have the layout"
 
 
 def test_a_long_text_is_reported_at_its_field_and_kept(visitor: Visitor) -> None:

@@ -56,7 +56,8 @@ def test_each_edition_has_its_own_pages(visitor: Visitor) -> None:
     assert child.key == "/child/Tea" and "Questions to ask" in child.region("facts")
     german = visitor.visit("/de/Tee")
     assert 'lang="de"' in german.html and german.click("Tasse").key == "/de/Tasse"
-    assert visitor.visit("/graph?edition=nowhere").status == 404
+    lost = visitor.visit("/graph?edition=nowhere")
+    assert lost.status == 404 and "Surprise me" in lost.html and "wiki.css" in lost.html, "error pages have the layout"
 
 
 def test_other_editions_get_the_facts_of_the_general_article(app: App, visitor: Visitor) -> None:

@@ -31,6 +31,7 @@ class Abilities:
         prefill: continues the prompt's opening and observes stop strings. The frames of other engines hold exactly what
             the model writes; ``clean_engine`` adds the opening, cuts the text at a stop string, and finds the JSON of a
             request with a schema.
+        seeds: the same seed repeats a text; see ``Request.seed``.
     """
 
     instruct: bool = False
@@ -43,6 +44,7 @@ class Abilities:
     preempts: bool = False
     markup: bool = False
     prefill: bool = True
+    seeds: bool = True
 
 
 @dataclass(frozen=True, slots=True)

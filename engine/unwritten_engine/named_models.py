@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, Literal
@@ -21,7 +21,7 @@ from .downloads import whole_file
 from .errors import EngineError, MissingPackage
 from .hub_files import local_file
 from .threads import choose_num_threads
-from .vllm.gpus import GPU, OLDEST, OWN_ENGINE_NEEDS, choose_checkpoint
+from .vllm.gpus import GPU, OLDEST, OWN_ENGINE_NEEDS, choose_checkpoint, find_gpus
 
 _APACHE: Final = "Apache 2.0"
 _GEMMA: Final = "Gemma Terms of Use, https://ai.google.dev/gemma/terms"
@@ -159,6 +159,7 @@ class Machine:
         gpu: name of a GPU that this llama.cpp can use, or "".
         gpu_memory: bytes of its memory.
         gpus: NVIDIA GPUs.
+        speeds: tokens per second that were measured on it, by the model's name.
     """
 
     memory: int
@@ -167,6 +168,7 @@ class Machine:
     gpu: str = ""
     gpu_memory: int = 0
     gpus: tuple[GPU, ...] = ()
+    speeds: Mapping[str, float] = field(default_factory=dict)
 
 
 def memory() -> tuple[int, int]:
@@ -186,12 +188,8 @@ def memory() -> tuple[int, int]:
     return total, free
 
 
-def this_machine(gpus: tuple[GPU, ...] = ()) -> Machine:
-    """Return what this machine has. Loads llama.cpp, to ask it for GPUs.
-
-    Args:
-        gpus: its NVIDIA GPUs, see ``find_gpus``.
-    """
+def this_machine() -> Machine:
+    """Return what this machine has, and the speeds that were measured on it. Loads llama.cpp, to ask it for GPUs."""
     from .llamacpp.engine import gpu_devices
 
     total, free = memory()
@@ -204,7 +202,8 @@ def this_machine(gpus: tuple[GPU, ...] = ()) -> Machine:
         threads=choose_num_threads()[0],
         gpu=str(usable[0]["description"]) if usable else "",
         gpu_memory=int(usable[0]["memory_total"]) if usable else 0,
-        gpus=gpus,
+        gpus=find_gpus(),
+        speeds=recorded_speeds(),
     )
 
 
@@ -236,14 +235,8 @@ def memory_needed(model: NamedModel, parallel: int = _PARALLEL) -> int:
     return model.size + slots * _CONTEXT * model.kv_bytes + _SPARE
 
 
-def fit(model: NamedModel, machine: Machine, speed: float | None = None) -> Fit:
-    """Return whether a model can be used on a machine.
-
-    Args:
-        model: the model.
-        machine: the machine.
-        speed: tokens per second that were measured with it on this machine.
-    """
+def fit(model: NamedModel, machine: Machine) -> Fit:
+    """Return whether a model can be used on a machine."""
     if model.name == DIFFUSION_GEMMA:
         return _fit_diffusion_gemma(machine)
     if model.is_experimental:
@@ -259,6 +252,7 @@ def fit(model: NamedModel, machine: Machine, speed: float | None = None) -> Fit:
         options = " with --engine-options parallel=1"
         if memory_needed(model, 1) > machine.memory * _USABLE:
             return Fit("no", f"this machine has {machine.memory / 1e9:.0f} GB")
+    speed = machine.speeds.get(model.name)
     is_slow = speed < _SLOW if speed else model.size * model.active_share > machine.threads * _BYTES_PER_THREAD
     threads = f"{machine.threads} thread{'s' if machine.threads > 1 else ''}"
     return Fit("slow" if is_slow else "yes", f"{'slow ' if is_slow else ''}on the CPU, {threads}{options}")
@@ -273,20 +267,15 @@ def _fit_diffusion_gemma(machine: Machine) -> Fit:
     return Fit("no", f"{gpu.name} is too small or too old")
 
 
-def best_fit(machine: Machine, speeds: Mapping[str, float] = MappingProxyType({})) -> NamedModel:
+def best_fit(machine: Machine) -> NamedModel:
     """Return DiffusionGemma if it fits, otherwise the largest model that fits and is not slow.
 
     Models that are experimental, or forbid commercial use, are left out.
-
-    Args:
-        machine: the machine.
-        speeds: measured tokens per second, by name.
     """
     fitting = [
         model
         for model in MODELS.values()
-        if not (model.is_restricted or model.is_experimental)
-        and fit(model, machine, speeds.get(model.name)).kind == "yes"
+        if not (model.is_restricted or model.is_experimental) and fit(model, machine).kind == "yes"
     ]
     if any(model.name == DIFFUSION_GEMMA for model in fitting):
         return MODELS[DIFFUSION_GEMMA]

@@ -300,7 +300,7 @@ class TapeEngine:
             engine="tape",
             device="a tape",
             memory_bytes=0,
-            abilities=replace(recorded.abilities, prefetch=False, preempts=False, prefill=True),
+            abilities=replace(recorded.abilities, prefetch=False, preempts=False, prefill=True, seeds=False),
             reasons=(
                 f"The tape {self._path.name} was requested by name.",
                 f"It was recorded from {recorded.model} on {recorded.device}.",

@@ -28,6 +28,7 @@ further step is one more line:
 * ``@app.fallback`` is the page for every URL that no route matches. ``Router`` collects pages in a module of their own.
 * ``await app.generate("…", schema=Facts)`` returns a text or a value to a route, an action or a script. A route may
   catch ``OverBudget``. ``await app.write(paths)`` writes many pages.
+* ``gettext_lazy`` marks a text of a validator for translation into the visitor's language.
 * ``@app.allow_prompt`` decides about a ``PromptCheck`` before a page is generated.
 
 An ``App`` is a Starlette app: ``middleware``, ``lifespan``, ``exception_handlers``, ``url_for``, ``Mount`` and sessions
@@ -50,6 +51,7 @@ from .core.errors import (
     StoreError,
     UnwrittenError,
 )
+from .core.localization import gettext_lazy, ngettext_lazy
 from .formats.base import Format
 from .formats.page import Canvas, Page
 from .formats.uploads import ImageUpload, Upload
@@ -81,6 +83,8 @@ __all__ = [
     "Upload",
     "Visit",
     "__version__",
+    "gettext_lazy",
+    "ngettext_lazy",
     "read_examples",
 ]
 __version__ = "0.1.0"

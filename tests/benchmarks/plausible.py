@@ -25,6 +25,7 @@ from unwritten.formats.assumed_schema import assume
 from unwritten.formats.page import Canvas
 from unwritten.formats.schema import json_schema_of
 from unwritten.formats.schema_repair import repair
+from unwritten.formats.schema_tidy import sample_texts
 from unwritten.routing.prompts import build_prompt
 from unwritten_engine import Engine, EngineError, Request, Usage, open_engine
 
@@ -96,19 +97,21 @@ async def _judge(engine: Engine, name: str, case: Case, subject: str, seed: int,
     request = Request(prompt, schema=assumed.json_schema if assumed else json_schema_of(case.schema), seed=seed)
     tally.values += 1
     value: Any = None
-    text = ""
+    final = problem = ""
     for attempt in range(2):
         tally.again += attempt
         text, usage = await _text(engine, replace(request, seed=seed + 1000 * attempt))
         tally.tokens += usage.tokens if usage else 0
         tally.seconds += usage.seconds if usage else 0.0
         try:
-            repaired = repair(case.schema, text, assumed)
+            repaired = repair(case.schema, text, assumed, sample_texts(example.answer for example in prompt.examples))
         except SchemaMismatch as error:
-            text = f"{text} ({error})"
+            problem = f"{text} ({error})"
             continue
-        value, text = repaired.value, repaired.text
-        break
+        value, final = repaired.value, repaired.text
+        if not repaired.copied:
+            break
+    text = problem if value is None else final
     counts = tally.by_schema.setdefault(name, [0, 0])
     if value is None:
         tally.failed += 1

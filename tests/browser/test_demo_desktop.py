@@ -130,6 +130,15 @@ def test_windows_are_moved_resized_laid_out_and_remembered(start: Start, open_ta
     expect(windows(tab)).to_have_count(1)
 
 
+def test_sizes_and_dates_of_files_are_not_shortened(start: Start, open_tab: OpenTab) -> None:
+    tab = open_tab(viewport={"width": 360, "height": 800})
+    tab.goto(f"{start(scripted(placeholder_text))}/files")
+    cells = "[...document.querySelectorAll('.files td:not(.name)')]"
+    tab.js(f"() => {cells}.filter((_, n) => n % 2).forEach((date) => {{ date.textContent = '30 September'; }})")
+    assert tab.js(f"() => {cells}.length") == 10
+    assert not tab.js(f"() => {cells}.filter((cell) => cell.scrollWidth > cell.clientWidth).map((c) => c.textContent)")
+
+
 def test_each_window_has_its_own_history_and_stored_pages(start: Start, open_tab: OpenTab) -> None:
     tab = on_desktop(open_tab, start(scripted(placeholder_text)))
     launch(tab, "Browser")

@@ -34,6 +34,23 @@ def shown(tab: Tab, selector: str) -> bool:
     return bool(tab.js("(s) => !!document.querySelector(s)?.checkVisibility()", selector))
 
 
+@pytest.mark.parametrize("language", ["en", "ar"])
+def test_the_button_covers_no_button_of_the_page(
+    serve: Serve, open_tab: OpenTab, tmp_path: Path, language: str
+) -> None:
+    engine = scripted("All words.", by_ask={"Waiting": ["Some words.", HANG]})
+    url = serve(make_wiki(tmp_path, engine, debug=True, language=language))
+    tab = open_tab(viewport={"width": 1280, "height": 600})
+    for title, button in (("Lighthouse", ".colophon .actions button"), ("Waiting", "[data-stop]")):
+        tab.goto(f"{url}/wiki/{title}")
+        tab.page.locator(button).wait_for()
+        tab.page.locator(".devtools-button").wait_for()
+        tab.js("() => scrollTo(0, document.body.scrollHeight)")
+        inner, outer = (tab.page.locator(found).bounding_box() for found in (button, ".devtools-button"))
+        assert inner and outer and inner["y"] + inner["height"] <= outer["y"], (title, inner, outer)
+    assert tab.js("() => getComputedStyle(document.querySelector('.devtools-button')).direction") == "ltr"
+
+
 def test_the_panel_shows_every_frame_of_a_canvas(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
     url = serve(make_wiki(tmp_path, scripted(denoising_frames(TEXT, steps=12), delay=0.01), debug=True))
     tab = open_tab()

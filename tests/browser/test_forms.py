@@ -10,7 +10,7 @@ from PIL import Image
 from playwright.sync_api import expect
 from pydantic import BaseModel
 from tests.browser.tabs import OpenTab, Serve, Tab, until
-from tests.support.apps import make_app, templates
+from tests.support.apps import make_app, make_wiki, templates
 from tests.support.forum import Post, make_forum
 
 from unwritten import App, Canvas, ImageUpload, Page
@@ -383,3 +383,15 @@ def test_a_photo_is_sent_and_shown(javascript: bool, serve: Serve, open_tab: Ope
     until(lambda: tab.js("() => document.querySelector('img.photo')?.naturalWidth") == 40)
     expect(page.locator("#region-photos")).to_contain_text("A red square.")
     assert page.input_value("#file") == ""
+
+
+def test_links_that_look_like_buttons_are_centred_for_touch(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
+    tab = open_tab(viewport={"width": 390, "height": 800}, has_touch=True)
+    tab.goto(f"{serve(make_wiki(tmp_path, scripted('Text.')))}/no/such/page")
+    above, below = tab.js("""() => {
+      const link = document.querySelector("a.button"), range = document.createRange();
+      range.selectNodeContents(link);
+      const [outer, inner] = [link, range].map((each) => each.getBoundingClientRect());
+      return [inner.top - outer.top, outer.bottom - inner.bottom];
+    }""")
+    assert above > 5 and abs(above - below) <= 2, (above, below)

@@ -68,9 +68,8 @@ def test_the_best_fit(here: Machine, expected: str) -> None:
 
 
 def test_a_measured_speed_decides() -> None:
-    here = machine(16, 2)
-    assert best_fit(here, {"qwen3-4b": 9.0}).name == "qwen3-4b"
-    assert best_fit(here, {"smollm2-1.7b": 2.0}).name == "gemma-3-1b"
+    assert best_fit(machine(16, 2, speeds={"qwen3-4b": 9.0})).name == "qwen3-4b"
+    assert best_fit(machine(16, 2, speeds={"smollm2-1.7b": 2.0})).name == "gemma-3-1b"
 
 
 def test_a_model_that_fits_only_with_one_request_at_once_says_so() -> None:

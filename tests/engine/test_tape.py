@@ -49,7 +49,7 @@ async def test_about_describes_the_recorded_engine(tmp_path: Path) -> None:
     assert about.engine == "tape"
     assert about.model == "a script"
     assert any("a.tape" in reason for reason in about.reasons)
-    assert about.abilities == replace(ABOUT.abilities, prefetch=False)
+    assert about.abilities == replace(ABOUT.abilities, prefetch=False, seeds=False)
 
 
 async def test_a_schema_is_refused_if_the_recorded_engine_supported_none(tmp_path: Path) -> None:

@@ -156,7 +156,7 @@ FOR_VISITORS = {
 """Errors whose messages visitors see. See ``core.incidents``."""
 
 FOR_DEVELOPERS = {
-    "app/application.py",  # a URL that the author asks for
+    "app/running_app.py",  # a URL that the author asks for
     "cli",
     "devtools",
     "formats/base.py",  # an author's format that fails

@@ -23,6 +23,7 @@ from tests.tools.readme import DOCS
 from websockets.sync.client import connect
 from websockets.typing import Origin
 
+from unwritten.core.settings import BY_NAME
 from unwritten_engine import Request, scripted
 from unwritten_engine.scripted import HANG, Script
 
@@ -221,6 +222,20 @@ def test_frames_arrive_over_the_socket(deployed: Deployed) -> None:
         live.send(json.dumps({"type": "watch", "page": "/place/Slow_socket"}))
         while "first words of a" not in (message := str(live.recv(PATIENCE))):
             assert '"state":"failed"' not in message, message
+
+
+@pytest.mark.timeout(300)
+def test_forms_with_files_and_sockets_pass_nginx_on_any_port(deployed: Deployed) -> None:
+    photo = b"0" * int(BY_NAME["upload_limit"].default * 1_000_000)
+    response = deployed.client.post(f"{deployed.prefix}/place/Pier", files={"photo": photo})
+    assert response.status_code == 405, "the app has answered, which accepts no form here; nginx would say 413"
+    host = f"{HOST}:{deployed.port}"
+    sock = socket.create_connection(("127.0.0.1", deployed.port), PATIENCE)
+    with connect(f"ws://{host}{deployed.prefix}/_unwritten/live", sock=sock, origin=Origin(f"http://{host}")):
+        pass
+    if deployed.prefix:
+        moved = deployed.client.get(deployed.prefix, headers={"Host": host})
+        assert moved.headers["location"] == f"http://{host}{deployed.prefix}/"
 
 
 @pytest.mark.timeout(300)

@@ -173,8 +173,9 @@ TRUSTED = {
     *"key_problem only_reasoning parse_seed parse_line is_same_origin clean_rendered build_prompt".split(),
     *"box_document insert_marks num_held_back page_to_store plan_rewrite plan_revision stored_view".split(),
     *"gettext_lazy ngettext_lazy pack_text unpack_text join".split(),
-    *"asks_for_gists without_request".split(),
+    "without_request",
     *"restart_message state_region_message unlink_unsettled without_unsupported to_number variant_key".split(),
+    "variants_of",
     "word_diff",  # its number of steps is limited; see test_diff
 }
 """Functions that get no long text of models or visitors."""

@@ -196,9 +196,14 @@ def _methods(found: type) -> dict[str, Callable[..., Any]]:
     return {name: value for name, value in _members(found).items() if inspect.isfunction(value)}
 
 
+def _with_bases(found: type) -> list[type]:
+    """Return the bases of a class in the order in which it names them, and then the class."""
+    return [*(ancestor for base in found.__bases__ for ancestor in _with_bases(base)), found]
+
+
 def _members(found: type) -> dict[str, Any]:
     """Return the members of a class that apps use, with those that it inherits from the framework."""
-    ours = [base for base in reversed(found.__mro__) if base.__module__.startswith("unwritten")]
+    ours = [base for base in _with_bases(found) if base.__module__.startswith("unwritten")]
     members = {name: value for base in ours for name, value in vars(base).items()}
     return {name: value for name, value in members.items() if name[0] != "_" and name not in _INTERNAL}
 

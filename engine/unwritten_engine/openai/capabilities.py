@@ -48,6 +48,11 @@ class ServerCapabilities:
         """What was learned, one sentence each."""
         return tuple(sentence for name, sentence in _REASONS.items() if name in self.unsupported)
 
+    @property
+    def takes_seeds(self) -> bool:
+        """True unless the server has refused a seed."""
+        return _SEED not in self.unsupported
+
     def learn(self, unsupported: frozenset[str], body: Mapping[str, Any]) -> None:
         """Remember what was omitted from a request that the server accepted.
 

@@ -204,8 +204,10 @@ class OpenAIEngine:
 
     @property
     def about(self) -> About:
-        """See ``Engine.about``. The reasons include what the server turned out not to support."""
-        return replace(self._about, reasons=(*self._about.reasons, *self._capabilities.reasons))
+        """See ``Engine.about``. It includes what the server turned out not to support."""
+        abilities = replace(self._about.abilities, seeds=self._capabilities.takes_seeds)
+        reasons = (*self._about.reasons, *self._capabilities.reasons)
+        return replace(self._about, abilities=abilities, reasons=reasons)
 
     async def generate(self, request: Request) -> AsyncGenerator[Frame, None]:
         """See ``Engine.generate``. Options are those in ``SAMPLING``."""

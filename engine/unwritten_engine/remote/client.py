@@ -25,11 +25,12 @@ from websockets.sync.client import ClientConnection as SyncConnection
 from websockets.sync.client import connect as connect_sync
 
 from ..engine import About, Progress
-from ..errors import BadOption, EngineClosed, EngineError, GenerationFailed, UnknownEngine
+from ..errors import BadOption, EngineClosed, EngineError, GenerationFailed, RequestRefused, UnknownEngine
 from ..frames import Frame, Priority, Prompt, Request
 from ..options import Option, check_options
 from .protocol import (
     MAX_FRAME_BYTES,
+    MAX_IMAGE_BYTES,
     SUBPROTOCOL,
     TOKEN_VARIABLE,
     InvalidMessage,
@@ -171,6 +172,7 @@ class RemoteEngine:
         Raises:
             GenerationFailed: also if the connection was lost, or the server was away for too long.
         """
+        _check_size(request)
         call = _Call({"type": "generate", "request": encode_request(request)}, request)
         opening = len(request.prompt.opening) if self._about.abilities.prefill else 0
         shown, repeated = 0, False
@@ -201,6 +203,7 @@ class RemoteEngine:
 
     def check(self, request: Request) -> None:
         """See ``Engine.check``. It blocks until the server has answered, at most ``CHECK_TIMEOUT``."""
+        _check_size(request)
         if self._closed:
             return
         timeout = START_CHECK_TIMEOUT if self._connection is None else CHECK_TIMEOUT
@@ -276,6 +279,16 @@ class RemoteEngine:
 
     def _set_about(self, about: About) -> None:
         self._about = about
+
+
+def _check_size(request: Request) -> None:
+    """Raise ``RequestRefused`` if a request is too large for one message, which would end the connection."""
+    size = sum(map(len, request.prompt.images))
+    if size > MAX_IMAGE_BYTES:
+        raise RequestRefused(
+            f"The images of this text have {size / 1e6:.1f} MB together. An engine server accepts "
+            f"{MAX_IMAGE_BYTES / 1e6:.0f} MB: use fewer or smaller ones."
+        )
 
 
 class _Call:

@@ -41,6 +41,9 @@ TOKEN_VARIABLE: Final = "UNWRITTEN_ENGINE_TOKEN"  # noqa: S105 - a name, not a t
 MAX_REQUEST_BYTES: Final = 16 * 1024 * 1024
 """Largest message of a client: a prompt with images."""
 
+MAX_IMAGE_BYTES: Final = 11_000_000
+"""Largest size of all images of a request. Encoded, they fit into one message with the text of the prompt."""
+
 MAX_FRAME_BYTES: Final = 16 * 1024 * 1024
 """Largest message of a server."""
 

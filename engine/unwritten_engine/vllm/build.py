@@ -123,6 +123,7 @@ def make_about(
             edits=True,
             prefetch=prefetch,
             markup=checkpoint.name != RANDOM,
+            seeds=False,
         ),
         reasons=(*reasons, *REFUSED),
     )

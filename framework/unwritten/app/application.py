@@ -7,14 +7,12 @@ import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from starlette.applications import Starlette
-from starlette.datastructures import URLPath
 from starlette.middleware import Middleware
-from starlette.requests import HTTPConnection, Request
-from starlette.responses import HTMLResponse
-from starlette.routing import BaseRoute, Match, NoMatchFound
+from starlette.requests import Request
+from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, ExceptionHandler, Receive, Scope, Send
 from starlette.types import Lifespan as StarletteLifespan
 
@@ -22,25 +20,21 @@ from unwritten_engine import Engine, Progress
 from unwritten_engine.errors import suggestion
 
 from ..core.assets import VersionedStaticFiles
-from ..core.errors import BadApp, BadSetting, BadURL
+from ..core.errors import BadApp, BadSetting
 from ..core.localization import Localization
 from ..core.mount import IN_PROCESS, MountPoint
-from ..core.paths import DATA_SUFFIX, FRAMEWORK_PREFIX, page_key, site_path
+from ..core.paths import DATA_SUFFIX, FRAMEWORK_PREFIX, page_key
 from ..core.settings import BY_NAME, load_settings
 from ..devtools import DevTools
 from ..editing import Editing
-from ..formats.registry import supports
 from ..generation.hooks import Policies
 from ..pictures import Pictures
-from ..rendering.templates import Templates
 from ..routing.page_function import PageFunction
 from ..routing.patterns import PagePattern
-from ..routing.routes import RAISE, PageRoute, UnknownRoute, URLOnlyRoute
-from ..routing.stored_pages import HasKey, StoredPages, readable_values
+from ..routing.routes import PageRoute, URLOnlyRoute
 from ..security.exposure import Exposure
 from ..security.owner import Owner
 from ..storage.location import Location, parse_location
-from ..storage.values import Source
 from ..web.error_pages import ErrorPages, report_lifespan_errors
 from ..web.extension import Extension
 from ..web.middleware import ConnectionMiddleware
@@ -48,19 +42,16 @@ from ..web.site import Site
 from ..web.watchdog import Watchdog
 from .declarations import Declarations
 from .framework_routes import WellKnownRoutes, framework_mount
-from .generation import Generation
 from .lifespan import Lifespan
 from .middleware_stack import build_stack, may_refuse
 from .outer_app import OuterApp
 from .router import Router, serve_page
+from .running_app import RunningApp
 
 F = TypeVar("F", bound=Callable[..., Any])
-P = TypeVar("P", bound="str | HasKey")
-D = TypeVar("D")
-S = TypeVar("S")
 
 
-class App(Generation, Router, Starlette):
+class App(Router, RunningApp):
     """A Starlette app whose pages are generated when they are clicked.
 
     Args:
@@ -154,7 +145,7 @@ class App(Generation, Router, Starlette):
     def _add(self, route: BaseRoute) -> None:
         self.router.routes.append(route)
 
-    def _apps(self) -> list[Any]:
+    def _apps(self) -> list[RunningApp]:
         return [self]
 
     def _add_folders(self, router: Router) -> None:
@@ -227,148 +218,12 @@ class App(Generation, Router, Starlette):
         """Install an extension. Call it before the app starts."""
         self.extensions.append(extension)
 
-    # -- in page functions, routes and templates ----------------------------------------------------------
-
-    @overload
-    def url_path_for(  # pyright: ignore[reportOverlappingOverload] - path_params has no "default"
-        self, name: str, /, *, default: D, **path_params: Any
-    ) -> URLPath | D: ...
-    @overload
-    def url_path_for(self, name: str, /, **path_params: Any) -> URLPath: ...
-    def url_path_for(self, name: str, /, *, default: Any = RAISE, **path_params: Any) -> Any:
-        """Return the path of a page or route: ``app.url_path_for("article", title="Tea")``. Of a page it is the key.
-
-        Args:
-            name: The name of the page or route.
-            default: Returned if no page can have these parameters, which may happen if the model or a visitor has
-                written them. Not given: an error is raised.
-            path_params: The parameters of its path. Numbers and dates may be given as they are.
-
-        Raises:
-            NoMatchFound: If there is no such route, or it takes other parameters. The message names the nearest.
-            BadURL: If no page can have these parameters.
-        """
-        try:
-            path = super().url_path_for(name, **path_params)
-            if site_path(path) is None:
-                raise BadURL(f"The URL of {name!r} with these parameters leads to no path of this app.")
-            return path
-        except NoMatchFound:
-            raise UnknownRoute(name, path_params, self.routes) from None
-        except BadURL:
-            if default is RAISE:
-                raise
-            return default
-
-    def value(self, key: str, name: str, schema: type[Any] | None = None) -> Any:
-        """Return the value of a canvas with a schema on a written page: ``app.value("/wiki/Tea", "facts")``.
-
-        Args:
-            key: The page's key.
-            name: The canvas.
-            schema: What the value must be an instance of. None: the canvas's own schema.
-
-        Returns:
-            An instance of the schema. None if there is none, or the schema has changed since.
-        """
-        return self.site.values.get(key, name, schema)
-
-    @overload
-    def values(self, schema: type[S], limit: int = 100) -> list[tuple[Source, S]]: ...
-    @overload
-    def values(self, schema: str, limit: int = 100) -> list[tuple[Source, Any]]: ...
-    def values(self, schema: type[Any] | str, limit: int = 100) -> list[tuple[Source, Any]]:
-        """Return the values of a schema on all written pages, each with its source, the newest first.
-
-        Args:
-            schema: A pydantic model or a dataclass. In templates its name is enough.
-            limit: The largest number of values.
-        """
-        return readable_values(self.site.values, self.site.access, schema, limit)
-
-    def link(self, key: str, *, searched: bool = False, default: Any = RAISE) -> Any:
-        """Return the URL for a link to a page. Where links are signed, that of an unwritten page has a signature.
-
-        In templates it is ``link(key)`` and ``key|link``.
-
-        Args:
-            key: The page's key.
-            searched: True if a visitor chose the page: their budget for searches is charged.
-            default: Returned if it is not a key. Not given: an error is raised.
-
-        Raises:
-            BadURL: If it is not a key, such as ``/wiki/Tea``.
-        """
-        return self.site.template_globals.link(key, searched=searched, default=default)
-
-    def render(self, template: str, /, status_code: int = 200, **values: Any) -> HTMLResponse:
-        """Render a template without canvases as a response, for routes that are not pages.
-
-        Raises:
-            BadTemplate: If it cannot be rendered.
-        """
-        return self.site.renderer.render(template, {"title": self.name, **values}, status_code)
-
-    def supports(self, format: str) -> bool:
-        """True if the engine writes a format well enough to show: ``app.supports("svg")``, in templates too.
-
-        ``app.supports("images")`` is true if it sees the images of a ``Canvas(…, images=[photo])``.
-
-        Every engine writes text formats. Drawings ("svg") and programs ("app") need a model that follows instructions
-        and has 2 billion parameters or more.
-        The setting ``markup`` (on, off) overrides this.
-
-        Raises:
-            BadPage: If there is no such format; the message suggests the nearest.
-            BadApp: If the app is not running yet, so that there is no engine.
-        """
-        return supports(format, self.site.engine.about, self.settings)
-
     # -- the running app ----------------------------------------------------------------------------------
-
-    @property
-    def running_site(self) -> Site | None:
-        """The components of the app while it runs, otherwise None."""
-        return self._lifespan.running_site
 
     @property
     def owner(self) -> Owner:
         """Recognizes the person who runs the app."""
         return self._exposure.owner
-
-    @property
-    def store(self) -> StoredPages:
-        """The stored pages, to be read.
-
-        Where not everyone may read all pages, its lists have only those that the reader may read: in page functions and
-        templates the pages that everyone may read, in other routes and actions those of the visitor. Scripts and hooks
-        see all pages, and so does ``app.site.store``.
-        """
-        return self.site.stored_pages
-
-    async def readable(self, pages: Iterable[P], request: HTTPConnection) -> list[P]:
-        """Return those of these pages that a visitor may read.
-
-        In an async function: ``await app.readable(app.site.store.recent(10), request)``.
-
-        Args:
-            pages: Keys, or objects with a key. At most 500 of them are checked, and the others are left out.
-            request: The visitor's request.
-        """
-        given = list(pages)
-        keys = [page if isinstance(page, str) else str(page.key) for page in given]
-        found = await self.site.access.readable(keys, request.scope)
-        return [page for page, key in zip(given, keys, strict=True) if key in found]
-
-    @property
-    def engine(self) -> Engine:
-        """The engine that writes the pages."""
-        return self.site.engine
-
-    @property
-    def templates(self) -> Templates:
-        """The app's templates, with the framework's behind them."""
-        return self.site.renderer.templates
 
     @property
     def pages(self) -> list[PageRoute]:
@@ -540,6 +395,7 @@ class App(Generation, Router, Starlette):
         Raises:
             BadApp: If the declarations do not fit together.
         """
+        self._check_alone(self)
         self._add_framework_routes()
         declarations = Declarations(
             name=self.name,

@@ -20,12 +20,13 @@ from ..formats.gists import writes_gists
 from ..generation.budgets import Budgets
 from ..generation.hooks import OnWrittenRunner
 from ..generation.job_queue import JobQueue
-from ..generation.job_starter import JobStarter, SchemaChecker
+from ..generation.job_starter import JobStarter
 from ..generation.metrics import Metrics
 from ..generation.page_writer import PageWriter
 from ..generation.prefetcher import Prefetcher, is_prefetch_enabled
 from ..generation.prompt_builder import PromptBuilder
 from ..generation.refresher import Refresher
+from ..generation.schema_checker import SchemaChecker
 from ..generation.text_generator import TextGenerator
 from ..generation.unfinished_pages import UnfinishedPages
 from ..rendering.document import SCRIPTS
@@ -256,6 +257,7 @@ def _connect(declared: Declarations, store: PageStore, world: WorldStore, broker
         store=store,
         starter=starter,
         signed_links=signed_links,
+        is_open=access.is_open,
     )
     unfinished = UnfinishedPages(UnfinishedPageStore(store.database), store, jobs)
     data = PageData(

@@ -119,7 +119,10 @@ def canonical_aliases(aliases: Mapping[str, str], canonical: Callable[[str], str
             except BadURL as error:
                 raise BadApp(f"app.alias({alias!r}, {target!r}): {error}") from None
             if key is None:
-                raise BadApp(f"app.alias({alias!r}, {target!r}): {path!r} leads to no page of this app.")
+                raise BadApp(
+                    f"app.alias({alias!r}, {target!r}): {path!r} leads to no page of this app. Both must match the "
+                    "pattern of a page. For any other path, declare a route that returns a RedirectResponse."
+                )
             keys[path] = key
     targets = {keys[alias]: keys[target] for alias, target in aliases.items()}
     ends: dict[str, str] = {}
@@ -158,7 +161,8 @@ def _check_duplicates(kind: str, routes: Sequence[PatternRoute]) -> None:
         if paths_matched in paths:
             raise BadApp(
                 f"The {kind}s {paths[paths_matched].name!r} and {route.name!r} have the same path {route.path!r}. "
-                "The second would never be reached: give it another path."
+                "The second would never be reached: give it another path. A router that is included twice needs "
+                "another prefix: include_router(…, prefix='/more', name='more')."
             )
         if route.name in names:
             raise BadApp(

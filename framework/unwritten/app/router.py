@@ -23,6 +23,7 @@ from ..routing.vary_rule import VaryRule
 from ..storage.tables import Table, Tables
 from ..web.action_routes import ActionFunction, ActionRoute
 from ..web.site import Site
+from .running_app import RunningApp
 
 F = TypeVar("F", bound=Callable[..., Any])
 M = TypeVar("M")
@@ -55,13 +56,14 @@ class Router:
         self.static_folders = _subfolders(folder, "static")
         self.locale_folders = _subfolders(folder, "locale")
         self._included_in: list[Router] = []
+        self._includes: list[Router] = []
 
     def _add(self, route: BaseRoute) -> None:
         self.declared_routes.append(route)
 
     @property
-    def app(self) -> Any:
-        """The app that includes the router, for its functions: ``router.app.value(…)``. Of several, one that runs.
+    def app(self) -> RunningApp:
+        """The app that includes the router, for its functions: ``router.app.value(…)``. Of several, the one that runs.
 
         Raises:
             BadApp: If no app includes the router yet.
@@ -73,7 +75,7 @@ class Router:
             )
         return next((app for app in apps if app.running_site is not None), apps[-1])
 
-    def _apps(self) -> list[Any]:
+    def _apps(self) -> list[RunningApp]:
         return [app for router in self._included_in for app in router._apps()]
 
     def include_router(self, router: Router, prefix: str = "", *, name: str | None = None) -> None:
@@ -108,6 +110,21 @@ class Router:
         self.written_hooks += hooks
         self._add_folders(router)
         router._included_in.append(self)
+        self._includes.append(router)
+
+    def _check_alone(self, app: RunningApp) -> None:
+        """Raise ``BadApp`` if a router of an app that starts is part of another app that runs.
+
+        ``router.app`` and tables belong to one running app: the functions and rows of one would get into the other.
+        """
+        for router in self._includes:
+            for other in router._apps():
+                if other is not app and other.running_site is not None:
+                    raise BadApp(
+                        f"A router is included in this app and in the app {other.name!r}, which runs in this process. "
+                        "A router belongs to one running app. Make the router in a function, and call it for each app."
+                    )
+            router._check_alone(app)
 
     def _add_folders(self, router: Router) -> None:
         self.template_folders += [path for path in router.template_folders if path not in self.template_folders]

@@ -19,9 +19,9 @@ import click
 
 from unwritten_engine import Engine, EngineError, Usage, open_engine
 from unwritten_engine.llamacpp.saved_prefixes import disk_usage, prefixes_folder
-from unwritten_engine.named_models import EMBEDDED, best_fit, memory, record_speed, recorded_speeds, this_machine
+from unwritten_engine.named_models import EMBEDDED, record_speed, this_machine
 from unwritten_engine.text_to_image import open_painter
-from unwritten_engine.vllm.gpus import advise, choose_checkpoint, find_gpus
+from unwritten_engine.vllm.gpus import advise, choose_checkpoint
 from unwritten_engine.vllm.internals import INSTALL, installed_version, is_supported
 
 from .. import __version__
@@ -41,8 +41,7 @@ from ..testing.asgi_client import request, running
 from ..testing.scripted_engine import answers
 from .flags import app_options, choose_app, data_folder, given_settings
 from .loading import all_demos
-from .models import advise as advise_model
-from .models import experimental
+from .models import best_model, experimental
 from .server import LoadingProgress, describe_model
 
 PACKAGES = (
@@ -154,15 +153,14 @@ def _version(package: str) -> str:
 
 def _machine() -> Iterator[str]:
     yield f"ok    {platform.system()} {platform.machine()}, {os.cpu_count()} processors"
-    total, free = memory()
-    if total:
-        yield f"ok    {total / 2**30:.1f} GiB of memory, {free / 2**30:.1f} GiB of it free"
-        if free < 2**30:
+    machine = this_machine()
+    if machine.memory:
+        yield f"ok    {machine.memory / 2**30:.1f} GiB of memory, {machine.free / 2**30:.1f} GiB of it free"
+        if machine.free < 2**30:
             yield "note  less than 1 GiB is free; the embedded model needs about half of that."
-    gpus = find_gpus()
-    if gpus:
+    if gpus := machine.gpus:
         yield f"{'ok  ' if choose_checkpoint(gpus[0], len(gpus)) else 'note'}  {advise(gpus[0], len(gpus))}"
-    yield f"ok    {advise_model(best_fit(this_machine(gpus), recorded_speeds()))} All: unwritten models"
+    yield f"ok    {best_model(machine)} All: unwritten models"
     yield from (f"note  {line}" for line in experimental())
 
 

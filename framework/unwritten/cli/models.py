@@ -9,14 +9,13 @@ from unwritten_engine.named_models import (
     EMBEDDED,
     EXPERIMENTAL,
     MODELS,
+    Machine,
     NamedModel,
     best_fit,
     fit,
     memory_needed,
-    recorded_speeds,
     this_machine,
 )
-from unwritten_engine.vllm.gpus import find_gpus
 
 _ROW = "{:21} {:>6}  {:>9}  {:>7}  {:>8}  {:24} {}"
 
@@ -32,11 +31,11 @@ def models() -> None:
     unwritten models
     unwritten demo wiki --engine qwen3-4b
     """
-    machine, speeds = this_machine(find_gpus()), recorded_speeds()
+    machine = this_machine()
     click.echo(_ROW.format("name", "params", "download", "memory", "tokens/s", "licence", "fits here").rstrip())
     for model in MODELS.values():
-        speed = speeds.get(model.name)
-        verdict = fit(model, machine, speed)
+        speed = machine.speeds.get(model.name)
+        verdict = fit(model, machine)
         row = _ROW.format(
             model.name,
             f"{model.parameters:.1f} B",
@@ -50,7 +49,7 @@ def models() -> None:
     click.echo()
     for licence in sorted({model.licence for model in MODELS.values() if "http" in model.licence}):
         click.echo(licence)
-    click.echo(f"\n{advise(best_fit(machine, speeds))}")
+    click.echo(f"\n{best_model(machine)}")
 
 
 def _download(model: NamedModel) -> str:
@@ -68,8 +67,9 @@ def experimental() -> list[str]:
     ]
 
 
-def advise(model: NamedModel) -> str:
+def best_model(machine: Machine) -> str:
     """Return the model that fits a machine best, and what to type to use it, in one line."""
+    model = best_fit(machine)
     if model.name == EMBEDDED:
         return "Best fit for this machine: the embedded model."
     if model.name == DIFFUSION_GEMMA:

@@ -14,7 +14,7 @@ import click
 from unwritten_engine.errors import suggestion
 
 from ..app.application import App
-from ..core.paths import page_key
+from ..core.paths import page_key, url_of_key
 from ..storage.aliases import AliasStore
 from ..storage.open import check_exists
 from ..storage.pages import PageStore
@@ -212,7 +212,10 @@ def _parse_key(path: str) -> str:
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @world_options
 def delete_pages(keys: tuple[str, ...], everything: bool, yes: bool, **world: Any) -> None:
-    """Delete pages with all their versions. They are generated again when they are clicked."""
+    """Delete pages with all their versions. They are generated again when they are clicked.
+
+    The path of a page stands for all its variants, and PATH#vary=VALUE for one.
+    """
     if bool(keys) == everything:
         raise click.UsageError("Name the pages, such as /wiki/Lighthouse, or give --all.")
     with _open_store(**world) as store:
@@ -220,10 +223,13 @@ def delete_pages(keys: tuple[str, ...], everything: bool, yes: bool, **world: An
             if not yes:
                 click.confirm(f"Delete all {store.count():,} pages of {store.database.name}?", abort=True)
             keys = tuple(summary.key for summary in store.recent(store.count() or 1))
-        for key in keys:
-            if not asyncio.run(store.delete(key)):
+        deleted = 0
+        for key in dict.fromkeys(map(url_of_key, keys) if everything else keys):
+            number = asyncio.run(store.delete_with_variants(key))
+            if not number:
                 raise _not_stored(store, key)
-        click.echo(f"Deleted {len(keys):,} page{'' if len(keys) == 1 else 's'}.")
+            deleted += number
+        click.echo(f"Deleted {deleted:,} page{'' if deleted == 1 else 's'}.")
 
 
 def _not_stored(store: PageStore, key: str) -> click.ClickException:

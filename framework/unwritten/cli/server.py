@@ -21,8 +21,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from unwritten_engine.engine import About
-from unwritten_engine.named_models import EMBEDDED, best_fit, recorded_speeds, this_machine
-from unwritten_engine.vllm.gpus import find_gpus
+from unwritten_engine.named_models import EMBEDDED, this_machine
 
 from ..app.application import App
 from ..core.errors import BadSetting
@@ -31,7 +30,7 @@ from ..security.trusted_proxies import trusted_hosts
 from .child_process import SupervisorLink, watch_lifeline
 from .connections import ConnectionLimits
 from .log_limits import limited_repeats
-from .models import advise
+from .models import best_model
 from .reload import ParentProcess
 
 SHUTDOWN_SECONDS = 3
@@ -136,7 +135,7 @@ def print_summary(app: App) -> None:
         "model": describe_model(about),
         "why": " ".join(about.reasons),
         "licence": about.licence,
-        "better": advise(best_fit(this_machine(find_gpus()), recorded_speeds())) if about.engine == EMBEDDED else "",
+        "better": best_model(this_machine()) if about.engine == EMBEDDED else "",
         "pages": f"{app.site.store.database.name} ({pages})",
     }
     for name, text in rows.items():

@@ -14,6 +14,7 @@ import click
 from ..app.application import App
 from ..core.errors import UnwrittenError
 from ..core.paths import url_of_key
+from ..export.untrusted_file import MAX_PRINTED, printable
 from ..generation.page_writer import WriteResult
 from ..storage.open import check_exists
 from ..storage.pages import PageStore
@@ -83,7 +84,7 @@ def write(
         click.echo("\nStopped. All finished pages are stored. The same command continues with the others.", err=True)
         raise SystemExit(INTERRUPTED) from None
     for path, reason in result.failed.items():
-        click.echo(f"{places[path]}{path}: {reason}", err=True)
+        click.echo(f"{places[path]}{_shown(path)}: {reason}", err=True)
     click.echo(_summary(result))
     if result.failed:
         raise SystemExit(1)
@@ -92,7 +93,12 @@ def write(
 async def _write(app: App, paths: Iterable[str]) -> WriteResult:
     async with running(app):
         with LoadingProgress() as progress:
-            return await app.write(paths, progress=progress)
+            return await app.write(paths, progress=lambda share, line: progress(share, _shown(line)))
+
+
+def _shown(text: str) -> str:
+    """Return a text with a path from a file as it can be printed."""
+    return printable(text) + ("…" if len(text) > MAX_PRINTED else "")
 
 
 def _read_paths(file: Path) -> list[tuple[str, str]]:

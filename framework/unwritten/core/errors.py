@@ -19,6 +19,7 @@
     ├── PageFailed            a page could not be generated; it can be tried again
     │   ├── TimedOut          it took too long
     │   └── UnusableText      the generated text cannot be used; another attempt may help
+    │       ├── CopiedExample   it repeats an example of the prompt
     │       └── SchemaMismatch  it does not fit its schema
     ├── BadEdit               an edit that cannot be made as it was requested
     │   └── BadAlias          a key that cannot become an alias, or is not one
@@ -140,6 +141,10 @@ class TimedOut(PageFailed):
 
 class UnusableText(PageFailed):
     """The generated text cannot be used. Another attempt may help."""
+
+
+class CopiedExample(UnusableText):
+    """The generated value has texts of the prompt's example. It is generated again; a second copy is used."""
 
 
 class SchemaMismatch(UnusableText):

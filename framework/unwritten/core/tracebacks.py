@@ -7,6 +7,7 @@ import inspect
 import linecache
 import logging
 import re
+import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from types import FrameType
 from typing import Any
 
 from jinja2 import Template, TemplateSyntaxError
+
+from unwritten_engine.errors import suggestion
 
 from .assets import asset_dir
 from .errors import BadApp, BadTemplate
@@ -29,6 +32,9 @@ _MAX_FRAMES = 12
 _MAX_LINE_LENGTH = 300
 
 _DEFINITION = re.compile(r"\s*(async\s+)?def\b|.*\blambda\b")
+
+_UNKNOWN_ARGUMENT = re.compile(r"(?P<function>[\w.]+)\(\) got an unexpected keyword argument '(?P<argument>\w+)'.*")
+"""The message of Python's ``TypeError``."""
 
 _LOGGED = "_unwritten_logged"
 """Attribute of exceptions that were logged."""
@@ -152,7 +158,22 @@ def is_logged(error: BaseException) -> bool:
 def _report(error: BaseException) -> ErrorReport:
     locations = tuple(_locations(error))[-_MAX_FRAMES:]
     hidden = sum(1 for _ in traceback.walk_tb(error.__traceback__)) - len(locations)
-    return ErrorReport(type(error).__name__, str(error), locations, max(0, hidden))
+    return ErrorReport(type(error).__name__, f"{error}{_argument_hint(error)}", locations, max(0, hidden))
+
+
+def _argument_hint(error: BaseException) -> str:
+    """Return the nearest argument, if the framework was called with one that it does not have."""
+    found = _UNKNOWN_ARGUMENT.fullmatch(str(error)) if isinstance(error, TypeError) else None
+    if found is None:
+        return ""
+    called: Any = sys.modules.get(__name__.partition(".")[0])
+    for name in found["function"].split("."):
+        called = getattr(called, name, None)
+    try:
+        parameters = inspect.signature(called).parameters
+    except (TypeError, ValueError):  # a function of the author, or of another library
+        return ""
+    return "." + suggestion(found["argument"], parameters.keys() - {"self"})
 
 
 def _locations(error: BaseException) -> list[SourceLocation]:

@@ -26,6 +26,9 @@ from ..storage.migrations import APPLICATION_ID, migrations
 MAX_FILE_SIZE = 1024**3
 """Maximum size in bytes of a file, with its write-ahead log."""
 
+MAX_PRINTED = 120
+"""Characters of a value from a file that a message shows."""
+
 MAX_SECONDS = 900.0
 """Seconds after which reading a file is given up."""
 
@@ -273,7 +276,7 @@ def _explained(path: Path) -> Iterator[None]:
 
 def printable(value: object) -> str:
     """Return the beginning of a value from a file for a message, without characters that control a terminal."""
-    return "".join(c if c.isprintable() else "\ufffd" for c in str(value)[:120])
+    return "".join(c if c.isprintable() else "\ufffd" for c in str(value)[:MAX_PRINTED])
 
 
 def _refused(path: Path, what: str) -> TransferError:

@@ -2,16 +2,18 @@
 
 A small model that is only held to a schema writes "serves 491509420". ``assume`` returns the schema with the range,
 length and form that such fields usually have, for the engine's grammar. They are assumptions: a value is checked
-against the author's schema alone, and a bound that the author sets is never changed.
+against the author's schema alone, a bound that the author sets is never changed, and the default and the examples of a
+field are always possible. An empty default only means that a value may be missing.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, TypeGuard
 
 from unwritten_engine.json_grammar import DEFAULT_MAX_ITEMS, DEFAULT_MAX_LENGTH
 
@@ -36,6 +38,7 @@ _SCALES: Final = (1.0, 0.8, 0.6, 0.45, 0.3)
 """By how much assumed lengths are shortened, until a value of this length fits into its canvas."""
 _CHARS_PER_TOKEN: Final = 4
 _MIN_LENGTH: Final = 20
+_MAX_NUMBER: Final = 1e15
 _TEXT_BOUNDS: Final = ("minLength", "maxLength", "pattern")
 _SUBJECTS: Final = ("Green Umbrella", "Marden Quay")
 """Subjects of the derived examples."""
@@ -98,7 +101,7 @@ class _Assumptions:
             whole["$defs"] = {name: self._field(inner, name, "") for name, inner in definitions.items()}
         return whole
 
-    def _field(self, schema: Any, name: str, place: str, parent: str = "") -> Any:
+    def _field(self, schema: Any, name: str, place: str, parent: str = "", named: Sequence[Any] = ()) -> Any:
         """Return the schema of a field.
 
         Args:
@@ -106,23 +109,25 @@ class _Assumptions:
             name: Its name; for the entries of a list, the list's name.
             place: Its path, for ``bounds``.
             parent: The name of the model that has the field.
+            named: The values that the author names: its default and its examples.
         """
         if not isinstance(schema, Mapping) or {"$ref", "const", "enum"} & schema.keys():
             return schema
+        named = (*named, *schema.get("examples", ()), schema.get("default"))
         for key in ("anyOf", "oneOf", "allOf"):
             if key in schema:
                 options = [option for option in schema[key] if not _is_decimal_text(option, schema[key])]
-                inner = [self._field(option, name, place, parent) for option in options]
+                inner = [self._field(option, name, place, parent, named) for option in options]
                 return {**schema, key: inner}
         match schema.get("type"):
             case "object":
                 return self._object(schema, name, place)
             case "array":
-                return self._array(schema, name, place)
+                return self._array(schema, name, place, [value for value in named if isinstance(value, list)])
             case "integer" | "number":
-                return self._number(schema, name, place, parent)
+                return self._number(schema, name, place, parent, [value for value in named if _is_number(value)])
             case "string":
-                return self._text(schema, name, place, parent)
+                return self._text(schema, name, place, parent, [value for value in named if isinstance(value, str)])
         return schema
 
     def _object(self, schema: JSONSchema, name: str, place: str) -> JSONSchema:
@@ -140,13 +145,14 @@ class _Assumptions:
             self.bounds.append(f"{place}: 1 to 4 entries")
         return bounded
 
-    def _array(self, schema: JSONSchema, name: str, place: str) -> JSONSchema:
+    def _array(self, schema: JSONSchema, name: str, place: str, named: Sequence[list[Any]]) -> JSONSchema:
         if prefix := schema.get("prefixItems"):
             return {**schema, "prefixItems": [self._field(inner, name, f"{place}[]") for inner in prefix]}
         items = schema.get("items")
         if not isinstance(items, Mapping):
             return schema
-        bounded = {**schema, "items": self._field(items, name, f"{place}[]")}
+        entries = [entry for value in named for entry in value]
+        bounded = {**schema, "items": self._field(items, name, f"{place}[]", named=entries)}
         has_minimum, has_maximum = schema.get("minItems") is not None, schema.get("maxItems") is not None
         target = resolve_reference(items, self._root) if "$ref" in items else items
         if (has_minimum and has_maximum) or self._is_recursive(items):
@@ -155,6 +161,8 @@ class _Assumptions:
         low, high = 2, max(2, round(most * self._scale))
         if choices := target.get("enum"):
             low, high = 1, min(high, len(choices))
+        lengths = [len(value) for value in named if value]
+        low, high = min([low, *lengths]), max([high, *lengths])
         if has_maximum:  # a shorter list is possible, an empty one is not plausible
             low, high = min(1, schema["maxItems"]), schema["maxItems"]
         elif has_minimum:
@@ -177,7 +185,7 @@ class _Assumptions:
                 waiting += _refs(resolve_reference({"$ref": inner}, self._root))
         return False
 
-    def _number(self, schema: JSONSchema, name: str, place: str, parent: str) -> JSONSchema:
+    def _number(self, schema: JSONSchema, name: str, place: str, parent: str, named: Sequence[float]) -> JSONSchema:
         low, high = _author_bounds(schema)
         if (low is not None and high is not None) or "multipleOf" in schema:
             return schema
@@ -185,9 +193,11 @@ class _Assumptions:
         kind = number_kind(name, str(schema.get("description", "")), whole=whole, parent=parent)
         bounded = dict(schema)
         if low is None:
-            bounded["minimum"] = kind.low if high is None or kind.low < high else min(0, high - 100)
+            usual = kind.low if high is None or kind.low < high else min(0, high - 100)
+            bounded["minimum"] = min([usual, *named])
         if high is None:
-            bounded["maximum"] = kind.high if low is None or kind.high > low else low + max(100, abs(low))
+            usual = kind.high if low is None or kind.high > low else low + max(100, abs(low))
+            bounded["maximum"] = max([usual, *named])
         if whole:
             bounded |= {
                 key: int(bounded[key]) for key in ("minimum", "maximum") if key in bounded and key not in schema
@@ -196,24 +206,38 @@ class _Assumptions:
         self.bounds.append(f"{place}: {least:.10g} to {most:.10g}")
         return bounded
 
-    def _text(self, schema: JSONSchema, name: str, place: str, parent: str) -> JSONSchema:
+    def _text(self, schema: JSONSchema, name: str, place: str, parent: str, named: Sequence[str]) -> JSONSchema:
         if any(schema.get(key) is not None for key in _TEXT_BOUNDS):
             return schema
         if form := schema.get("format"):
             key = "birth" if form == "date" and {"birth", "born", "birthday"} & set(words_of(name)) else form
-            return {**schema, "pattern": DATE_PATTERNS[key]} if key in DATE_PATTERNS else schema
+            pattern = DATE_PATTERNS.get(key, "")
+            return {**schema, "pattern": pattern} if pattern and _match(pattern, named) else schema
         kind = text_kind(name, parent)
+        if kind.is_form and not _match(kind.pattern, named):  # the author's values have another form
+            kind = UNKNOWN_TEXT
         length = kind.length if kind.is_form else max(_MIN_LENGTH, round(kind.length * self._scale))
+        length = max([length, *(min(len(text), DEFAULT_MAX_LENGTH) for text in named)])
         self.bounds.append(f"{place}: up to {length} characters")
         bounded = {**schema, "maxLength": length}
         pattern = kind.pattern_for(length)
-        return bounded | {"pattern": pattern} if pattern else bounded
+        return bounded | {"pattern": pattern} if pattern and _match(pattern, named) else bounded
 
 
 def _author_bounds(schema: JSONSchema) -> tuple[float | None, float | None]:
     low = schema.get("minimum", schema.get("exclusiveMinimum"))
     high = schema.get("maximum", schema.get("exclusiveMaximum"))
     return low, high
+
+
+def _is_number(value: Any) -> TypeGuard[float]:
+    """True for a number that can be a bound."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _MAX_NUMBER
+
+
+def _match(pattern: str, texts: Sequence[str]) -> bool:
+    """True if all texts match a pattern. Empty ones do not count."""
+    return all(re.search(pattern, text) for text in texts if text)
 
 
 def _is_decimal_text(option: Any, options: Sequence[Any]) -> bool:
@@ -393,7 +417,8 @@ class _Sample:
             return forms[form].split()[(self._number + turn) % 3]
         length = int(schema.get("maxLength") or kind.length)
         samples = kind.samples or UNKNOWN_TEXT.samples
-        text = samples[(self._number + turn) % len(samples)]
+        # Lists have two entries in the first sample: a text in both would look as if it belonged to every answer.
+        text = samples[(2 * self._number + turn) % len(samples)]
         if not kind.samples and not self._used_subject:
             self._used_subject = True
             text = self._subject

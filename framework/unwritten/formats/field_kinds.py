@@ -239,16 +239,33 @@ _CLOCK = r"^(0[6-9]|1[0-9]|2[0-3]):[0-5][05]$"
 _EMAIL = r"^[a-z]{2,10}(\.[a-z]{2,12})?@[a-z]{3,14}(-[a-z]{2,10})?\.(com|org|net|eu)$"
 _PHONE = r"^\+[1-9][0-9]? [1-9][0-9]{1,2} [2-9][0-9]{2} [0-9]{3,4}$"
 _URL = r"^https://(www\.)?[a-z]{3,14}(-[a-z]{2,10})?\.(com|org|net|eu)(/[a-z]{2,14}(-[a-z]{2,10}){0,3})?$"
+_YEAR = r"^(1[5-9][0-9]{2}|20[0-2][0-9])$"
+_MEASURE = rf"^(-|[$€£¥])?[0-9]{_CHAR}{{0,18}}$"
 _CODE = r"^[A-Z]{2,3}-[1-9][0-9]{2,4}$"
 
-_PERSON = TextKind(32, _plain(32), ("Ruth Okafor", "Jonas Lind", "Maya Brandt"))
+_PERSON = TextKind(32, _plain(32), ("Ruth Okafor", "Jonas Lind", "Maya Brandt", "Pavel Noor", "Inga Sorel"))
 _TITLE = TextKind(48, _plain(48))
 _FREE = TextKind(200)
-UNKNOWN_TEXT: Final = TextKind(72, _plain(72), ("oak with a brass lock", "twice a week after noon", "left of the mill"))
+UNKNOWN_TEXT: Final = TextKind(
+    72,
+    _plain(72),
+    (
+        "oak with a brass lock",
+        "twice a week after noon",
+        "left of the mill",
+        "made in the old harbour",
+        "best before the frost",
+    ),
+)
 
 
 def _short(*samples: str) -> TextKind:
     return TextKind(28, _plain(28), samples)
+
+
+def _measure(*samples: str) -> TextKind:
+    """Return the kind of a number as text, with its unit or currency in any language."""
+    return TextKind(20, _MEASURE, samples)
 
 
 def _line(*samples: str) -> TextKind:
@@ -301,7 +318,7 @@ _TEXTS: Final[Sequence[tuple[str, TextKind]]] = (
         ),
     ),
     (
-        "text;body;note;lead;intro;introduction;report;answer;reason",
+        "text;body;note;lead;intro;introduction;report;answer;reason;meeting minute",
         _prose(
             "The council met on Tuesday and voted for the new tram line.",
             "Bring the old key, because the side door sticks.",
@@ -314,6 +331,8 @@ _TEXTS: Final[Sequence[tuple[str, TextKind]]] = (
             "Its ears turn in two directions at once.",
             "Keep the box open until the glue is dry.",
             "Young ones leave the nest after three weeks.",
+            "It was painted blue for a royal visit.",
+            "A spoon of vinegar removes the stains.",
         ),
     ),
     (
@@ -321,7 +340,13 @@ _TEXTS: Final[Sequence[tuple[str, TextKind]]] = (
         TextKind(
             110,
             _sentence(110),
-            ("Measure both sides of the gate.", "Cut the boards to length.", "Leave the paint to dry overnight."),
+            (
+                "Measure both sides of the gate.",
+                "Cut the boards to length.",
+                "Leave the paint to dry overnight.",
+                "Wipe the hinges with a cloth.",
+                "Tighten all four bolts.",
+            ),
             is_prose=True,
         ),
     ),
@@ -337,54 +362,83 @@ _TEXTS: Final[Sequence[tuple[str, TextKind]]] = (
             ),
         ),
     ),
-    ("genre", _short("Mystery", "Comedy", "Folk tale")),
+    ("genre", _short("Mystery", "Comedy", "Folk tale", "Romance", "Western")),
     ("cuisine", _short("Basque", "Thai", "Polish")),
     ("industry;sector;department;field", _short("Printing", "Fisheries", "Textiles")),
-    ("tag;keyword;category", _short("handmade", "outdoor", "gifts")),
+    ("tag;keyword;category", _short("handmade", "outdoor", "gifts", "vintage", "local")),
     ("brand;make;manufacturer", _short("Marden", "Volta", "Keller")),
-    ("color;colour", _short("green", "navy", "cream")),
-    ("material", _short("oak", "wool", "steel")),
+    ("color;colour", _short("green", "navy", "cream", "rust", "violet")),
+    ("material", _short("oak", "wool", "steel", "linen", "brass")),
     ("race", _short("elf", "dwarf", "human")),
     ("species;latin name;scientific name", TextKind(40, _plain(40), ("Parus major", "Salix alba", "Lynx lynx"))),
     ("kind;type;style;mood;condition;status;state;size;gender;model", _short("folding", "classic", "compact")),
-    ("nationality;language", _short("Portuguese", "Finnish", "Welsh")),
+    ("nationality;language", _short("Portuguese", "Finnish", "Welsh", "Swahili", "Korean")),
     ("occupation;profession;job;role;position", _short("carpenter", "nurse", "tram driver")),
-    ("hobby;interest", _short("rowing", "chess", "old maps")),
+    ("hobby;interest", _short("rowing", "chess", "old maps", "beekeeping", "choir")),
     (
         "company;airline;publisher;organization;organisation;band;studio;school;employer;vendor;supplier;seller",
         TextKind(40, _plain(40), ("Marden & Sons", "Volta Works", "Keller Group")),
     ),
     ("team;club", _short("Marden Town", "Volta FC", "Keller Rovers")),
-    ("amenity;feature;facility;service", _line("free parking", "a small library", "bicycles to borrow")),
-    ("dish;meal;food;dessert", _line("trout with lemon", "bean soup", "pear tart")),
+    (
+        "amenity;feature;facility;service",
+        _line("free parking", "a small library", "bicycles to borrow", "a drying room", "late breakfast"),
+    ),
+    ("dish;meal;food;dessert", _line("trout with lemon", "bean soup", "pear tart", "potato dumplings", "plum cake")),
     ("question", _line("Which bridge is the oldest?", "Who built the first mill?", "How deep is the lake?")),
-    ("option;choice", _short("the stone bridge", "in 1842", "twelve metres")),
-    ("pro;advantage;strength;benefit", _line("light to carry", "opens with one hand", "needs no oil")),
-    ("con;disadvantage;weakness;drawback", _line("dries slowly", "the strap is too short", "hard to clean")),
-    ("requirement;skill;qualification", _line("a driving licence", "two years with customers", "good written French")),
-    ("symptom", _short("dry cough", "sore knee", "mild fever")),
-    ("lesson;chapter;section;module", _line("The first tools", "Reading a plan", "Common mistakes")),
+    ("option;choice", _short("the stone bridge", "in 1842", "twelve metres", "a retired pilot", "the north gate")),
+    (
+        "pro;advantage;strength;benefit",
+        _line("light to carry", "opens with one hand", "needs no oil", "fits under a bed", "quiet at night"),
+    ),
+    (
+        "con;disadvantage;weakness;drawback",
+        _line("dries slowly", "the strap is too short", "hard to clean", "smells of glue", "no spare parts"),
+    ),
+    (
+        "requirement;skill;qualification",
+        _line(
+            "a driving licence", "two years with customers", "good written French", "free on weekends", "a steady hand"
+        ),
+    ),
+    ("symptom", _short("dry cough", "sore knee", "mild fever", "ringing ears", "a stiff neck")),
+    (
+        "lesson;chapter;section;module",
+        _line("The first tools", "Reading a plan", "Common mistakes", "Choosing a place", "A longer project"),
+    ),
     (
         "lesson title;chapter title;track title;track name;song title;song",
-        _line("Three Sailors", "Hill Road", "Late Bus"),
+        _line("Three Sailors", "Hill Road", "Late Bus", "Salt and Rope", "Winter Keys"),
     ),
-    ("exercise name;exercise", _short("Squats", "Plank", "Rope skipping")),
-    ("activity", _line("a walk along the wall", "lunch at the market", "a boat trip")),
-    ("topic", _line("tides", "old bridges", "night work")),
+    ("exercise name;exercise", _short("Squats", "Plank", "Rope skipping", "Lunges", "Step-ups")),
+    (
+        "activity",
+        _line(
+            "a walk along the wall", "lunch at the market", "a boat trip", "a visit to the mint", "tea with a potter"
+        ),
+    ),
+    ("topic", _line("tides", "old bridges", "night work", "lost letters", "city bees")),
     (
         "item;inventory;equipment;tool;item name;orderitem name;product name;line item",
-        _line("a coil of rope", "an iron key", "two candles"),
+        _line("a coil of rope", "an iron key", "two candles", "a tin whistle", "three blankets"),
     ),
     (
         "invoiceline description;line description;item description",
         _line("hinges and screws", "two days of work", "paint"),
     ),
-    ("task;subtask;todo;goal;chore", _line("measure the gate", "buy two brushes", "wash the floor")),
-    ("country", TextKind(24, _plain(24), ("Portugal", "Canada", "Finland"))),
+    (
+        "task;subtask;todo;goal;chore",
+        _line("measure the gate", "buy two brushes", "wash the floor", "call the plumber", "sort the screws"),
+    ),
+    ("country", TextKind(24, _plain(24), ("Portugal", "Canada", "Finland", "Kenya", "Japan"))),
     ("city;town;birthplace;headquarter;hometown", TextKind(28, _plain(28), ("Tartu", "Lyon", "Halifax"))),
     (
         "location;venue;place;destination;stadium;region;habitat",
-        TextKind(40, _plain(40), ("the old town hall", "North Park", "a room near the river")),
+        TextKind(
+            40,
+            _plain(40),
+            ("the old town hall", "North Park", "a room near the river", "Station Square", "the upper meadow"),
+        ),
     ),
     (
         "address;street address;street",
@@ -412,15 +466,15 @@ _TEXTS: Final[Sequence[tuple[str, TextKind]]] = (
     ),
     (
         "time;start time;end time;departure;arrival;departure time;arrival time;check in;check out;opening time;"
-        "closing time;start;end",
+        "closing time;check in time;check out time;start;end",
         TextKind(16, _CLOCK, ("09:30", "14:15", "19:00")),
     ),
     (
         "opening hour;business hour;hour",
         TextKind(40, _plain(40), ("Mon-Fri 09:00-17:00", "Tue-Sun 11:30-22:00", "Mon-Sat 08:00-18:30")),
     ),
-    ("month", TextKind(16, _plain(16), ("May", "August", "November"))),
-    ("weekday;day", TextKind(16, _plain(16), ("Tuesday", "Friday", "Sunday"))),
+    ("month", TextKind(16, _plain(16), ("May", "August", "November", "February", "September"))),
+    ("weekday;day", TextKind(16, _plain(16), ("Tuesday", "Friday", "Sunday", "Monday", "Thursday"))),
     (
         "id;code;sku;reference;ref;serial;ticket id;order id;invoice number;order number;ticket number;serial number;"
         "booking number;tracking number;customer number;account number",
@@ -429,9 +483,37 @@ _TEXTS: Final[Sequence[tuple[str, TextKind]]] = (
     ("flight number;flight", TextKind(10, r"^[A-Z]{2} [1-9][0-9]{1,3}$", ("KL 417", "BA 2208", "SK 95"))),
     ("gate", TextKind(6, r"^[A-F][1-9][0-9]?$", ("B14", "C7", "A22"))),
     ("postal code;postcode;zip;zip code;postal", TextKind(12, r"^[1-9][0-9]{3,4}$", ("40213", "8005", "10437"))),
+    ("year;birth year;death year", TextKind(4, _YEAR, ("1954", "1987", "2012"))),
+    ("price;cost;fee;fare;total price;unit price", _measure("€24.50", "$18", "£140")),
+    ("time zone;timezone", _short("Europe/Lisbon", "UTC", "Asia/Tokyo")),
+    ("price range", TextKind(24, _plain(24), ("10 to 25 EUR", "30 to 60 EUR", "under 15 EUR"))),
+    ("salary;wage;budget", _measure("€32,000", "$48,000", "£64,000")),
+    ("rating;score", TextKind(16, _plain(16), ("4 of 5", "3.5", "78 of 100"))),
+    ("percent;percentage;humidity;discount", _measure("40 %", "12 %", "65 %")),
+    ("temperature", _measure("14 °C", "-3 °C", "23 °C")),
+    ("minute", _measure("25", "40", "90")),
+    (
+        "duration;runtime;running time;prep time;preparation time;cook time;cooking time;bake time;baking time;"
+        "total time;travel time;travel duration;flight time;read time;reading time;play time;playing time;wait time;"
+        "waiting time;rest time;delivery time",
+        _measure("25 minutes", "1 hour", "90 minutes"),
+    ),
+    ("age", _measure("29", "41", "57")),
+    ("weight", _measure("4.5 kg", "250 g", "22 kg")),
+    ("height;width;depth;diameter", _measure("85 cm", "1.6 m", "40 cm")),
+    ("distance;elevation;altitude", _measure("8 km", "140 m", "45 km")),
+    ("speed;wind speed", _measure("25 km/h", "60 km/h", "8 km/h")),
+    ("serving;quantity;qty;amount", _measure("4", "2 cups", "250 g")),
+    ("population", _measure("2,400", "18,500", "164,000")),
+    ("calory;calorie;kcal", _measure("180", "320", "540")),
+    ("priority;severity;urgency;importance", TextKind(16, _plain(16), ("high", "low", "medium"))),
+    ("difficulty;complexity", TextKind(16, _plain(16), ("easy", "hard", "medium"))),
     ("currency;currency code", TextKind(8, r"^(EUR|USD|GBP|CHF|JPY|SEK)$", ("EUR", "USD", "GBP"))),
-    ("ingredient name", _short("flour", "salt", "plums")),
-    ("ingredient;zutat", TextKind(40, _plain(40), ("2 cups of flour", "a pinch of salt", "3 eggs"))),
+    ("ingredient name", _short("flour", "salt", "plums", "butter", "walnuts")),
+    (
+        "ingredient;zutat",
+        TextKind(40, _plain(40), ("2 cups of flour", "a pinch of salt", "3 eggs", "200 g butter", "1 ripe pear")),
+    ),
     ("username;user;nickname;handle;login", TextKind(20, r"^[A-Za-z][A-Za-z0-9]{3,14}$", ("ruth77", "jlind", "mayab"))),
     (
         "html;css;javascript;python;source;sql;command;script;path;file;filename;file name;regex;svg;markdown;json;"
@@ -496,7 +578,21 @@ def text_kind(name: str, parent: str = "") -> TextKind:
         name: The field's name.
         parent: The name of the schema that the field belongs to.
     """
-    return next((_TEXT_KINDS[phrase] for phrase in _phrases(name, parent) if phrase in _TEXT_KINDS), UNKNOWN_TEXT)
+    head = _head(name)
+    for phrase in _phrases(name, parent):
+        kind = _TEXT_KINDS.get(phrase)
+        # A weight class is no weight.
+        if kind is not None and (kind.pattern not in (_MEASURE, _YEAR) or head in phrase.split()):
+            return kind
+    return UNKNOWN_TEXT
+
+
+def _head(name: str) -> str:
+    """Return the word that says what a field is: the price of ``price_per_night`` and ``price_eur``."""
+    words = [singular(word) for word in words_of(name)]
+    at = next((n for n, word in enumerate(words) if n and word in _OF), len(words))
+    strong = [word for word in words[:at] if word not in _UNITS | _FILLERS and not word.isdigit()]
+    return (strong or words or [""])[-1]
 
 
 def _as_share(kind: NumberKind) -> NumberKind:

@@ -1,4 +1,4 @@
-"""Gists: what a text says that the page behind a link will be about, in a note that visitors never see.
+"""Gists: one sentence about the page behind each link, hidden from visitors, for the prompt of that page.
 
 A model that follows instructions is asked for ``[[Title]]{one sentence}``. The notes are removed from every frame
 before anything is shown, checked or stored, and are stored with the links. Models often get the form half right, so on
@@ -59,11 +59,6 @@ def writes_gists(about: About, settings: Settings) -> bool:
     if settings.gists != "auto":
         return settings.gists == "on"
     return about.abilities.instruct and about.abilities.markup and not about.abilities.drafts
-
-
-def asks_for_gists(instructions: str) -> bool:
-    """True if the system part of a prompt asks for gists."""
-    return GIST_REQUEST in instructions
 
 
 def without_request(instructions: str) -> str:

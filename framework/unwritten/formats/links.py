@@ -161,6 +161,10 @@ class Linker:
             key = self._stored_keys[path] = self._variant(path)
         return key
 
+    def find_written(self, keys: Collection[str]) -> set[str]:
+        """Return those of these keys whose pages are written, as the links of the page show it."""
+        return self._find_written(keys)
+
     def local_path(self, address: str) -> str | None:
         """Return the path of an ``href`` in generated text, or None if it leads outside this app.
 

@@ -13,8 +13,8 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final, TypeAlias
@@ -43,35 +43,41 @@ class RepairResult:
         value: An instance of the schema.
         text: The value as JSON.
         repairs: The repairs, in words: "founded: changed 3000 to 1999". Empty if the text was valid.
+        copied: The places of texts that were copied from an example of the prompt.
     """
 
     value: Any
     text: str
     repairs: tuple[str, ...] = ()
+    copied: tuple[str, ...] = ()
 
 
-def repair(schema: type[Any], text: str, assumed: AssumedSchema | None = None) -> RepairResult:
+def repair(
+    schema: type[Any], text: str, assumed: AssumedSchema | None = None, samples: Collection[str] = ()
+) -> RepairResult:
     """Return the value that a finished text is meant to be.
 
     Args:
         schema: The author's schema, which decides what is valid.
         text: The text.
         assumed: The bounds that the engine was held to, if any: the value is tidied. See ``schema_tidy``.
+        samples: The texts in the prompt's examples, which no value should have; see ``schema_tidy.sample_texts``.
 
     Raises:
         SchemaMismatch: If too much is missing. The message says what.
     """
     result = _repair(schema, limit_entries(text))
-    return _tidied(schema, result, assumed) if assumed else result
+    return _tidied(schema, result, assumed, samples) if assumed else result
 
 
-def _tidied(schema: type[Any], result: RepairResult, assumed: AssumedSchema) -> RepairResult:
-    data, notes = tidy(json.loads(result.text), assumed.json_schema)
-    if not notes:
+def _tidied(schema: type[Any], result: RepairResult, assumed: AssumedSchema, samples: Collection[str]) -> RepairResult:
+    tidied = tidy(json.loads(result.text), assumed.json_schema, samples)
+    result = replace(result, copied=tidied.copied)
+    if not tidied.notes:
         return result
-    text = compact_json(data)
+    text = compact_json(tidied.value)
     try:
-        return RepairResult(read_finite(schema, text), text, (*result.repairs, *notes))
+        return replace(result, value=read_finite(schema, text), text=text, repairs=(*result.repairs, *tidied.notes))
     except ValueError:  # the author's schema has checks that the tidy value fails
         return result
 

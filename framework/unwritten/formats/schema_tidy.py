@@ -1,12 +1,16 @@
 """Fix typical faults of small models in values that match a schema.
 
-A text that reached the length that the grammar allows is cut where it ends well, repeated entries of a list are
-removed, and the steps of a list are numbered in order. Nothing is invented.
+A text that reached the length that the grammar allows is cut where it ends well. A comma at the end of a text, which
+belongs between two values, is removed. Repeated entries of a list are removed, and so are those that stand in the
+prompt's example, and the steps of a list are numbered in order. Nothing is invented.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 from .assumed_schema import ASSUMED_MINIMUM
@@ -23,28 +27,68 @@ _ORDERED: Final = frozenset(
 """Lists whose entries are numbered from 1. The number of a player or of a house is not such a number."""
 _REPEATED: Final = frozenset("line verse lyric word note beat roll throw score value result reading".split())
 """Lists in which an entry may occur twice."""
+_ENDS_IN_COMMA: Final = frozenset("greeting salutation closing opening code snippet pattern".split()) | _REPEATED
+"""Fields whose texts may end in a comma: "Dear Ann,", a line of a poem, code."""
 _OPEN_ENDS: Final = frozenset(
     "a an and are as at be but by for from had has have her his in into is it its of on or so such than that the their "
     "then they this to was were when where which while who whose will with und der die das mit von zu ein eine".split()
 )
 _MIN_LENGTH: Final = 3
+_MIN_COPY: Final = 12
+"""The length from which a single word that stands in the example was copied. A shorter one may be a coincidence."""
 
 
-def tidy(data: Any, json_schema: JSONSchema) -> tuple[Any, list[str]]:
-    """Return a value with the faults of small models removed, and what was changed, in words.
+@dataclass(frozen=True, slots=True)
+class Tidied:
+    """A value without the faults of small models.
+
+    Attributes:
+        value: The value, as JSON data.
+        notes: What was changed, in words.
+        copied: The places of texts that were copied from an example of the prompt, and cannot be left out.
+    """
+
+    value: Any
+    notes: tuple[str, ...]
+    copied: tuple[str, ...]
+
+
+def tidy(data: Any, json_schema: JSONSchema, samples: Collection[str] = ()) -> Tidied:
+    """Remove the faults of small models from a value.
 
     Args:
         data: The value, as JSON data that matches the schema.
         json_schema: The schema that the engine was held to.
+        samples: The texts in the prompt's examples; see ``sample_texts``.
     """
-    tidier = _Tidier(json_schema)
-    return tidier.value(data, json_schema, "", ""), tidier.notes
+    tidier = _Tidier(json_schema, samples)
+    value = tidier.value(data, json_schema, "", "")
+    return Tidied(value, tuple(tidier.notes), tuple(tidier.copied))
+
+
+def sample_texts(answers: Iterable[str]) -> frozenset[str]:
+    """Return the texts in values that are given as JSON, for ``tidy``. Other answers have none."""
+    found: set[str] = set()
+    for answer in answers:
+        with suppress(ValueError):
+            found.update(text.casefold() for text in _texts(json.loads(answer)))
+    return frozenset(found)
+
+
+def _texts(data: Any) -> Iterator[str]:
+    if isinstance(data, dict | list):
+        for inner in data.values() if isinstance(data, dict) else data:
+            yield from _texts(inner)
+    elif isinstance(data, str):
+        yield data
 
 
 class _Tidier:
-    def __init__(self, root: JSONSchema) -> None:
+    def __init__(self, root: JSONSchema, samples: Collection[str]) -> None:
         self._root = root
+        self._samples = samples
         self.notes: list[str] = []
+        self.copied: list[str] = []
 
     def value(self, data: Any, schema: Any, name: str, place: str) -> Any:
         """Return one value. ``name`` is its field's name, ``place`` its path."""
@@ -54,8 +98,11 @@ class _Tidier:
             return {key: self.value(inner, fields.get(key), key, f"{place}.{key}") for key, inner in data.items()}
         if isinstance(data, list):
             return self._list(data, schema, name, place)
-        is_text = isinstance(data, str) and not {"enum", "const", "format"} & schema.keys()
-        return self._text(data, schema, name, place) if is_text else data
+        if not isinstance(data, str) or {"enum", "const", "format"} & schema.keys():
+            return data
+        if data.casefold() in self._samples and (" " in data or len(data) >= _MIN_COPY):
+            self.copied.append(_named(place))
+        return self._text(data, schema, name, place)
 
     def _resolve(self, schema: Any, data: Any) -> JSONSchema:
         """Return a schema without references, and of a union the member for the data."""
@@ -77,19 +124,33 @@ class _Tidier:
         inner = schema.get("items")
         if inner is None:
             return data
+        own = self._own_entries(data, schema)
+        if own and len(own) < len(data) and len(own) >= _least(schema):
+            surplus = len(data) - len(own)
+            self._note(place, f"removed {surplus} {'entry' if surplus == 1 else 'entries'} of the example")
+            data = own
+        before = len(self.copied)
         found = [self.value(entry, inner, name, f"{place}[{number}]") for number, entry in enumerate(data)]
+        if not own and len(data) > 1:
+            self.copied[before:] = [_named(place)]
         words = {singular(word) for word in words_of(name)[-1:]}
         if words & _REPEATED or not all(isinstance(entry, str | dict) for entry in found):
             return self._numbered(found, words, place)
         distinct: dict[str, Any] = {}
         for entry in found:
             distinct.setdefault(_key(entry), entry)
-        least = 1 if schema.get("$comment") == ASSUMED_MINIMUM else int(schema.get("minItems") or 0)
         surplus = len(found) - len(distinct)
-        if surplus and len(distinct) >= least:
+        if surplus and len(distinct) >= _least(schema):
             self._note(place, f"removed {surplus} repeated {'entry' if surplus == 1 else 'entries'}")
             found = list(distinct.values())
         return self._numbered(found, words, place)
+
+    def _own_entries(self, entries: list[Any], schema: JSONSchema) -> list[Any]:
+        """Return the entries of a list that do not stand in the example. Only texts are compared, and no choices."""
+        inner = self._resolve(schema.get("items"), "")
+        if {"enum", "const"} & inner.keys() or not all(isinstance(entry, str) for entry in entries):
+            return entries
+        return [entry for entry in entries if entry.casefold() not in self._samples]
 
     def _numbered(self, entries: list[Any], words: set[str], place: str) -> list[Any]:
         """Number the entries of a list from 1 if they are steps and their numbers are not in order."""
@@ -109,6 +170,11 @@ class _Tidier:
     def _text(self, data: str, schema: JSONSchema, name: str, place: str) -> str:
         length = schema.get("maxLength")
         text = data.strip()
+        shorter = text.rstrip(" ,")
+        may_end_in_comma = "pattern" in schema or "\n" in text or _ENDS_IN_COMMA & {singular(w) for w in words_of(name)}
+        if shorter != text and not may_end_in_comma and len(shorter) >= max(1, int(schema.get("minLength") or 0)):
+            self._note(place, "removed the comma at the end")
+            text = shorter
         if length is None or len(data) < length or " " not in text:
             return text
         shorter = _cut(text, is_prose=text_kind(name).is_prose)
@@ -118,7 +184,16 @@ class _Tidier:
         return shorter
 
     def _note(self, place: str, change: str) -> None:
-        self.notes.append(f"{place.lstrip('.') or 'value'}: {change}")
+        self.notes.append(f"{_named(place)}: {change}")
+
+
+def _named(place: str) -> str:
+    return place.lstrip(".") or "value"
+
+
+def _least(schema: JSONSchema) -> int:
+    """Return how many entries a list must have by its author's schema."""
+    return 1 if schema.get("$comment") == ASSUMED_MINIMUM else int(schema.get("minItems") or 0)
 
 
 def _key(entry: Any) -> str:

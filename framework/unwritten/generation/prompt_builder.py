@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from unwritten_engine import About, Prompt
 
+from ..formats.page import Canvas
 from ..routing.memory import Memory
 from ..routing.prompts import build_prompt
 from ..routing.routes import PageRequest
@@ -20,7 +21,7 @@ class PromptBuilder:
         memory: Finds what earlier pages say about a subject.
         visits: Reads the link that was clicked.
         about: The engine. A base model gets an example for a schema that has none.
-        gists: True if the model is asked for gists of links; see ``formats.gists``.
+        gists: True if the model is asked for gists of links in Markdown; see ``formats.gists``.
     """
 
     def __init__(self, world: str, memory: Memory, visits: VisitReader, about: About, *, gists: bool = False) -> None:
@@ -49,10 +50,14 @@ class PromptBuilder:
                 subject=page_request.title,
                 facts=facts,
                 with_examples=self._with_examples,
-                gists=self._gists,
+                gists=self.asks_for_gists(canvas),
             )
             for name, canvas in page_request.page.canvases.items()
         }
+
+    def asks_for_gists(self, canvas: Canvas) -> bool:
+        """True if the prompt of a canvas asks for gists of links."""
+        return self._gists and canvas.resolved_format.name == "markdown"
 
 
 def derives_examples(about: About) -> bool:

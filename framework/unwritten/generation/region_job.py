@@ -13,17 +13,18 @@ from markupsafe import Markup
 
 from unwritten_engine import Frame, Priority, Prompt, Request, StopReason, Usage
 
-from ..core.errors import PageFailed, UnusableText
+from ..core.errors import CopiedExample, PageFailed, SchemaMismatch, UnusableText
 from ..core.frame_numbers import frame_numbers
 from ..core.localization import gettext_lazy as _
 from ..formats.assumed_schema import AssumedSchema
 from ..formats.base import RegionContext
 from ..formats.direction import BlockDirections
-from ..formats.gists import asks_for_gists, remove_gists
+from ..formats.gists import remove_gists
 from ..formats.links import Link, Linker, find_anchors, html_to_text
 from ..formats.page import Canvas
 from ..formats.schema import json_schema_of
-from ..formats.schema_repair import repair
+from ..formats.schema_repair import RepairResult, repair
+from ..formats.schema_tidy import sample_texts
 from ..formats.text_ends import has_content, settled_text
 from ..formats.unsettled import FormattedFrame
 from ..formats.uploads import Upload
@@ -71,6 +72,7 @@ class RegionJob:
         linker: Decides where links lead.
         canvas_length: Tokens in one canvas of the engine, to estimate the placeholder's height.
         assumed: The canvas's schema with the bounds that the engine is held to. None: the schema alone.
+        gists: True if the prompt asks for gists of links, which are removed from the text; see ``formats.gists``.
 
     Attributes:
         state: waiting, writing, written, stopped or failed.
@@ -89,6 +91,8 @@ class RegionJob:
         linker: Linker,
         canvas_length: int,
         assumed: AssumedSchema | None = None,
+        *,
+        gists: bool = False,
     ) -> None:
         self.name = name
         self.canvas = canvas
@@ -108,7 +112,9 @@ class RegionJob:
         self._formatted = FormattedFrame(Markup(""))
         self._formatted_of: Frame | None = None  # the frame that was formatted last
         self._retried = False
+        self._asks_for_gists = gists
         self._gists: dict[str, str] = {}
+        self._first_value: RepairResult | None = None
         self._seed = canvas.seed
         self._revision: Revision | None = None
         self._restored: StoredCanvas | None = None
@@ -172,7 +178,7 @@ class RegionJob:
         if not (task and task.draft and task.draft.keep):  # the positions of kept text are known
             prompt = task.prompt if task else self.prompt
             frame = unwrap(frame, self.format.name, prompt.opening)
-            if asks_for_gists(prompt.system):
+            if self._asks_for_gists:
                 frame, self._gists = remove_gists(frame)
         return self._revision.merge(frame) if self._revision else frame
 
@@ -207,6 +213,7 @@ class RegionJob:
 
         Raises:
             UnusableText: If the finished text does not fit the schema and cannot be repaired, or only repeats itself.
+            CopiedExample: If a first attempt copies the prompt's example.
             PageFailed: If the finished text is empty or the format rejects it.
         """
         if frame.usage is None:
@@ -219,9 +226,12 @@ class RegionJob:
         elif text.strip() != frame.text.strip():
             repairs.append("cut off incomplete end")
         if self.canvas.schema is not None:
-            repaired = repair(self.canvas.schema, text, self.assumed)
+            repaired = self._repair(self.canvas.schema, text)
+            if repaired.copied and not self._retried:
+                self._first_value = repaired
+                raise CopiedExample(f"{', '.join(repaired.copied)}: copied from the example.")
             text = repaired.text
-            repairs += repaired.repairs
+            repairs += [*repaired.repairs, *(f"{place}: copied from the example" for place in repaired.copied)]
         if removed and self.format.prose and not has_content(text.removeprefix(self.prompt.opening)):
             raise UnusableText(_("The model wrote no usable text."))
         if self._revision is None and not text.removeprefix(self.prompt.opening).strip("… \n"):
@@ -236,7 +246,21 @@ class RegionJob:
             SchemaMismatch: If it does not fit the schema and cannot be repaired.
         """
         text = self._trimmed_text(frame)
-        return text if self.canvas.schema is None else repair(self.canvas.schema, text, self.assumed).text
+        return text if self.canvas.schema is None else self._repair(self.canvas.schema, text).text
+
+    def _repair(self, schema: type[Any], text: str) -> RepairResult:
+        """Return the value that a text is meant to be. If it is none, that of a first attempt, which was a copy.
+
+        Raises:
+            SchemaMismatch: If it does not fit the schema and cannot be repaired.
+        """
+        examples = self.prompt.examples if self._revision is None else ()  # those of a revision have the old text
+        try:
+            return repair(schema, text, self.assumed, sample_texts(example.answer for example in examples))
+        except SchemaMismatch:
+            if self._first_value is None:
+                raise
+            return self._first_value
 
     def _trimmed_text(self, frame: Frame) -> str:
         """Return the text of the last frame without an incomplete end. A revision trims its parts itself."""

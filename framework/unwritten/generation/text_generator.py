@@ -31,11 +31,11 @@ from ..storage.transactions import no_table_access, without_write_lock
 from .budgets import Budgets
 from .hooks import Policies, PromptCheck
 from .job_queue import JobQueue
-from .job_starter import SchemaChecker, assumed_schema
 from .metrics import Metrics
 from .page_job import PageJob, Subscriber
 from .prompt_builder import derives_examples
 from .region_job import RegionJob
+from .schema_checker import SchemaChecker, assumed_schema
 
 REGION = "text"
 """The name of the region, for ``allow_prompt`` and ``allow_text``."""
@@ -142,15 +142,21 @@ class TextGenerator:
     ) -> AsyncGenerator[Any, None]:
         """Yield the text so far, or the value so far, and the finished one last. See ``App.stream``."""
         canvas, scope = _canvas(prompt, schema, format, options), current_connection.get()
-        async with without_write_lock(), self._job(canvas, scope) as (job, subscriber):
+        # An action or a hook holds its transaction again in each iteration of its loop: it may use tables there, and
+        # after a ``break``, which does not close this generator at once.
+        async with contextlib.AsyncExitStack() as stack:
+            async with without_write_lock():
+                job, subscriber = await stack.enter_async_context(self._job(canvas, scope))
             number = 0
-            while not job.finished.is_set():
-                await self._wait(subscriber, scope)
-                region_job = job.region_job
-                if region_job.state == "writing" and region_job.number > number and region_job.frame.text.strip():
-                    number = region_job.number
-                    yield _value(job)
-            yield _result(job)
+            while True:
+                async with without_write_lock():
+                    while not job.finished.is_set() and not _has_news(job, number):
+                        await self._wait(subscriber, scope)
+                if job.finished.is_set():
+                    yield _result(job)
+                    return
+                number = job.region_job.number
+                yield _value(job)
 
     @contextlib.asynccontextmanager
     async def _job(self, canvas: Canvas, scope: Scope | None) -> AsyncIterator[tuple[TextJob, Subscriber]]:
@@ -226,6 +232,12 @@ def _canvas(prompt: str, schema: type[Any] | None, format: str | Format | None, 
             f"The text {prompt[:60]!r} has schema= and format=. A schema is generated as a value: leave out format=."
         )
     return Canvas(prompt, format or ("typed" if schema else "text"), schema=schema, **options)
+
+
+def _has_news(job: TextJob, number: int) -> bool:
+    """True if the text so far can be shown, and is newer than the frame with this number."""
+    region_job = job.region_job
+    return region_job.state == "writing" and region_job.number > number and bool(region_job.frame.text.strip())
 
 
 def _value(job: TextJob) -> Any:

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from jinja2 import ChoiceLoader, Environment, FileSystemLoader, Template, TemplateError, pass_context
+from jinja2 import ChoiceLoader, Environment, FileSystemLoader, PrefixLoader, Template, TemplateError, pass_context
 from jinja2.exceptions import TemplateNotFound, TemplateSyntaxError
 from jinja2.runtime import Context
 from markupsafe import Markup
@@ -85,6 +85,8 @@ class Shell:
 class Templates:
     """The app's templates, and the framework's behind them.
 
+    ``unwritten/layout.html`` is the framework's template even if the app has one of that name, which can extend it.
+
     Args:
         folder: The app's templates folder. None: it has none.
         global_values: What every template sees.
@@ -102,9 +104,10 @@ class Templates:
         self.localization = localization or Localization()
         self._folders = [path for path in (folder, *more_folders, asset_dir("templates")) if path is not None]
         self._has_folder = folder is not None
+        framework = PrefixLoader({"unwritten": FileSystemLoader(asset_dir("templates"))})
         self._numbers = RegionNumbers()
         self.environment = Environment(
-            loader=ChoiceLoader([FileSystemLoader(path) for path in self._folders]),
+            loader=ChoiceLoader([*map(FileSystemLoader, self._folders), framework]),
             autoescape=True,
             auto_reload=False,
             finalize=self._finalize,

@@ -24,7 +24,7 @@ from starlette.types import ASGIApp, Message, Scope
 from ..core.errors import BadApp, BadURL, PageFailed, StoreError
 from ..core.localization import gettext_lazy as _
 from ..core.mount import MountPoint
-from ..core.paths import FRAMEWORK_PREFIX, page_key
+from ..core.paths import FRAMEWORK_PREFIX, page_key, url_of_key
 from .audience import audience, current_audience, current_connection, is_limited
 from .redirects import AliasRedirect, CanonicalRedirect
 from .resolver import PageResolver
@@ -48,10 +48,13 @@ _PUBLIC_SECONDS = 60.0
 _MAX_DECISIONS = 8192
 
 MAX_LISTED = 500
-"""Maximum number of pages of one list that are checked. The others are left out."""
+"""Maximum number of URLs of one list that are checked. The others are left out."""
 
-Decisions: TypeAlias = MutableMapping[tuple[bytes, str], bool]
-"""Whether visitors may read pages, by the identity of the visitor and the page's key."""
+MAX_READ = 20_000
+"""Maximum number of entries of one list that are read to find those that may be shown: a URL may have many variants."""
+
+Decisions: TypeAlias = MutableMapping[tuple[bytes, str], str]
+"""What visitors may read, by the identity of the visitor and a URL: the key of the page that they get. "" if none."""
 
 _NO_ADDRESS = ("192.0.2.1", 0)
 """The client's address of a request that no visitor has made. No machine has it."""
@@ -250,32 +253,40 @@ class PageAccess:
             key: The page's key.
             origin: A connection, whose host name is used.
         """
-        return self.is_open(key) or await self._decide(key, anonymous(origin))
+        return self.is_open(key) or await self._own_key(url_of_key(key), anonymous(origin)) == key
 
     async def readable(self, keys: Iterable[str], origin: Scope | None) -> set[str]:
-        """Return those of these keys whose pages a visitor may read. At most the first 500 are checked.
+        """Return those of these keys whose pages a visitor may read. At most the first 500 URLs are checked.
 
         Decisions may be five seconds old.
         """
         found: set[str] = set()
         checked = 0
-        for key in dict.fromkeys(keys):
-            if self.is_open(key):
-                found.add(key)
+        for url, keys_of_url in _by_url(keys).items():
+            if self.is_open(url):
+                found.update(keys_of_url)
             elif checked < MAX_LISTED:
                 checked += 1
-                if await self._decide(key, origin or anonymous(None)):
-                    found.add(key)
+                found.update(keys_of_url & {await self._own_key(url, origin or anonymous(None))})
         return found
 
-    async def _decide(self, key: str, origin: Scope) -> bool:
-        """Return whether a visitor may read a page that is not open. Decisions are reused."""
+    async def _own_key(self, url: str, origin: Scope) -> str:
+        """Return the key of the page that a visitor gets at a URL that is not open, or "". Decisions are reused."""
         decisions = self._decisions_for(origin)
-        decision = identity(origin), key
-        if decision not in decisions:
+        decision = identity(origin), url
+        own = decisions.get(decision)
+        if own is None:
             with audience("access_check"):
-                decisions[decision] = await self.find(key, origin) is not None
-        return decisions.get(decision, False)
+                own = decisions[decision] = await self._find_own_key(url, origin)
+        return own
+
+    async def _find_own_key(self, url: str, origin: Scope) -> str:
+        try:
+            page_request = await self.resolve_key(url, origin)
+        except Exception:  # middleware and page functions refuse by any exception
+            return ""
+        # Another spelling, or another name of a page, leads elsewhere.
+        return page_request.key if isinstance(page_request, PageRequest) and url_of_key(page_request.key) == url else ""
 
     def _decisions_for(self, origin: Scope) -> Decisions:
         return self._public_decisions if origin.get("client") == _NO_ADDRESS else self._decisions
@@ -303,16 +314,17 @@ class PageAccess:
             return set()
         origin = connection if seen_by == "visitor" and connection is not None else anonymous(connection)
         decisions, visitor = self._decisions_for(origin), identity(origin)
-        known = {key: self.is_open(key) or decisions.get((visitor, key)) for key in keys}
-        if None not in known.values():
-            return {key for key, is_readable in known.items() if is_readable}
+        by_url = _by_url(keys)
+        closed = {url: decisions.get((visitor, url)) for url in by_url if not self.is_open(url)}
+        if None not in closed.values():
+            return {key for url, keys_of_url in by_url.items() for key in keys_of_url if closed.get(url, key) == key}
         try:
             return anyio.from_thread.run(self.readable, keys, origin)
         except RuntimeError:  # the function does not run in a thread of the server
             raise BadApp(
                 "The pages of this list must be checked for access, and an async function or a template cannot wait "
                 "for that. Make the list in a function without async and pass it to the template, or write: "
-                "await app.readable(app.site.store.recent(10), request)"
+                "await run_in_threadpool(app.store.recent, 10)"
             ) from None
 
     # -- internal requests --------------------------------------------------------------------------------
@@ -363,6 +375,14 @@ class PageAccess:
         except Exception:  # the error handler has logged it, and Starlette raises it again
             return 500
         return status
+
+
+def _by_url(keys: Iterable[str]) -> dict[str, set[str]]:
+    """Return keys by their URLs, in order."""
+    found: dict[str, set[str]] = {}
+    for key in keys:
+        found.setdefault(url_of_key(key), set()).add(key)
+    return found
 
 
 def _own_variant(key: str, found: PageRequest | Response | None) -> PageRequest | Response | None:

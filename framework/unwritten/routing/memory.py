@@ -16,6 +16,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from ..core.paths import url_of_key
 from ..core.settings import Settings
 from ..formats.links import plain_text
 from ..storage.pages import LEADS_TO, PageStore
@@ -131,7 +132,7 @@ class Memory:
         return self._store.database.read(
             f"""SELECT l.source, l.text, l.sentence, l.gist FROM links l JOIN pages p ON p.key = l.source
                 WHERE {LEADS_TO} AND l.source <> ? ORDER BY l.position, p.id LIMIT ?""",  # noqa: S608
-            (key, key, key, _MAX_LINKS),
+            (key, url_of_key(key), key, _MAX_LINKS),
         )
 
     def _mentions(self, key: str, names: Sequence[str]) -> Iterator[tuple[str, str]]:

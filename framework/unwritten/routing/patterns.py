@@ -266,6 +266,8 @@ def check_pattern(path: object) -> None:
             f"The braces in the path pattern {path!r} hold no parameter. Write {{name}} or {{name:type}}, and a name "
             "without spaces or hyphens."
         )
+    if "<" in text or ">" in text:
+        raise BadApp(f"The path pattern {path!r} has angle brackets. Write a parameter as {{name}} or {{name:type}}.")
     if "?" in text or "#" in text:
         raise BadApp(
             f"The path pattern {path!r} has a query or a fragment, so it can match no path. Remove it: parameters of "

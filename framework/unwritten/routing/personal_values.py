@@ -1,14 +1,15 @@
 """Personal values: find titles and prompts of shared pages that depend on the visitor.
 
 The title and the prompts of a page must be the same for all visitors of its variant. While an app is developed, the
-page function is called again with changed requests: without the session, as another user, with another language and
-so on. What it returns then must not differ in them. A page function that refuses such a visitor says nothing about its
-prompts, so these are searched for the values of the visitor, as they always are in production.
+page function is called again with changed requests: without the session, as another user, with another language, with
+cookies that it has read and this visitor lacks, and so on. What it returns then must not differ in them. A page
+function that refuses such a visitor says nothing about its prompts, so these are searched for the values of the
+visitor, as they always are in production.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import unquote
@@ -27,6 +28,9 @@ _MIN_LENGTH = 4
 
 _LANGUAGES = b"ja, ar;q=0.9, fr;q=0.8, de;q=0.7, es;q=0.6"
 """The languages of another visitor."""
+
+_VALUES = ("fr", "de")
+"""Cookies and session values of another visitor. Functions that choose from a list usually choose languages."""
 
 _ADDRESS = ("192.0.2.1", 0)
 """The address of another visitor. No machine has it."""
@@ -66,11 +70,13 @@ class PersonalValues:
 
     async def _compare(self, page_request: PageRequest) -> tuple[str, str] | None:
         scope = page_request.request.scope
-        first, second = [await self._resolve(page_request, scope) for _ in range(2)]
+        cookies, session = _Reads(page_request.request.cookies), _Reads(scope.get("session", {}))
+        first = await self._resolve(page_request, scope, cookies, session)
+        second = await self._resolve(page_request, scope)
         if first is None or second is None or _difference(first, second):
             return self._search(page_request)  # it is another one each time
         was_refused = False
-        for source, other_scope in _others(scope):
+        for source, other_scope in (*_others(scope), *_others_with(scope, cookies.missing, session.missing)):
             other = await self._resolve(page_request, other_scope)
             if other is None:
                 was_refused = True
@@ -78,18 +84,78 @@ class PersonalValues:
                 return place, source
         return self._search(page_request) if was_refused else None
 
-    async def _resolve(self, page_request: PageRequest, scope: Scope) -> PageRequest | None:
-        """Return the page for another visitor. None if that visitor is refused."""
+    async def _resolve(
+        self, page_request: PageRequest, scope: Scope, cookies: _Reads | None = None, session: _Reads | None = None
+    ) -> PageRequest | None:
+        """Return the page for another visitor. None if that visitor is refused.
+
+        Args:
+            page_request: The page of this visitor.
+            scope: The connection of the other one.
+            cookies: The cookies, to note which are read. None: those of the connection.
+            session: The same for the session.
+        """
         if "session" in scope:
-            scope = {**scope, "session": dict(scope["session"])}
+            scope = {**scope, "session": dict(scope["session"]) if session is None else session}
+        request = Request(dict(scope)) if cookies is None else _WatchedRequest(dict(scope), cookies)
         token = current_trace.set(None)
         try:
-            found = await self._resolver.resolve(Request(dict(scope)), page_request.route, purpose="compare")
+            found = await self._resolver.resolve(request, page_request.route, purpose="compare")
         except Exception:  # page functions refuse by any exception
             return None
         finally:
             current_trace.reset(token)
         return found if isinstance(found, PageRequest) else None
+
+
+class _Reads(dict[str, Any]):
+    """A mapping that notes the names that were read and that it does not have.
+
+    Attributes:
+        missing: These names, in the order in which they were first read.
+    """
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        super().__init__(values)
+        self.missing: dict[str, None] = {}
+
+    def get(self, name: str, default: Any = None) -> Any:
+        return super().get(name, default) if name in self else default
+
+    def __contains__(self, name: object) -> bool:
+        found = super().__contains__(name)
+        if not found:
+            self.missing[str(name)] = None
+        return found
+
+    def __missing__(self, name: str) -> Any:
+        self.missing[name] = None
+        raise KeyError(name)
+
+
+class _WatchedRequest(Request):
+    """A request with other cookies."""
+
+    def __init__(self, scope: Scope, cookies: dict[str, str]) -> None:
+        super().__init__(scope)
+        self._watched = cookies
+
+    @property
+    def cookies(self) -> dict[str, str]:
+        return self._watched
+
+
+def _others_with(scope: Scope, cookies: Iterable[str], session: Iterable[str]) -> Iterator[tuple[str, Scope]]:
+    """Yield connections of visitors who have the cookies and session values that this one lacks."""
+    headers = [pair for pair in scope.get("headers", ()) if pair[0] != b"cookie"]
+    sent = b"".join(value + b"; " for name, value in scope.get("headers", ()) if name == b"cookie")
+    for name in cookies:
+        for value in _VALUES:
+            cookie = sent + f"{name}={value}".encode("latin-1", "replace")
+            yield f"the cookie {name!r}", {**scope, "headers": [*headers, (b"cookie", cookie)]}
+    for name in session if "session" in scope else ():
+        for value in _VALUES:
+            yield f"request.session[{name!r}]", {**scope, "session": {**scope["session"], name: value}}
 
 
 def _others(scope: Scope) -> Iterator[tuple[str, Scope]]:

@@ -64,7 +64,6 @@ def build_prompt(
         examples = builtin_examples(file)
         if file == "article" and not opening and subject:
             opening = f"**{subject.replace('*', '')}**"
-    gists = gists and format.name == "markdown"
     if not gists:
         examples = tuple(map(example_without_gists, examples))
     titles = _link_titles(canvas, subject)

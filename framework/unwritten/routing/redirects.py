@@ -30,7 +30,8 @@ class PageRedirect(RedirectResponse):
         path = page_path(url_of_key(target) if variant_of(target) is not None else target)
         if path is None:
             raise BadURL(f"{target[:200]!r} is not the URL of a page of this app.")
-        super().__init__(mount.url(path), status_code, headers)
+        # Where an alias leads may depend on the visitor, and the canonical spelling may change.
+        super().__init__(mount.url(path), status_code, {"cache-control": "private, no-cache", **(headers or {})})
 
 
 class CanonicalRedirect(PageRedirect):

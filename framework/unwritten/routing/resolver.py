@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -106,7 +106,7 @@ class PageResolver:
     """Resolves requests to page requests, for one app.
 
     Args:
-        name: The app's name, which is the title of pages without one.
+        name: The app's name, which is the title of the front page, and of pages with only numbers in their path.
         pages: The routes of all pages, the fallback last.
         router: The app's router, for ``request.url_for`` in requests that no browser sent.
         mount: The prefix under which the app is served.
@@ -218,7 +218,18 @@ class PageResolver:
         target = next((route for route in self._pages if route.matches(scope)[0] is Match.FULL), None)
         target_rule = target.vary if target is not None else None
         is_same = target_rule is not None and rule is not None and target_rule.function == rule.function
-        return variant_key(url, value) if is_same else url
+        key = variant_key(url, value) if is_same else url
+        return url if self._leads_elsewhere(key) else key  # the variants of a page have its aliases in common
+
+    def _leads_elsewhere(self, key: str) -> bool:
+        """True if a key is an alias. A stored page keeps its key."""
+        return self._aliases.target(url_of_key(key)) is not None and not self._store.known_to_exist([key])
+
+    def _find_written(self, variant: Callable[[str], str], keys: Collection[str]) -> set[str]:
+        """Return those of these keys whose pages are written. That of an alias is the page that it leads to."""
+        targets = {key: variant(target) for key in keys if (target := self._aliases.target(key)) is not None}
+        found = self._store.known_to_exist([*keys, *targets.values()])
+        return {key for key in keys if key in found or targets.get(key) in found}
 
     def key_of(self, request: Request, route: PageRoute) -> str:
         """Return the key of the page that a URL leads to, without calling the page function. "" if there is none."""
@@ -238,7 +249,7 @@ class PageResolver:
         return Linker(
             key,
             None if targets.lead_nowhere else targets.key_for,
-            self._store.known_to_exist,
+            partial(self._find_written, variant),
             self._sign,
             self._mount.prefix,
             self._no_pages,
@@ -256,9 +267,7 @@ class PageResolver:
     def _link_target(self, key: str) -> str:
         """Return the page that a link to a key leads to: for an alias its target, if all visitors may read that."""
         target = self._aliases.target(key)
-        if target is None or not self._is_open(target) or self._store.known_to_exist([key]):
-            return key
-        return target
+        return key if target is None or not self._is_open(target) or not self._leads_elsewhere(key) else target
 
     def canonical_key(self, key: str) -> str | None:
         """Return the key of the page that a path leads to, or None if it leads to no page.
@@ -414,8 +423,14 @@ class PageResolver:
 
 
 def _default_title(pattern: PagePattern, values: Mapping[str, Any]) -> str:
-    """Return the last text parameter, or the last part of a path parameter. "" if there is none."""
+    """Return the last text parameter, or the last part of a path parameter.
+
+    Without parameters, it is the last part of the path: "Opening hours" of ``/opening-hours``. "" if there is none.
+    """
     texts = [(name, value) for name, value in values.items() if isinstance(value, str)]
+    if not values:
+        last = pattern.path.strip("/").rsplit("/", 1)[-1].replace("_", " ").replace("-", " ")
+        return last[:1].upper() + last[1:]
     if not texts:
         return ""
     name, text = texts[-1]

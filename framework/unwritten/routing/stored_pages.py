@@ -7,12 +7,13 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
+from ..core.paths import url_of_key
 from ..formats.links import Link
 from ..storage.aliases import AliasStore
 from ..storage.pages import LinkNode, PageStore
 from ..storage.records import PageSummary, StoredPage, Version
 from ..storage.values import Source, ValueStore
-from .access import MAX_LISTED, PageAccess
+from .access import MAX_LISTED, MAX_READ, PageAccess
 
 
 class StoredPages:
@@ -141,9 +142,9 @@ class StoredPages:
             return [*read(limit)]
         number = max(limit, 1)
         while True:
-            entries = read(min(number, MAX_LISTED))
+            entries = read(min(number, MAX_READ))
             found = self._readable(entries)
-            if len(found) >= limit or len(entries) < number or number >= MAX_LISTED:
+            if len(found) >= limit or len(entries) < number or not may_have_more([entry.key for entry in entries]):
                 return found[:limit]
             number *= 4
 
@@ -158,9 +159,20 @@ def readable_values(
     """Return the newest values of a schema on pages that the audience may read; see ``ValueStore.all``."""
     if not access.limits_lists:
         return values.all(schema, limit)
-    found = values.all(schema, MAX_LISTED)
-    readable = access.readable_now([source.key for source, _ in found])
-    return [(source, value) for source, value in found if source.key in readable][:limit]
+    number = MAX_LISTED
+    while True:
+        entries = values.all(schema, number)
+        keys = [source.key for source, _ in entries]
+        readable = access.readable_now(keys)
+        found = [(source, value) for source, value in entries if source.key in readable]
+        if len(found) >= limit or len(entries) < number or not may_have_more(keys):
+            return found[:limit]
+        number *= 4
+
+
+def may_have_more(keys: Sequence[str]) -> bool:
+    """True if pages after these keys of a list may be shown: not all that are checked were among them."""
+    return len(keys) < MAX_READ and len(set(map(url_of_key, keys))) < MAX_LISTED
 
 
 class HasKey(Protocol):

@@ -6,6 +6,7 @@ defence: only scripts with the nonce of the response run, and nothing is loaded 
 
 from __future__ import annotations
 
+import logging
 import re
 import secrets
 from typing import Literal, TypeAlias
@@ -16,6 +17,8 @@ from starlette.requests import Request
 from starlette.types import Scope
 
 from ..core.paths import BOX_PREFIX
+
+log = logging.getLogger("unwritten")
 
 _POLICY = "; ".join(
     [
@@ -142,7 +145,24 @@ def is_cross_origin(headers: Headers) -> bool:
     site = headers.get("sec-fetch-site")
     if site is not None:
         return site not in {"same-origin", "none"}
-    return not is_same_origin(headers.get("origin"), headers.get("host"))
+    origin, host = headers.get("origin"), headers.get("host")
+    if is_same_origin(origin, host):
+        return False
+    if origin and host and _host_name(origin) == _host_name(f"//{host}"):
+        log.warning(
+            "A form or live socket of %.200r was refused because its Host header is %.200r. If a proxy has removed the "
+            "port, let it pass the header unchanged (nginx: proxy_set_header Host $http_host).",
+            origin,
+            host,
+        )
+    return True
+
+
+def _host_name(url: str) -> str | None:
+    try:
+        return urlsplit(url).hostname
+    except ValueError:
+        return None
 
 
 _PURPOSE_HEADERS = frozenset({b"sec-purpose", b"purpose", b"x-moz"})

@@ -10,6 +10,7 @@ from ..core.errors import BadAlias, StoreError, StoreFull
 from ..core.localization import gettext_lazy as _
 from ..core.paths import url_of_key
 from .database import Connection, Database
+from .variants import variants_of
 
 log = logging.getLogger("unwritten")
 
@@ -102,7 +103,9 @@ def add_alias(connection: Connection, alias: str, target: str, *, declared: bool
     alias, target = url_of_key(alias), url_of_key(target)
     if alias == target:
         raise BadAlias(_("%(alias)s cannot be another name of itself.", alias=alias))
-    if connection.execute("SELECT 1 FROM pages WHERE key = ?", (alias,)).fetchall():
+    condition, parameters = variants_of(alias, connection.dialect)
+    query = f"SELECT 1 FROM pages WHERE key = ? OR ({condition}) LIMIT 1"  # noqa: S608
+    if connection.execute(query, (alias, *parameters)).fetchall():
         command = f"unwritten pages alias {alias} {target} --replace"
         raise BadAlias(
             _(

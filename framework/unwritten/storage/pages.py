@@ -16,7 +16,7 @@ from typing import cast
 
 from ..core.errors import BadAlias, EditConflict, StoreError
 from ..core.localization import gettext_lazy as _
-from ..core.paths import variant_key
+from ..core.paths import url_of_key, variant_key, variant_of
 from ..formats.links import Link, title_from_key
 from .aliases import add_alias
 from .database import ALL_ROWS, Connection, insert_row_with_id, insert_rows
@@ -25,6 +25,7 @@ from .open import open_database
 from .records import UNOPENED, Change, ChangeKind, PageSummary, PageWrite, Provenance, StoredCanvas, StoredPage, Version
 from .search import index_page, search_pages, unindex_page, value_text
 from .values import delete_values, save_values
+from .variants import variants_of
 
 log = logging.getLogger("unwritten")
 
@@ -36,7 +37,9 @@ _SNIPPET_LENGTH = 240
 
 
 LEADS_TO = "(l.target = ? OR l.target IN (SELECT alias FROM aliases WHERE target = ?))"
-"""The condition of a query that a link ``l`` leads to a page, or to another name of it. The page is given twice."""
+"""The condition of a query that a link ``l`` leads to a page, or to another name of it.
+
+Parameters: the page's key, and its URL, because the variants of a page have its other names in common."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,11 +134,15 @@ class PageStore:
         await self.database.write(work)
 
     async def delete(self, key: str) -> bool:
-        """Delete a page with all its versions. Return False if there was none."""
+        """Delete a page, or one variant, with all its versions. Return False if there was none."""
         return await self.database.write(lambda connection: _delete(connection, key))
 
+    async def delete_with_variants(self, key: str) -> int:
+        """Delete a page and all its variants, with their versions. Return their number. Of a variant, only this one."""
+        return await self.database.write(lambda connection: _delete_with_variants(connection, key))
+
     async def replace_with_alias(self, key: str, target: str) -> None:
-        """Delete a page with all its versions, and make its key another name of another page, in one transaction.
+        """Delete a page with its variants, and make its key another name of another page, in one transaction.
 
         Raises:
             BadAlias: See ``AliasStore.add``. Nothing was deleted.
@@ -143,7 +150,7 @@ class PageStore:
         """
 
         def work(connection: Connection) -> None:
-            _delete(connection, key)
+            _delete_with_variants(connection, url_of_key(key))
             add_alias(connection, key, target)
 
         await self.database.write(work)
@@ -217,11 +224,8 @@ class PageStore:
 
     def count_variants(self, url: str) -> int:
         """Return the number of stored variants of the page at a URL; see ``routing.vary_rule``."""
-        if self.database.dialect == "sqlite":
-            first, last = variant_key(url, ""), url + chr(ord("#") + 1)
-            return int(self._read("SELECT count(*) FROM pages WHERE key >= ? AND key < ?", (first, last))[0][0])
-        condition = "split_part(key, '#', 1) = ? AND strpos(key, '#') > 0"  # as in the index pages_variants
-        return int(self._read(f"SELECT count(*) FROM pages WHERE {condition}", (url,))[0][0])  # noqa: S608
+        condition, parameters = variants_of(url, self.database.dialect)
+        return int(self._read(f"SELECT count(*) FROM pages WHERE {condition}", parameters)[0][0])  # noqa: S608
 
     def known_to_exist(self, keys: Collection[str]) -> set[str]:
         """Return keys like ``exists``, or none while the database cannot be read.
@@ -265,7 +269,7 @@ class PageStore:
         rows = self._read(
             f"SELECT l.target, l.text, l.sentence, l.gist FROM links l WHERE l.source = ? AND {LEADS_TO} "  # noqa: S608
             "ORDER BY l.position LIMIT 1",
-            (source, target, target),
+            (source, target, url_of_key(target)),
         )
         return Link(*rows[0]) if rows else None
 
@@ -280,7 +284,7 @@ class PageStore:
             f"""SELECT p.key, p.title, l.sentence, p.written_at, p.version
                 FROM links l JOIN pages p ON p.key = l.source
                 WHERE {LEADS_TO} AND l.source <> ? ORDER BY lower(p.title), p.id, l.position LIMIT ?""",  # noqa: S608
-            (key, key, key, 2 * limit),
+            (key, url_of_key(key), key, 2 * limit),
         )
         return list({row[0]: _summary(row) for row in reversed(rows)}.values())[::-1][:limit]
 
@@ -296,7 +300,10 @@ class PageStore:
         links: defaultdict[str, list[str]] = defaultdict(list)
         aliases = dict(self._read("SELECT alias, target FROM aliases"))
         for source, link in self._read("SELECT source, target FROM links ORDER BY source, position, target"):
-            target = link if link in titles else aliases.get(link, link)
+            target = link
+            if link in aliases and link not in titles:
+                own_variant = variant_key(aliases[link], variant_of(source))
+                target = own_variant if own_variant in titles else aliases[link]
             if target in links[source]:
                 continue
             if source in titles and source != target and target.startswith(prefix):
@@ -492,6 +499,15 @@ def _with_gists(connection: Connection, page: PageWrite) -> tuple[Link, ...]:
 def _snippet(text: str) -> str:
     """Return the beginning of a text, cut at a word."""
     return text if len(text) <= _SNIPPET_LENGTH else text[:_SNIPPET_LENGTH].rsplit(" ", 1)[0] + "…"
+
+
+def _delete_with_variants(connection: Connection, key: str) -> int:
+    keys = [key]
+    if key == url_of_key(key):
+        condition, parameters = variants_of(key, connection.dialect)
+        rows = connection.execute(f"SELECT key FROM pages WHERE {condition}", parameters).fetchall()  # noqa: S608
+        keys += [variant for (variant,) in rows]
+    return sum(_delete(connection, each) for each in keys)
 
 
 def _delete(connection: Connection, key: str) -> bool:

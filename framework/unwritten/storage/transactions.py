@@ -125,8 +125,8 @@ class Transaction:
                 raise BadTable(self._end_reason)
             if self.is_suspended:
                 raise BadTable(
-                    f"The function {self.action!r} uses tables while it waits for the model in another task, or in an "
-                    "`async for` loop. Write when the text is finished."
+                    f"The function {self.action!r} uses tables while it waits for the model in another task. Use them "
+                    "when the text is finished."
                 )
             with self._database.translated_errors():
                 if self._open is None:
@@ -210,8 +210,12 @@ class Transaction:
         if self._write_lock is not None:
             await self._write_lock.acquire()
         self.is_suspended = False
-        if self._begins_early and not self._end_reason:
-            await asyncio.to_thread(self.begin)
+        if self._begins_early:
+            try:
+                await asyncio.to_thread(self.begin)
+            except BadTable:
+                if not self._end_reason:  # the function may have been cancelled meanwhile
+                    raise
 
 
 TableAccess: TypeAlias = ReadTracker | Transaction

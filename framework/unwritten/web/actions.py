@@ -21,6 +21,7 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from inspect import isawaitable
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -43,7 +44,7 @@ from ..routing.visit import Visit, VisitReader
 from ..security.signer import FormCheck, Signer, VisitorCookie
 from ..storage.database import Connection, Database, insert_row
 from ..storage.transactions import WriteLock, function_transaction
-from .action_routes import PAGE, TOKEN, ActionRoute, FormTags
+from .action_routes import PAGE, TOKEN, ActionFunction, ActionRoute, FormTags
 from .form_data import MAX_FIELD_SIZE, read_form
 from .live_updates import LiveUpdates, canvases_of
 from .page_handler import PageHandler
@@ -183,6 +184,7 @@ class ActionHandler:
                     write_lock,
                 )
             except ValidationError as error:  # of a model that the function made from its fields
+                _check_awaited(error, route.function)
                 form = route.function.form.explain(pairs, error)
                 return await self._respond_invalid(page_request, path, page, route, pairs, form)
             if cookie:
@@ -393,6 +395,24 @@ async def _argument(sent: SentFile, kinds: Mapping[str, FileKind]) -> Any:
 
 class _SubmittedBeforeError(Exception):
     """Another process has committed the same form while this one ran the function."""
+
+
+def _check_awaited(error: ValidationError, function: ActionFunction) -> None:
+    """Check that a model lacks no value because the action has not awaited it.
+
+    No visitor can correct such a form, so it is not shown again.
+
+    Raises:
+        BadApp: If it does.
+    """
+    field = next((".".join(map(str, item["loc"])) for item in error.errors() if isawaitable(item["input"])), None)
+    if field is not None:
+        refused = BadApp(
+            f"The action {function.name!r} passes the field {field!r} a coroutine, because it calls an async function "
+            "without await. Write async def and await; in a def function, anyio.from_thread.run calls it."
+        )
+        refused.function = function.function
+        raise refused from error
 
 
 def _check_session(request: Request, name: str) -> None:

@@ -13,7 +13,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ..core.paths import FEED_PATH, url_of_key
-from ..routing.access import MAX_LISTED, anonymous
+from ..routing.access import anonymous
+from ..routing.stored_pages import may_have_more
 from ..security.headers import is_cached_copy
 from ..storage.records import PageSummary
 from .site import GetSite, Site
@@ -52,9 +53,9 @@ async def _public_pages(site: Site, request: Request) -> list[PageSummary]:
         found = site.store.recent(number)
         readable = await site.access.readable([page.key for page in found], anonymous(request.scope))
         pages = [page for page in found if page.key in readable][:MAX_ENTRIES]
-        if len(pages) == MAX_ENTRIES or len(found) < number or number == MAX_LISTED:
+        if len(pages) == MAX_ENTRIES or len(found) < number or not may_have_more([page.key for page in found]):
             return pages
-        number = MAX_LISTED
+        number *= 4
 
 
 def _feed(site: Site, base: str, pages: Sequence[PageSummary]) -> Iterator[str]:

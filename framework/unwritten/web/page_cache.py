@@ -7,7 +7,7 @@ import functools
 import hashlib
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -58,7 +58,7 @@ class RenderedPage:
         headers: The headers that all responses with this HTML have in common, encoded.
         state_regions: Its state regions.
         rendered_at: When it was rendered, in seconds of the wall clock: the tokens of its forms expire by that clock.
-        cache_headers: The headers for caches; see ``_cache_headers``.
+        cache_headers: The headers for caches; see ``cache_headers``.
         expires_at: When its first text becomes older than its author allows, by the same clock. None: never.
     """
 
@@ -121,18 +121,23 @@ def _policy(frame_src: str) -> tuple[bytes, bytes]:
     return before.encode("latin-1"), after.encode("latin-1")
 
 
-def _cache_headers(route: PageRoute) -> dict[str, str]:
-    """Return the headers for caches: browsers ask each time. The response depends on the client for some pages."""
+def cache_headers(route: PageRoute, *, is_open: bool) -> dict[str, str]:
+    """Return the headers for caches: browsers ask each time.
+
+    Args:
+        route: The route of the page.
+        is_open: False if it may be different for another visitor, or refused. Then only browsers hold copies.
+    """
     # Programs get the page as JSON at the same URL.
     vary = "Accept" if route.vary is None else "Accept, Accept-Language, Authorization, Cookie"
-    return {"cache-control": "private, no-cache" if route.is_private else "no-cache", "vary": vary}
+    return {"cache-control": "no-cache" if is_open else "private, no-cache", "vary": vary}
 
 
-def _encoded_headers(etag: str, body: tuple[bytes, ...], route: PageRoute) -> list[tuple[bytes, bytes]]:
+def _encoded_headers(etag: str, body: tuple[bytes, ...], for_caches: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
     """Return the headers of all responses with this HTML, encoded, except the policy, which has the nonce."""
     headers = {
         **secure_headers(""),
-        **_cache_headers(route),
+        **for_caches,
         "content-type": "text/html; charset=utf-8",
         "etag": etag,
         "content-length": str(sum(map(len, body)) + (len(body) - 1) * len(new_nonce())),
@@ -150,6 +155,7 @@ class PageCache:
         store: The stored pages.
         starter: Makes regions of stored canvases.
         signed_links: Whether links are signed.
+        is_open: True if a page is the same for all visitors; see ``PageAccess.is_open``.
     """
 
     def __init__(
@@ -160,12 +166,14 @@ class PageCache:
         store: PageStore,
         starter: JobStarter,
         signed_links: SignedLinks,
+        is_open: Callable[[str], bool],
     ) -> None:
         self._mount = mount
         self._renderer = renderer
         self._store = store
         self._starter = starter
         self._signed_links = signed_links
+        self._is_open = is_open
         self._pages: LRUCache[str, RenderedPage] = LRUCache(_CACHED_PAGES)
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._tasks = BackgroundTasks()
@@ -217,7 +225,7 @@ class PageCache:
         view = stored_view(page_request.key, page_request.title, stored, is_first, freshness)
         with trace.step("rendering") if trace else nullcontext():
             shell = self._render(view, page_request.page, region_jobs)
-            rendered = _rendered(page_request, version, shell)
+            rendered = _rendered(page_request, version, shell, self._cache_headers(page_request))
         if freshness is not None:
             rendered = replace(rendered, expires_at=freshness.expires_at)
         if not unopened:  # the next visitor of a prefetched page sees another colophon
@@ -241,7 +249,10 @@ class PageCache:
         region_jobs = await self._region_jobs(page_request, stored)
         view = stored_view(page_request.key, page_request.title, stored)
         html = self._render(view, page_request.page, region_jobs).html
-        return page_response(html, headers=_cache_headers(page_request.route), frame_src=page_request.frame_src)
+        return page_response(html, headers=self._cache_headers(page_request), frame_src=page_request.frame_src)
+
+    def _cache_headers(self, page_request: PageRequest) -> dict[str, str]:
+        return cache_headers(page_request.route, is_open=self._is_open(page_request.key))
 
     async def _region_jobs(self, page_request: PageRequest, stored: StoredPage) -> dict[str, RegionJob]:
         return await self._starter.region_jobs(page_request, stored.canvases)
@@ -264,16 +275,17 @@ class PageCache:
         return replace(stored, provenance=replace(stored.provenance, opened_after=seconds))
 
 
-def _rendered(page_request: PageRequest, version: tuple[bool, int, str], shell: Shell) -> RenderedPage:
+def _rendered(
+    page_request: PageRequest, version: tuple[bool, int, str], shell: Shell, for_caches: Mapping[str, str]
+) -> RenderedPage:
     """Return a shell as it is cached. A page with forms has no ETag and no common headers."""
-    now, page, route = time.time(), page_request.page, page_request.route
-    cache_headers = _cache_headers(route)
+    now, page = time.time(), page_request.page
     if FORM_KEY in shell.html:
-        return RenderedPage(page, version, shell.html, b"", (), shell.state_regions, now, cache_headers)
+        return RenderedPage(page, version, shell.html, b"", (), shell.state_regions, now, for_caches)
     etag = f'W/"{hashlib.blake2b(shell.html.encode(), digest_size=12).hexdigest()}"'
     body = tuple(piece.encode() for piece in shell.html.split(NONCE))
-    headers = _encoded_headers(etag, body, route)
-    return RenderedPage(page, version, body, etag.encode(), headers, shell.state_regions, now, cache_headers)
+    headers = _encoded_headers(etag, body, for_caches)
+    return RenderedPage(page, version, body, etag.encode(), headers, shell.state_regions, now, for_caches)
 
 
 def stored_version(store: PageStore, page_request: PageRequest, version: str) -> StoredPage:

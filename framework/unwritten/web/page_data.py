@@ -31,12 +31,12 @@ from ..routing.access import PageAccess
 from ..routing.page_function import VERSION
 from ..routing.redirects import CanonicalRedirect, PageRedirect
 from ..routing.routes import PageRequest, PageRoute
-from ..security.headers import NOINDEX, PROBLEM_KEY, is_cached_copy
+from ..security.headers import NO_STORE, NOINDEX, PROBLEM_KEY, is_cached_copy
 from ..security.owner import Owner
 from ..security.signed_links import url_of
 from ..storage.pages import PageStore
 from ..storage.records import Provenance, StoredCanvas, StoredPage
-from .page_cache import stored_version
+from .page_cache import cache_headers, stored_version
 
 RETRY_SECONDS = 2
 """Seconds after which a program should ask again for a page that is being written."""
@@ -44,7 +44,7 @@ RETRY_SECONDS = 2
 MAX_VERSIONS = 100
 """Maximum number of versions in a document, the newest first. The history has all."""
 
-_HEADERS = {"vary": "Accept", "x-content-type-options": "nosniff", **NOINDEX}
+_HEADERS = {"x-content-type-options": "nosniff", **NOINDEX}
 
 
 class PageData:
@@ -127,14 +127,16 @@ class PageData:
         document = self._document(page_request, stored, with_prompts=with_prompts, is_version=version is not None)
         body = json.dumps(document, ensure_ascii=False, indent=1).encode("utf-8", "backslashreplace")
         status = {"unwritten": 404, "queued": 202, "writing": 202}.get(document["state"], 200)
+        # The owner gets more than others.
+        headers = {**_HEADERS, **cache_headers(page_request.route, is_open=False)}
         if status == 200 or stored is not None:
             etag = f'W/"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
-            headers = {**_HEADERS, "cache-control": "private, no-cache", "etag": etag}
+            headers["etag"] = etag
             if is_cached_copy(request.scope, etag):
                 return Response(status_code=304, headers=headers)
             return Response(body, 200, headers, "application/json")
         retry = {"retry-after": str(RETRY_SECONDS)} if status == 202 else {}
-        return Response(body, status, {**_HEADERS, "cache-control": "no-store", **retry}, "application/json")
+        return Response(body, status, {**headers, **NO_STORE, **retry}, "application/json")
 
     def _document(
         self, page_request: PageRequest, stored: StoredPage | None, *, with_prompts: bool, is_version: bool
@@ -160,7 +162,7 @@ class PageData:
             "written_at": stored.written_at.isoformat() if stored else None,
             "provenance": _provenance(stored.provenance) if stored else None,
             "canvases": canvases,
-            "links": None if is_version else self._links(key) if stored else [],
+            "links": None if is_version else self._links(page_request) if stored else [],
             "versions": self._versions(key) if stored else [],
         }
         if state == "unwritten":
@@ -189,9 +191,9 @@ class PageData:
         is_complete = all(canvas["state"] == "written" for canvas in canvases.values())
         return ("written" if is_complete else "incomplete"), ""
 
-    def _links(self, key: str) -> list[dict[str, Any]]:
-        links = self._store.links_from(key)
-        written = self._store.known_to_exist([link.key for link in links])
+    def _links(self, page_request: PageRequest) -> list[dict[str, Any]]:
+        links = self._store.links_from(page_request.key)
+        written = page_request.linker.find_written([link.key for link in links])
         return [
             {"key": url, "url": self._mount.url(url), "text": link.text, "written": link.key in written}
             for link in links

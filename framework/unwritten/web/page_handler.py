@@ -35,7 +35,6 @@ from ..routing.resolver import PageResolver
 from ..routing.routes import PageRequest, PageRoute
 from ..security.headers import (
     NO_STORE,
-    NOINDEX,
     accepts_html,
     is_prefetch,
     is_same_site_navigation,
@@ -145,7 +144,7 @@ class PageHandler:
                     return await self._incomplete(page_request, _INCOMPLETE)
                 return self._refuse(page_request, signature, accepts_html(request))
         if request.method == "HEAD":
-            return page_response("", headers=NOINDEX)  # a HEAD request must not generate the page
+            return page_response("", headers=NO_STORE)  # a HEAD request must not generate the page
 
         if trace := current_trace.get():
             trace.record_page(key, "being generated" if job else "not generated before")

@@ -15,12 +15,13 @@ from ..core.settings import Settings
 from ..generation.budgets import Budgets
 from ..generation.hooks import Policies
 from ..generation.job_queue import JobQueue
-from ..generation.job_starter import JobStarter, SchemaChecker
+from ..generation.job_starter import JobStarter
 from ..generation.metrics import Metrics
 from ..generation.page_writer import PageWriter
 from ..generation.prefetcher import Prefetcher
 from ..generation.prompt_builder import PromptBuilder
 from ..generation.refresher import Refresher
+from ..generation.schema_checker import SchemaChecker
 from ..generation.text_generator import TextGenerator
 from ..generation.unfinished_pages import UnfinishedPages
 from ..rendering.renderer import Renderer

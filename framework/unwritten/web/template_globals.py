@@ -21,6 +21,16 @@ from ..storage.pages import PageStore
 from .action_routes import FormTags, find_action
 
 
+class PrefixedURL(str):
+    """The URL of a page or a route, as browsers request it. ``link`` accepts it as it accepts a key.
+
+    Attributes:
+        key: The same without the prefix of the app.
+    """
+
+    key: str
+
+
 class TemplateGlobals:
     """Template functions that depend on the components of the app."""
 
@@ -49,18 +59,22 @@ class TemplateGlobals:
         """Return the URL for a link to a page. Where links are signed, that of an unwritten page has a signature.
 
         Args:
-            key: The page's key.
+            key: The page's key, or what ``url_for`` has returned.
             searched: True if a visitor chose the page: their budget for searches is charged.
             default: Returned if it is not a key. Not given: an error is raised.
 
         Raises:
             BadURL: If it is not a key, such as ``/wiki/Tea``.
         """
+        if isinstance(key, PrefixedURL):
+            key = key.key
         path = page_path(key) if isinstance(key, str) else None
         if path is None:
             if default is not RAISE:
                 return default
-            raise BadURL(f"{key!r} is not the key of a page. A key looks like '/wiki/Tea'.")
+            raise BadURL(
+                f"{key!r} is not the key of a page. A key looks like '/wiki/Tea', and app.url_path_for(…) returns one."
+            )
         given, path = path, url_of_key(path)
         fragment = "" if variant_of(given) is not None else given.removeprefix(path)
         if self._signed_links.signs(path) and not self._store.exists([given.removesuffix(fragment)]):
@@ -86,7 +100,9 @@ class TemplateGlobals:
             path = site_path(str(self._router.url_path_for(name, **path_params)))
             if path is None:
                 raise BadURL(f"The URL of {name!r} with these parameters leads to no path of this app.")
-            return self._mount.url(path)
+            url = PrefixedURL(self._mount.url(path))
+            url.key = path
+            return url
         except BadURL:
             if default is RAISE:
                 raise

@@ -52,11 +52,11 @@ def test_images_keep_their_place() -> None:
 
 def test_learned_limits_are_reported() -> None:
     dialect = ServerCapabilities()
-    assert not dialect.reasons
+    assert not dialect.reasons and dialect.takes_seeds
     dialect.learn(frozenset({"seed", "json_schema"}), {})
     assert [word for reason in dialect.reasons for word in ("schemas", "seed") if word in reason] == ["schemas", "seed"]
     dialect.learn(frozenset(), {})
-    assert dialect.unsupported == {"seed", "json_schema"}
+    assert dialect.unsupported == {"seed", "json_schema"} and not dialect.takes_seeds
     assert all(reason.endswith(".") for reason in dialect.reasons)
 
 

@@ -168,6 +168,23 @@ async def test_the_server_checks_requests() -> None:
     client.check(replace(ASK, schema={"type": "object"}))  # nothing answers: the request itself will be refused
 
 
+async def test_large_images_are_refused_and_the_connection_stays() -> None:
+    engine = scripted(["Text", 0.5, "Text."])
+    async with served(engine) as server:
+        client = await opened(server)
+        other = asyncio.create_task(frames_of(client))
+        image = b"\x89PNG\r\n\x1a\n" + bytes(5_500_000)
+        fits = replace(ASK, prompt=replace(ASK.prompt, images=(image[:5_500_000],) * 2))
+        assert (await frames_of(client, fits))[-1].done
+        too_large = replace(ASK, prompt=replace(ASK.prompt, images=(image,) * 2))
+        with pytest.raises(RequestRefused, match=r"have 11\.0 MB together\. An engine server accepts 11 MB"):
+            client.check(too_large)
+        with pytest.raises(RequestRefused, match="fewer or smaller"):
+            await frames_of(client, too_large)
+        assert (await other)[-1].text == "Text." and len(engine.requests) == 2, "it was not interrupted"
+        await client.close()
+
+
 async def test_a_check_that_fails_itself_is_an_error_of_the_engine(caplog: pytest.LogCaptureFixture) -> None:
     engine = scripted("Text.")
     engine.check = lambda request: 1 / 0  # type: ignore[method-assign, assignment]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio.from_thread
+import httpx2
 import pytest
 from pydantic import BaseModel
 from starlette.applications import Starlette
@@ -319,6 +322,54 @@ def with_actions(home: Path, engine: Engine) -> tuple[App, Table[Row], dict[str,
         rows.insert(Row(text="other"))
 
     return app, rows, steps
+
+
+@pytest.mark.parametrize("end", ["break", "raise", "use"])
+def test_an_action_may_leave_a_stream_and_write(tmp_path: Path, end: str, caplog: pytest.LogCaptureFixture) -> None:
+    engine = scripted(["Warm", 0.02, "Warm tea", *([HANG] if end == "break" else [])])
+    app, rows, steps = with_actions(tmp_path, engine)
+
+    async def act() -> None:
+        async for text in app.stream("A line."):
+            latest = text
+            rows.count()
+            if end == "break":
+                break
+            if end == "raise":
+                raise ValueError("inside the loop")
+        rows.insert(Row(text=latest))
+
+    steps["act"] = act
+    with TestClient(app, raise_server_exceptions=False, headers={"accept": "text/html"}) as client:
+        action = action_url(client.get("/").text, "/act")
+        assert client.post(action).status_code == (500 if end == "raise" else 200)
+        assert client.post(action_url(client.get("/other").text, "/save")).status_code == 200, "the lock is free"
+        wait_for(lambda: not engine.running)
+        assert not app.site.jobs.unfinished()
+        written = [row.text for row in rows]
+        assert written[:-1] == {"break": ["Warm"], "raise": [], "use": ["Warm tea"]}[end]
+    gc.collect()
+    assert not [record for record in caplog.records if record.name == "asyncio"], caplog.text
+
+
+def test_a_client_that_leaves_ends_the_stream_of_an_action(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    engine = scripted(["Warm", HANG])
+    app, rows, steps = with_actions(tmp_path, engine)
+
+    async def act() -> None:
+        async for _ in app.stream("A line."):
+            pass
+
+    steps["act"] = act
+    with served(app) as address, httpx2.Client(base_url=f"http://{address}", headers={"accept": "text/html"}) as client:
+        action = action_url(client.get("/").text, "/act")
+        with contextlib.suppress(httpx2.ReadTimeout):
+            client.post(action, timeout=0.5)
+        wait_for(lambda: engine.stopped == 1)
+        saved = client.post(action_url(client.get("/other").text, "/save"))
+        assert saved.status_code == 303 and [row.text for row in rows] == ["other"]
+    gc.collect()
+    assert not [record for record in caplog.records if record.levelname == "ERROR"], caplog.text
 
 
 def test_an_action_asks_and_then_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

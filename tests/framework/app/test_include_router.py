@@ -240,3 +240,18 @@ def test_a_router_is_tested_alone_and_knows_its_app(tmp_path: Path) -> None:
     app.include_router(router, prefix="/hot")
     again.close()
     assert Visitor(app).visit("/hot/ask").html == "Of the app."
+
+
+def test_a_router_belongs_to_one_running_app(tmp_path: Path) -> None:
+    part, first = make_recipes(), make_app(tmp_path, scripted("x"))
+    outer = Router()
+    outer.include_router(part)
+    first.include_router(outer, prefix="/first")
+    second = make_app(tmp_path, scripted("y"), database=str(tmp_path / "second.db"))
+    second.include_router(part, prefix="/second")
+    with browser(first):
+        assert part.app is first
+        with pytest.raises(BadApp, match=r"'Fake Wiki', which runs in this process.*Make the router in a function"):
+            second.prepare()
+    with browser(second):
+        assert part.app is second

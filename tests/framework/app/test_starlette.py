@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 from starlette.applications import Starlette
@@ -214,7 +215,7 @@ def test_invalid_declarations_are_errors_at_startup(tmp_path: Path) -> None:
         make_app(tmp_path, scripted("x")).prepare()
     twice = make_wiki(tmp_path, scripted("x"))
     twice.page("/wiki/{name}", name="other")(lambda name: name)
-    with pytest.raises(BadApp, match="same path"):
+    with pytest.raises(BadApp, match=r"same path .* needs another prefix"):
         twice.prepare()
     named = make_wiki(tmp_path, scripted("x"))
     named.page("/other/{name}", name="article")(lambda name: name)
@@ -250,6 +251,8 @@ PATTERNS = {
     "/wiki/{title:}": "braces",
     "/wiki/{1}": "braces",
     "/wiki/{{title}}": "braces",
+    "/wiki/<title>": r"angle brackets. Write a parameter as \{name\}",
+    "/wiki/<int:number>": "angle brackets",
     "/search?q={q}": "query",
     "/wiki/{title}#top": "fragment",
     "wiki/{title}": "begin with a slash: '/wiki",
@@ -403,6 +406,29 @@ def test_everything_works_under_a_mount(tmp_path: Path) -> None:
         assert (answer.status_code, answer.headers["location"]) == (303, "/guide/members")
         assert client.get("/guide/health").json()["status"] == "ok"
         assert client.get("/wiki/Great_Auk").status_code == 404
+
+
+@pytest.mark.parametrize("prefix", ["", "/gu%20ide"])
+@pytest.mark.parametrize("signed", ["on", "off"])
+@pytest.mark.parametrize("way", ["mount", "root_path"])
+def test_link_takes_what_url_for_returns(tmp_path: Path, prefix: str, signed: str, way: str) -> None:
+    template = (
+        "{% extends 'layout.html' %}{% block main %}{{ link(url_for('article', title='Great Auk')) }} "
+        "{{ url_for('article', title='Great Auk')|link }} {{ app.url_path_for('article', title='Great Auk')|link }} "
+        "{{ url_for('article', title='Great Auk') }} "
+        "{{ link(url_for('article', title='', default=none), default='none') }}{% endblock %}"
+    )
+    app = make_wiki(tmp_path, scripted("Words."), signed_links=signed, folder=templates(tmp_path, front=template))
+    app.page("/")(lambda: Page("front.html"))
+    path = unquote(prefix)
+    asgi, root_path = (outer(app, path), "") if way == "mount" and prefix else (app, path)
+    with TestClient(asgi, headers=BROWSER, follow_redirects=False, root_path=root_path) as client:
+        html = client.get(f"{prefix}/").text
+        *links, url, none = html.partition("<main")[2].partition("</main>")[0].partition(">")[2].split()[:5]
+        assert (url, none) == (f"{prefix}/wiki/Great_Auk", "none") and len(set(links)) == 1
+        assert links[0].partition("?_s=")[0] == url and ("?_s=" in links[0]) == (signed == "on")
+        assert client.get(links[0]).status_code == (303 if signed == "on" else 200)
+        assert client.get(url).status_code == 200, "the page has been started"
 
 
 def test_links_have_the_prefix_and_are_stored_without_it(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from unwritten.cli.server import LoadingProgress
 from unwritten.core import assets
 from unwritten.core.assets import Script, htmx_cache, integrity_of
 from unwritten_engine.hub_files import DownloadStopped
-from unwritten_engine.named_models import MODELS, Machine, record_speed, recorded_speeds
+from unwritten_engine.named_models import MODELS, Machine, recorded_speeds
 from unwritten_engine.vllm.gpus import GPU
 
 pytestmark = pytest.mark.usefixtures("home")
@@ -236,9 +236,8 @@ def test_doctor_can_skip_the_engine() -> None:
 
 
 def test_models_are_listed_with_licences_and_the_best_fit(monkeypatch: pytest.MonkeyPatch) -> None:
-    here = Machine(memory=16 * 10**9, free=12 * 10**9, threads=2)
-    monkeypatch.setattr("unwritten.cli.models.this_machine", lambda cards: here)
-    record_speed("gemma-3-1b", 12.3)
+    here = Machine(memory=16 * 10**9, free=12 * 10**9, threads=2, speeds={"gemma-3-1b": 12.3})
+    monkeypatch.setattr("unwritten.cli.models.this_machine", lambda: here)
     result = unwritten("models")
     assert result.exit_code == 0, result.output
     rows = {line.split()[0]: line for line in result.output.splitlines() if line}
@@ -264,12 +263,14 @@ def test_a_stopped_download_says_how_to_continue(monkeypatch: pytest.MonkeyPatch
 
 
 def test_doctor_says_what_to_install_for_the_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("unwritten.cli.doctor.find_gpus", lambda: (GPU("RTX 4090", 24 << 30, 24 << 30, (8, 9)),))
+    monkeypatch.setattr(
+        "unwritten_engine.named_models.find_gpus", lambda: (GPU("RTX 4090", 24 << 30, 24 << 30, (8, 9)),)
+    )
     output = unwritten("doctor", "--no-engine").output
     assert 'for RTX 4090 (26 GB): pip install "unwritten[vllm]", then --engine vllm' in output
     assert "AWQ-INT4, 17.2 GB" in output
     assert "A user measured 525 to 575 tokens per second on an RTX 4090; we have not measured it" in output
-    monkeypatch.setattr("unwritten.cli.doctor.find_gpus", lambda: (GPU("RTX 3050", 6 << 30, 6 << 30, (8, 6)),))
+    monkeypatch.setattr("unwritten_engine.named_models.find_gpus", lambda: (GPU("RTX 3050", 6 << 30, 6 << 30, (8, 6)),))
     monkeypatch.setattr("unwritten.cli.doctor.installed_version", lambda: "0.31.0")
     output = unwritten("doctor", "--no-engine").output
     assert "RTX 3050 (6 GB) is too small for DiffusionGemma" in output

@@ -77,7 +77,7 @@ def test_an_app_on_the_embedded_model_names_a_better_one_that_fits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     here = Machine(memory=16 * 10**9, free=12 * 10**9, threads=4)
-    monkeypatch.setattr("unwritten.cli.server.this_machine", lambda cards: here)
+    monkeypatch.setattr("unwritten.cli.server.this_machine", lambda: here)
     for name, is_named in (("embedded", True), ("llamacpp", False)):
         (tmp_path / name).mkdir()
         app = make_app(tmp_path / name, scripted("A text.", about=replace(ABOUT, engine=name)))

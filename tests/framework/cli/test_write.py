@@ -265,6 +265,14 @@ def test_the_command_writes_skips_and_reports_lines(tmp_path: Path) -> None:
     assert (again.exit_code, again.stdout) == (0, "Pages: 0 written, 2 were stored already.\n")
 
 
+def test_a_hostile_list_of_paths_cannot_control_the_terminal(tmp_path: Path) -> None:
+    lines = ["/wiki/a\0b", "/wiki/\x1b[2Jred", "/wiki/\u202ertl", "/wiki/" + "x" * 5000]
+    result = run(tmp_path, "--file", "-", stdin="\n".join(lines))
+    assert result.exit_code == 1 and not {"\0", "\x1b", "\u202e"} & set(result.output)
+    assert "stdin:1: /wiki/a\ufffdb: No page has this path." in result.stderr
+    assert "xx…: This name has 5,000 characters" in result.stderr and len(result.output) < 2000
+
+
 def test_ten_thousand_paths_with_invalid_ones_among_them(tmp_path: Path) -> None:
     run(tmp_path, "/wiki/Tea")
     lines = "".join(f"/wiki/Tea?n={n}\n" if n % 1000 else f"no path {n}\n" for n in range(1, 10_001))

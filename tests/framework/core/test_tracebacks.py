@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from jinja2 import Environment, FileSystemLoader
 from tests.support.apps import templates
 
+from unwritten import Canvas, Router
 from unwritten.core.errors import BadTemplate
 from unwritten.core.tracebacks import ErrorReport, error_reports, format_report, is_logged, log_error
 from unwritten.rendering.templates import Templates
@@ -101,3 +104,25 @@ def test_a_report_as_text() -> None:
         deeper(0)
     text = format_report(caught.value)
     assert 'test_tracebacks.py", line' in text and ", in deeper\n    return 1 / number\nZeroDivisionError: div" in text
+
+
+MISSPELLED: Any = {"schemas": int}
+
+
+@pytest.mark.parametrize(
+    ("call", "hint"),
+    [
+        (lambda: Canvas("Tea.", **MISSPELLED), ". Did you mean 'schema'?"),
+        (
+            lambda: Router().page("/{title}", **MISSPELLED),
+            ". Known: allow, canonical, fresh, links, name, path, prefetch, vary.",
+        ),
+        (lambda: Router().route("/x", **MISSPELLED), ". Known: methods, name, path."),
+        (lambda: deeper(**MISSPELLED), ""),
+        (lambda: str(**MISSPELLED), ""),
+    ],
+)
+def test_unknown_arguments_of_the_framework_have_a_hint(call: Callable[[], object], hint: str) -> None:
+    with pytest.raises(TypeError) as caught:
+        call()
+    assert error_reports(caught.value)[-1].message == f"{caught.value}{hint}"

@@ -220,6 +220,19 @@ def test_the_same_seed_generates_the_same_text(tmp_path: Path) -> None:
         assert changes(client)[0] == Change("rewritten", "", 4)
 
 
+@pytest.mark.parametrize("seeds", [True, False])
+def test_only_engines_that_take_seeds_are_offered_one(tmp_path: Path, seeds: bool) -> None:
+    about = replace(ABOUT, abilities=replace(ABOUT.abilities, seeds=seeds))
+    app = make_two(tmp_path, scripted(seeded, about=about), edits="on")
+    with browser(app) as client:
+        write(client, "/")
+        html = client.get("/_unwritten/edit?page=/").text
+        assert html.count('name="seed"') == (3 if seeds else 0)
+        assert client.post("/_unwritten/rewrite", data={"page": "/", "seed": ""}).status_code == 303
+        wait_for(lambda: len(app.store.history("/")) == 2)
+        assert again(client, region="lead", base=2).status_code == 303
+
+
 def test_a_seed_keeps_the_facts_of_its_prompt(tmp_path: Path) -> None:
     """The prompt contains facts about the referring page. With other facts the seed would give another text."""
     engine = scripted(lambda request: f"{request.seed} {list(request.prompt.facts)}. It has a [[Lamp]].")

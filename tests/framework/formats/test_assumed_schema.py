@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
@@ -16,8 +17,10 @@ from pydantic import BaseModel, Field, create_model
 from tests.support.gbnf import Grammar
 
 from unwritten.formats.assumed_schema import assume, example_values
+from unwritten.formats.field_kinds import _TEXT_KINDS
 from unwritten.formats.schema import json_schema_of, type_adapter
 from unwritten.formats.schema_repair import repair
+from unwritten.formats.schema_tidy import sample_texts
 from unwritten_engine.json_grammar import grammar_from_schema
 
 
@@ -102,6 +105,81 @@ def test_bounds_of_the_author_stay_and_the_open_side_is_filled_in() -> None:
     assert bounds_of("servings", gt=900)[1] > 900
     assert bounds_of("servings", le=-5)[0] < -5
     assert bounds_of("servings", le=1.5, annotation=float)[1] == 1.5
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "expected"),
+    [
+        ("rating", {"default": 0}, (0, 5)),
+        ("price", {"default": 12_000}, (3, 12_000)),
+        ("year", {"examples": [3021, 1020]}, (1020, 3021)),
+        ("servings", {"default": 90, "ge": 4}, (4, 90)),
+        ("servings", {"default": 3, "le": 9}, (1, 9)),
+        ("rating", {"default": True}, (1, 5)),
+    ],
+)
+def test_defaults_and_examples_of_the_author_widen_ranges(name: str, options: Any, expected: tuple[int, int]) -> None:
+    assert bounds_of(name, **options) == expected
+
+
+def test_all_that_the_author_names_can_be_written() -> None:
+    class Fair(BaseModel):
+        seats: int | None = 90_000
+        email: str = "ask at the gate"
+        departure: str = "at dawn"
+        website: str = "–"
+        opened: date = date(2099, 12, 31)
+        motto: str = Field(default="x" * 90, examples=["#1 in the county"])
+        share: float = float("inf")
+        tags: list[str] = ["a", "_b_", "c", "d", "e", "f", "g"]
+        rides: list[int] = Field(default=[], examples=[[700]])
+
+    found = assume(Fair, 4096).json_schema
+    properties = found["properties"]
+    assert properties["seats"]["anyOf"][0]["maximum"] == 90_000
+    assert re.search(properties["departure"]["pattern"], "at dawn")
+    assert "pattern" not in {**properties["website"], **properties["motto"], **properties["opened"]}
+    assert re.search(properties["email"]["pattern"], "ask at the gate")
+    assert properties["motto"]["maxLength"] == 90
+    assert properties["tags"]["maxItems"] == 7 and "pattern" not in properties["tags"]["items"]
+    assert properties["rides"]["items"]["maximum"] == 700 and properties["rides"]["minItems"] == 1
+    rules = Grammar(grammar_from_schema(found))
+    for seed in range(5):
+        type_adapter(Fair).validate_json(rules.sample(random.Random(seed)))
+
+
+@pytest.mark.parametrize(
+    ("name", "written", "refused"),
+    [
+        ("year", ["1987", "2012"], ["87", "in 1987", "31415"]),
+        ("price", ["12.50 EUR", "$18", "40 zł"], ["cheap", "free of charge and with a very long explanation"]),
+        ("price_per_night", ["€80"], ["ask us"]),
+        ("price_range", ["10 to 25 EUR"], []),
+        ("rating", ["4.5", "4 of 5", "PG"], ["a very long text about all that was good"]),
+        ("duration_minutes", ["25", "25 Minuten"], ["long"]),
+        ("prep_time", ["25 minutes", "1 hour"], ["quickly"]),
+        ("weight_kg", ["4.5"], ["heavy"]),
+        ("temperature", ["-3 °C"], ["cold"]),
+        ("weight_class", ["heavy"], []),
+        ("age_group", ["adults"], []),
+        ("meeting_minutes", ["The council met on Tuesday."], []),
+        ("time_zone", ["Europe/Lisbon"], []),
+        ("check_in_time", ["14:30"], ["late"]),
+    ],
+)
+def test_texts_with_names_of_numbers_have_their_form(name: str, written: list[str], refused: list[str]) -> None:
+    model = create_model("Thing", **{name: (str, ...)})  # type: ignore[call-overload]
+    field = assume(model, 4096).json_schema["properties"][name]
+    for text in (*written, *refused):
+        fits = re.search(field["pattern"], text) is not None and len(text) <= field["maxLength"]
+        assert fits is (text in written), text
+    value = json.loads(Grammar(grammar_from_schema(assume(model, 4096).json_schema)).sample(random.Random(1)))
+    assert re.search(field["pattern"], value[name])
+
+
+def test_all_samples_have_the_form_that_is_assumed() -> None:
+    for name, kind in _TEXT_KINDS.items():
+        assert all(re.search(kind.pattern, sample) and len(sample) <= kind.length for sample in kind.samples), name
 
 
 def test_a_schema_with_bounds_is_unchanged() -> None:
@@ -210,6 +288,47 @@ def test_repeated_entries_are_removed_and_steps_numbered() -> None:
     assert found.value.ingredients == ["Salt"]
     assert [(step.number, step.text) for step in found.value.steps] == [(1, "Boil it."), (2, "Eat it.")]
     assert "steps: numbered in order" in found.repairs
+
+
+def test_entries_of_the_example_are_removed_if_others_remain() -> None:
+    class Trip(BaseModel):
+        place: str
+        season: Literal["early spring", "late autumn"]
+        days: list[str]
+        packed: list[str] = Field(min_length=2)
+        notes: list[str]
+
+    samples = sample_texts(
+        ['{"a":["Tuesday","Friday",{"b":"an iron key"}],"c":"the old town hall"}', "early spring", "[]"]
+    )
+    samples |= {"early spring"}
+    value = {
+        "place": "The old town hall",
+        "season": "early spring",
+        "days": ["Friday", "Monday"],
+        "packed": ["an iron key", "rope"],
+        "notes": ["tuesday", "friday"],
+    }
+    found = repair(Trip, json.dumps(value), assume(Trip, 4096), samples)
+    assert found.value.days == ["Monday"] and found.value.packed == ["an iron key", "rope"]
+    assert found.repairs == ("days: removed 1 entry of the example",)
+    assert found.copied == ("place", "packed[0]", "notes")
+    assert repair(Trip, json.dumps(value), assume(Trip, 4096)).copied == ()
+    alone = repair(
+        Trip, json.dumps(value | {"place": "Tuesday", "packed": ["x", "y"], "notes": ["Friday"]}), None, samples
+    )
+    assert alone.copied == (), "without assumed bounds there is no example"
+
+
+def test_no_text_is_in_both_examples() -> None:
+    class Shop(BaseModel):
+        name: str
+        tags: list[str]
+        ingredients: list[str]
+        genre: str
+
+    first, second = (sample_texts([answer]) for _, answer in example_values(Shop, 4096))
+    assert first and second and not first & second
 
 
 def test_a_text_that_reached_its_limit_ends_well() -> None:

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 from starlette.requests import Request
-from tests.support.apps import browser, database_file, make_app, make_wiki, write
+from tests.support.apps import TWO, browser, database_file, make_app, make_wiki, templates, write
 
-from unwritten import App
+from unwritten import App, Canvas, Page
 from unwritten.export.training_examples import training_examples
 from unwritten.export.world_import import import_world
 from unwritten.formats.gists import GIST_REQUEST
@@ -55,6 +55,31 @@ def test_engines_with_drafts_and_other_formats_are_not_asked(tmp_path: Path) -> 
         (request,) = engine.requests
         assert GIST_REQUEST not in request.prompt.system
         assert not any("{" in example.answer for example in request.prompt.examples)
+
+
+def test_only_canvases_that_are_asked_for_gists_lose_notes(tmp_path: Path) -> None:
+    engine = scripted("Lit by [[Odo Brask]]{cup}.", about=INSTRUCT)
+    app = make_app(tmp_path, engine, folder=templates(tmp_path, two=TWO))
+
+    @app.page("/wiki/{title}")
+    def page(title: str) -> Page:
+        return Page("two.html", title=title, lead=Canvas("A note.", format="html"), body=Canvas("A text."))
+
+    with browser(app) as client:
+        write(client, "/wiki/Harbour")
+        stored = app.site.store.get("/wiki/Harbour")
+        assert stored is not None
+        assert "{cup}" not in stored.canvases["body"].text and "{cup}" in stored.canvases["lead"].text
+    asked = {request.prompt.ask.partition(".")[0]: request.prompt.system for request in engine.requests}
+    assert GIST_REQUEST in asked["A text"] and GIST_REQUEST not in asked["A note"]
+
+
+def test_a_world_with_the_same_sentence_asks_for_no_gists(tmp_path: Path) -> None:
+    app = make_wiki(tmp_path, scripted("Lit by [[Odo Brask]]{cup}.", about=INSTRUCT), world=GIST_REQUEST, gists="off")
+    with browser(app) as client:
+        write(client, "/wiki/Harbour")
+        stored = app.site.store.get("/wiki/Harbour")
+        assert stored is not None and "{cup}" in stored.canvases["body"].text
 
 
 def test_an_edit_of_another_region_keeps_gists(tmp_path: Path) -> None:

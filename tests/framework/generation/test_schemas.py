@@ -426,6 +426,42 @@ def test_assumed_bounds_guide_the_engine_and_reject_nothing(tmp_path: Path) -> N
     Recipe.model_validate_json(example.answer)
 
 
+def copying(*answers: str) -> ScriptedEngine:
+    """Return an engine that answers in turn; COPY is the answer of the prompt's first example."""
+    remaining = list(answers)
+
+    def answer(request: Request) -> str:
+        return remaining.pop(0).replace("COPY", request.prompt.examples[0].answer)
+
+    return scripted(answer, about=replace(ABOUT, abilities=replace(ABOUT.abilities, patterns=True, instruct=False)))
+
+
+OWN = '{"title":"Soup","servings":4,"steps":["Boil it.","Eat it."]}'
+
+
+@pytest.mark.parametrize(
+    ("answers", "steps", "repairs"),
+    [
+        (["COPY", OWN], ["Boil it.", "Eat it."], "generated again: title, steps: copied from the example."),
+        (["COPY", "no value"], None, "generated again: title, steps: copied from the example.; title: copied from"),
+        (["COPY", "COPY"], None, "generated again: title, steps: copied from the example.; title: copied from"),
+        ([OWN], ["Boil it.", "Eat it."], ""),
+    ],
+)
+def test_a_copy_of_the_example_is_generated_again_once(
+    tmp_path: Path, answers: list[str], steps: list[str] | None, repairs: str
+) -> None:
+    engine = copying(*answers)
+    app = cookbook(tmp_path, engine)
+    with browser(app) as client:
+        assert write(client, "/recipe/Soup")[-1]["state"] == "written"
+        stored = app.store.get("/recipe/Soup")
+        assert stored is not None and stored.canvases["body"].repairs.startswith(repairs)
+        copied = Recipe.model_validate_json(engine.requests[0].prompt.examples[0].answer).steps
+        assert app.value("/recipe/Soup", "body").steps == (steps or copied)
+    assert len(engine.requests) == len(answers)
+
+
 def test_with_examples_of_the_author_nothing_is_assumed(tmp_path: Path) -> None:
     asked: list[Request] = []
     app = make_app(tmp_path, recording(asked, HUGE, patterns=True, instruct=False))

@@ -244,3 +244,16 @@ def test_text_of_the_model_that_no_url_can_hold_fails_its_region_alone(tmp_path:
         response = client.get("/")
         assert response.status_code == 200
         assert "region-error" in response.text and "The limit is 120" in response.text and "rest" in response.text
+
+
+def test_a_template_of_the_app_extends_the_one_that_it_replaces(tmp_path: Path) -> None:
+    layout = '{% extends "unwritten/layout.html" %}{% block header %}<b>Our header</b>{% endblock %}'
+    app = make_app(tmp_path, scripted("Text."), folder=templates(tmp_path, layout=layout))
+
+    @app.page("/{name}")
+    def page(name: str) -> str:
+        return f"A page about {name}."
+
+    for path in ("/no/such/page", "/_unwritten/history?page=/tea"):
+        html = browser(app).get(path).text
+        assert "<b>Our header</b>" in html and 'class="masthead"' in html

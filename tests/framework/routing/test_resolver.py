@@ -52,11 +52,18 @@ def test_the_default_title_is_the_last_text_of_the_path(tmp_path: Path) -> None:
     def user(name: str) -> str:
         return "x"
 
+    @app.page("/")
+    @app.page("/visit/opening-hours", name="hours")
+    def constant() -> str:
+        return "x"
+
     @app.fallback
     def anything(path: str) -> str:
         return "x"
 
     titles = {
+        "/": "Fake Wiki",
+        "/visit/opening-hours": "Opening hours",
         "/a/b/c_d": "c d",
         "/a/b/AC%2FDC": "AC/DC",
         "/n/7": "Fake Wiki",

@@ -15,6 +15,7 @@ import itsdangerous
 import pytest
 from starlette.applications import Starlette
 from starlette.authentication import AuthCredentials, AuthenticationBackend, SimpleUser, requires
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.authentication import AuthenticationMiddleware
@@ -180,8 +181,17 @@ def public(app: App) -> App:
 
     @app.route("/found")
     async def found(request: Request) -> Response:
-        entries = await app.readable(app.site.store.search("xyzzy"), request)
+        entries = await run_in_threadpool(app.store.search, "xyzzy")
         return PlainTextResponse(" ".join(entry.key for entry in entries))
+
+    @app.page("/latest")
+    async def latest() -> Response:
+        entries = await run_in_threadpool(app.store.recent, 10)
+        return PlainTextResponse(" ".join(entry.key for entry in entries))
+
+    @app.route("/readable")
+    async def readable(request: Request) -> Response:
+        return PlainTextResponse(" ".join(await app.readable([SECRET, "/open/Tower"], request)))
 
     @app.route("/graph")
     def graph(request: Request) -> Response:
@@ -240,6 +250,14 @@ def test_a_stranger_gets_a_secret_page_in_no_way(client: TestClient) -> None:
         "restore": client.post("/_unwritten/restore", data={"page": SECRET, "version": "1", "base": "1"}),
         "version": client.get(f"{SECRET}?version=1"),
         "plain": client.get(f"{SECRET}?plain=1"),
+        "data": client.get(f"{SECRET}.json"),
+        "data of a version": client.get(f"{SECRET}.json?version=1"),
+        "accept": client.get(SECRET, headers={"accept": "application/json"}),
+        "copy": client.get(SECRET, headers={"if-none-match": "*"}),
+        "copy of data": client.get(f"{SECRET}.json", headers={"if-none-match": "*"}),
+        "head": client.head(SECRET),
+        "prefetch": client.get(SECRET, headers={"sec-purpose": "prefetch"}),
+        "alias": client.post("/_unwritten/alias", data={"page": SECRET, "alias": "/secret/Other"}),
         "box": client.get("/_unwritten/box?page=/secret/Box&region=body"),
         "state": client.get("/_unwritten/box/state?page=/secret/Box&region=body"),
         "save": client.post("/_unwritten/box/state", json={"page": "/secret/Box", "region": "body", "state": "1"}),
@@ -247,9 +265,10 @@ def test_a_stranger_gets_a_secret_page_in_no_way(client: TestClient) -> None:
     for name, answer in refused.items():
         assert answer.status_code in {302, 303, 307, 401, 403, 404}, name
         assert "xyzzy" not in answer.text and answer.headers.get("location") in {None, "/login"}, name
-    for path in ("/recent", "/search", "/found", "/graph"):
+    for path in ("/recent", "/search", "/found", "/graph", "/latest", "/readable", "/feed.atom"):
         assert "/secret/" not in client.get(path).text, path
-    assert "/open/Tower" in client.get("/recent").text and "/open/Tower" in client.get("/found").text
+    for path in ("/recent", "/found", "/latest", "/readable"):
+        assert "/open/Tower" in client.get(path).text, path
 
 
 def test_who_is_signed_in_gets_it_in_all_of_them(client: TestClient) -> None:
@@ -262,7 +281,9 @@ def test_who_is_signed_in_gets_it_in_all_of_them(client: TestClient) -> None:
     assert client.get("/_unwritten/box/state?page=/secret/Box&region=body", headers=headers).status_code in {200, 404}
     assert SECRET in client.get("/search", headers=headers).text
     assert SECRET in client.get("/found", headers=headers).text
-    assert SECRET not in client.get("/recent", headers=headers).text, "a page is the same for all visitors"
+    assert SECRET in client.get("/readable", headers=headers).text
+    for path in ("/recent", "/latest"):
+        assert SECRET not in client.get(path, headers=headers).text, "a page is the same for all visitors"
 
 
 def test_prompts_of_other_pages_use_only_what_everyone_may_read(client: TestClient) -> None:
@@ -390,7 +411,7 @@ def test_a_list_that_cannot_be_checked_in_an_async_function_is_an_error(
         client.get(SECRET, headers={"cookie": COOKIE})
         wait_for(lambda: app.site.store.exists([SECRET]))
         assert client.get("/async").status_code == 500
-    assert "await app.readable" in caplog.text
+    assert "await run_in_threadpool(app.store.recent, 10)" in caplog.text
 
 
 def test_a_stranger_cannot_stop_a_page_before_its_visitor_connects(tmp_path: Path) -> None:

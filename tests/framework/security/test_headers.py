@@ -116,6 +116,15 @@ def test_cross_origin_requests_are_recognized(headers: dict[str, str], crosses: 
 
 
 @pytest.mark.parametrize(
+    ("origin", "logged"),
+    [("http://a.example:8080", True), ("http://b.example", False), ("http://[::1", False), ("http://a.example", False)],
+)
+def test_a_port_that_a_proxy_has_removed_is_logged(caplog: pytest.LogCaptureFixture, origin: str, logged: bool) -> None:
+    is_cross_origin(Headers({"host": "a.example", "origin": origin}))
+    assert ("proxy_set_header Host $http_host" in caplog.text) is logged
+
+
+@pytest.mark.parametrize(
     ("headers", "prefetches"),
     [
         ({"sec-purpose": "prefetch"}, True),

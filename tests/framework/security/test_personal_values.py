@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -168,6 +169,34 @@ def test_a_prompt_with_a_value_of_the_visitor_is_an_error_in_development(
         assert "request.session['user']" in caplog.text and "canvas 'body'" in caplog.text
         assert "The title on /titled" in caplog.text
         caplog.clear()
+
+
+LANGUAGES = {"de": "German", "fr": "French"}
+
+
+@pytest.mark.parametrize(
+    ("read", "source"),
+    [
+        (lambda request: LANGUAGES.get(request.cookies.get("language", ""), "English"), "the cookie 'language'"),
+        (lambda request: "one" if "name" in request.cookies else "all", "the cookie 'name'"),
+        (lambda request: request.session.get("tea", "green"), "request.session['tea']"),
+        (lambda request: request.cookies["session"] and "all", ""),
+        (lambda request: "all", ""),
+    ],
+)
+def test_values_that_only_other_visitors_have_are_an_error_in_development(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, read: Callable[[Request], str], source: str
+) -> None:
+    middleware = [Middleware(SessionMiddleware, secret_key=KEY)]
+    app = make_app(tmp_path, scripted("Words."), middleware=middleware, debug=True)
+
+    @app.page("/hello/{title}")
+    def hello(request: Request, title: str) -> Canvas:
+        return Canvas(f"A greeting for {read(request)} about {title}.")
+
+    with TestClient(app, headers={**BROWSER, **ANN}, raise_server_exceptions=False) as client:
+        assert client.get("/hello/Tea").status_code == (500 if source else 200)
+    assert source in caplog.text
 
 
 def test_an_action_checks_the_page_first(tmp_path: Path) -> None:

@@ -10,19 +10,28 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.testclient import TestClient
-from tests.support.apps import LIVE, browser, make_app, tables, until, write
+from tests.support.apps import LIVE, browser, make_app, make_wiki, tables, until, write
 from tests.support.servers import wait_for
 
 from unwritten import App, BadApp, Canvas, Visit
 from unwritten.core.paths import page_key
 from unwritten.export.static_site import export_site
+from unwritten.storage.records import PageWrite, Provenance, StoredCanvas
 from unwritten_engine import Engine, scripted
 
 KEY = "/notes/Tea"
+
+
+class Fact(BaseModel):
+    text: str
+
+
 ANN, BOB, GUEST = {"x-user": "ann"}, {"x-user": "bob"}, dict[str, str]()
 
 
@@ -82,6 +91,92 @@ def test_each_value_has_a_page_of_its_own_and_none_is_shared(tmp_path: Path) -> 
             assert words in client.get(KEY, headers=headers).text
         assert len(app.site.engine.requests) == 3  # type: ignore[attr-defined]
     assert [row["key"] for row in tables(tmp_path / "pages.db")["pages"]] == [f"{KEY}#vary=ann", f"{KEY}#vary=bob", KEY]
+
+
+def test_all_representations_tell_caches_what_they_depend_on(tmp_path: Path) -> None:
+    app = make_notes(tmp_path)
+
+    @app.page("/secret/{name}", allow=lambda request: "x-user" in request.headers)
+    def secret(name: str) -> str:
+        return f"A plan for {name}."
+
+    @app.page("/mine/{name}")
+    def mine(name: str, request: Request) -> str:
+        return f"A text about {name}."
+
+    json_of = {"accept": "application/json"}
+    with browser(app) as client:
+        for path in (KEY, "/secret/Plan", "/mine/Tea", "/wiki/Tea"):
+            began = [client.head(path, headers=ANN), client.get(path, headers=ANN)]
+            assert all(answer.headers["cache-control"] == "no-store" for answer in began)
+            generate(client, ANN, path)
+            wait_for(lambda url=f"{path}.json": client.get(url, headers=ANN).status_code == 200)  # type: ignore[misc]
+            kept = [client.get(path, headers=ANN), client.get(f"{path}?version=1", headers=ANN)]
+            data = [client.get(f"{path}.json", headers=ANN), client.get(path, headers={**ANN, **json_of})]
+            again = client.get(path, headers={**ANN, **json_of, "if-none-match": data[0].headers["etag"]})
+            assert again.status_code == 304
+            for answer in (*kept, *data, again):
+                assert ("Cookie" in answer.headers["vary"]) == (path == KEY)
+                assert answer.headers["vary"].startswith("Accept")
+            assert {answer.headers["cache-control"] for answer in (*data, again)} == {"private, no-cache"}
+            expected = "no-cache" if path == "/wiki/Tea" else "private, no-cache"
+            assert {answer.headers["cache-control"] for answer in kept} == {expected}
+            history = client.get(
+                "/_unwritten/history", params={"page": path if path != KEY else f"{KEY}#vary=ann"}, headers=ANN
+            )
+            assert (history.status_code, history.headers["cache-control"]) == (200, "no-store")
+        for moved in (client.get("/notes/Great Tea"), client.get("/notes/Great Tea.json")):
+            assert (moved.status_code, moved.headers["cache-control"]) == (302, "private, no-cache")
+        unwritten = client.get("/notes/Other.json", headers=ANN)
+        assert unwritten.status_code == 404 and "Cookie" in unwritten.headers["vary"]
+
+
+def test_lists_find_the_variant_of_a_visitor_among_those_of_many_others(tmp_path: Path) -> None:
+    """One check for each URL finds it, however many variants the URL has."""
+    app, calls = make_app(tmp_path, scripted(answer)), list[str]()
+
+    def user(request: Request) -> str | None:
+        calls.append("vary")
+        return user_of(request)
+
+    @app.page("/notes/{name}", vary=user)
+    def note(name: str) -> Canvas:
+        return Canvas("A note.", schema=Fact)
+
+    @app.route("/lists")
+    def lists(request: Request) -> Response:
+        store = app.store
+        found = [store.recent(), store.search("words"), store.all(), store.all(-1)]
+        values = [source.key for source, _ in app.values(Fact)]
+        return JSONResponse([*[[page.key for page in pages] for pages in found], values])
+
+    provenance = Provenance("a script", "scripted", 7, 5, 5, 1, 0.5, "end")
+    fact = StoredCanvas("body", "typed", "{}", '{"text":"words"}', 7, 5, 5, 1, 0.5, "end", schema="Fact")
+
+    def page(user: str) -> PageWrite:
+        return PageWrite(f"{KEY}#vary={user}", "Tea", "Some words.", "hash", provenance, (fact,), ())
+
+    with browser(app) as client:
+        app.site.store.save_all(page(user) for user in ("ann", *(f"u{number}" for number in range(2000))))
+        own = [f"{KEY}#vary=ann"]
+        for headers, expected in ((ANN, own), (BOB, []), (GUEST, [])):
+            calls.clear()
+            assert client.get("/lists", headers=headers).json() == [expected] * 5
+            assert len(calls) == 1
+
+
+def test_behind_middleware_pages_are_held_by_browsers_only(tmp_path: Path) -> None:
+    class Login:
+        def __init__(self, app: Any) -> None:
+            self.app = app
+
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            await self.app(scope, receive, send)
+
+    app = make_wiki(tmp_path, scripted("Words."), middleware=[Middleware(Login)])
+    with browser(app) as client:
+        write(client, "/wiki/Tea")
+        assert client.get("/wiki/Tea").headers["cache-control"] == "private, no-cache"
 
 
 def test_responses_are_not_stored_by_others_and_revalidated_by_their_variant(tmp_path: Path) -> None:

@@ -50,6 +50,14 @@ def test_an_alias_leads_to_its_page_until_it_is_removed(aliases: AliasStore) -> 
         asyncio.run(aliases.remove(CAPTAIN))
 
 
+def test_a_page_with_variants_is_no_alias_until_they_are_deleted(store: PageStore, aliases: AliasStore) -> None:
+    save(store, f"{CAPTAIN}#vary=de")
+    with pytest.raises(BadAlias, match="is a stored page"):
+        asyncio.run(aliases.add(CAPTAIN, SARAH))
+    asyncio.run(store.replace_with_alias(CAPTAIN, SARAH))
+    assert aliases.all() == [(CAPTAIN, SARAH)] and store.count() == 0
+
+
 def test_another_process_sees_the_change(store: PageStore, aliases: AliasStore, location: Location) -> None:
     other = PageStore(location)
     try:

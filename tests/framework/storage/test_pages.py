@@ -283,6 +283,17 @@ def test_deleting_a_page_deletes_everything_of_it(store: PageStore) -> None:
     assert num_rows(store, "pages", "versions", "canvases", "links", "search", "canvas_values") == 0
 
 
+def test_a_page_is_deleted_with_its_variants(store: PageStore) -> None:
+    others = [f"{KEY}2#vary=de", f"{KEY}-fr", "/wiki"]
+    for key in (KEY, f"{KEY}#vary=de", f"{KEY}#vary=fr", f"{KEY}#vary=en", *others):
+        save(store, new_page(key=key))
+    assert asyncio.run(store.delete_with_variants(f"{KEY}#vary=fr")) == 1 and store.exists([KEY, f"{KEY}#vary=de"])
+    assert store.count_variants(KEY) == 2
+    assert asyncio.run(store.delete_with_variants(KEY)) == 3
+    assert asyncio.run(store.delete_with_variants(KEY)) == 0
+    assert {page.key for page in store.all(-1)} == set(others) and num_rows(store, "versions", "canvases") == 6
+
+
 def test_data_version_changes_when_any_connection_writes(store: PageStore, location: Location) -> None:
     before = store.data_version()
     assert store.data_version() == before

@@ -195,6 +195,23 @@ def test_validation_errors_in_an_action_are_shown_beside_the_field(tmp_path: Pat
         assert rows.count() == 1
 
 
+def test_a_text_that_an_action_has_not_awaited_is_an_error_of_the_author(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def generated() -> str:
+        return "Words."
+
+    def act(text: str) -> None:
+        Note(text=coroutine)  # type: ignore[arg-type]
+
+    coroutine = generated()
+    with browser(one(tmp_path, act)) as client:
+        to = action_url(client.get("/").text, "/act")
+        assert client.post(to, data={"text": "tea"}).status_code == 500
+    coroutine.close()
+    assert "'act' passes the field 'text' a coroutine" in caplog.text and "anyio.from_thread.run" in caplog.text
+
+
 # -- origins and tokens ---------------------------------------------------------------------------------------------
 
 

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoint
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.testclient import TestClient
 from tests.support.apps import browser, database_file, make_app, make_wiki, write
 from tests.support.html_checks import inner, page_faults
 from tests.support.servers import wait_for
@@ -306,6 +307,50 @@ def test_the_variants_of_a_page_have_its_aliases_in_common(tmp_path: Path) -> No
         assert "Cuppa" in client.get("/_unwritten/edit?page=/notes/Tea%23vary=ann", headers=ann).text
         client.post("/_unwritten/alias", data={**form, "alias": "/notes/Cuppa", "remove": "1"}, headers=ann)
         assert app.site.aliases.all() == []
+
+
+def test_links_to_an_alias_of_a_page_with_variants_know_that_it_is_written(tmp_path: Path) -> None:
+    def answer(request: Any) -> str:
+        return "See [[Cuppa]] and [[Nothing]]." if "Salt" in request.prompt.ask else "A note."
+
+    app = make_app(tmp_path, scripted(answer), links="/notes/{name}")
+    app.alias("/notes/Cuppa", "/notes/Tea")
+
+    @app.page("/notes/{name}", vary=lambda request: request.headers.get("x-user"))
+    def note(name: str) -> str:
+        return f"A note on {name}."
+
+    @app.route("/lists")
+    def lists(request: Request) -> Response:
+        store = app.store
+        values = {
+            "to": [page.key for page in store.links_to("/notes/Tea#vary=ann")],
+            "missing": [node.key for node in store.missing_pages()],
+            "graph": {node.key: node.links for node in store.link_graph()},
+        }
+        return JSONResponse(values)
+
+    ann, bob = {"x-user": "ann"}, {"x-user": "bob"}
+    salt, tea = "/notes/Salt#vary=ann", "/notes/Tea#vary=ann"
+    with browser(app) as client:
+        for headers, key in ((bob, "/notes/Salt"), (ann, "/notes/Salt"), (ann, "/notes/Tea")):
+            write_variant(app, client, key, headers)
+        assert 'href="/notes/Cuppa" class="written"' in client.get("/notes/Salt", headers=ann).text
+        assert 'href="/notes/Cuppa" class="unwritten"' in client.get("/notes/Salt", headers=bob).text
+        assert client.get("/notes/Cuppa", headers=ann).headers["location"] == "/notes/Tea"
+        for headers, written in ((ann, [True, False]), (bob, [False, False])):
+            document = client.get("/notes/Salt.json", headers=headers).json()
+            assert [link["written"] for link in document["links"]] == written
+        found = client.get("/lists", headers=ann).json()
+        nothing = "/notes/Nothing#vary=ann"
+        assert (found["to"], found["missing"]) == ([salt], [nothing])
+        assert found["graph"] == {tea: [], salt: [tea, nothing], nothing: []}
+
+
+def write_variant(app: App, client: TestClient, key: str, headers: dict[str, str]) -> None:
+    """Have the page of a user written."""
+    client.get(key, headers=headers)
+    wait_for(lambda: bool(app.site.store.exists([f"{key}#vary={headers['x-user']}"])))
 
 
 def test_the_link_graph_does_not_name_the_protected_page_of_an_alias(tmp_path: Path) -> None:

@@ -48,25 +48,19 @@ def login() -> Page:
 def enter(name: str, password: str, request: Request) -> Response | str:
     found = next(iter(cooks.select(name=name)), None)
     if found is None or not hmac.compare_digest(found.password, hashed(password, found.salt)):
-        refused: Response = router.app.render("refused.html", status_code=403, title="Name and password do not match")
-        return refused
+        return router.app.render("refused.html", status_code=403, title="Name and password do not match")
     request.session["cook"] = name
-    cookbook_page: str = router.app.url_path_for("cookbook")
-    return cookbook_page
+    return router.app.url_path_for("cookbook")
 
 
 @router.action("/join")
 def join(name: str, password: str, request: Request) -> Response | str:
     if cooks.count(name=name) or len(password) < 8:
-        refused: Response = router.app.render(
-            "refused.html", status_code=403, title="Choose another name, and eight characters"
-        )
-        return refused
+        return router.app.render("refused.html", status_code=403, title="Choose another name, and eight characters")
     salt = secrets.token_hex(16)
     cooks.insert(Cook(name=name, salt=salt, password=hashed(password, salt)))
     request.session["cook"] = name
-    cookbook_page: str = router.app.url_path_for("cookbook")
-    return cookbook_page
+    return router.app.url_path_for("cookbook")
 
 
 @router.action("/leave")

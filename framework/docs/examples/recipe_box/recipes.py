@@ -78,20 +78,17 @@ def recipe(title: str) -> Page:
 def keep(title: str, request: Request) -> Response | str | None:
     name = cook(request)
     if name is None:
-        login_page: str = router.app.url_path_for("login")
-        return login_page
+        return router.app.url_path_for("login")
     if not favourites.count(cook=name, recipe=title):
         favourites.insert(Favourite(cook=name, recipe=title))
-    cookbook_page: str = router.app.url_path_for("cookbook")
-    return cookbook_page
+    return router.app.url_path_for("cookbook")
 
 
 @router.action("/{title}/photo")
 def add_photo(title: str, photo: ImageUpload, request: Request) -> str | None:
     name = cook(request)
     if name is None:
-        login_page: str = router.app.url_path_for("login")
-        return login_page
+        return router.app.url_path_for("login")
     if photos.count(recipe=title) < 6:
         photos.insert(Photo(recipe=title, cook=name, file=photo))
     return None
