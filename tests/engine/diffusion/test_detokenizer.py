@@ -180,6 +180,17 @@ def test_a_thought_may_continue_in_the_next_canvas() -> None:
             assert before.in_thought == (opened in ids[:split] and closed not in ids[:split])
 
 
+def test_a_marker_at_the_end_of_a_block_may_be_noise() -> None:
+    tokenizer = make_tokenizer(700)
+    reader = reader_of(tokenizer)
+    (opened, _), start, said = channel(reader, tokenizer), reader.encode("Hello"), reader.encode(" and more.")
+    ids = [*start, opened, *said]
+    before = reader.decode(ids[: len(start) + 1], [False] * (len(start) + 1))
+    flags = [False] * len(ids)
+    assert reader.decode(ids, flags, before=before) == reader.decode(ids, flags)
+    assert reader.decode(ids, flags).text == "Hello and more."
+
+
 @settings(max_examples=150, deadline=None)
 @given(st.data(), st.sampled_from(sorted(READERS)))
 def test_any_tokens_give_clean_text_with_spans_inside(data: st.DataObject, name: str) -> None:

@@ -157,6 +157,8 @@ class Detokenizer:
         count += _flush(run, parts, spans, count)
         text = "".join(parts)
         resumable = resumable and not _LABEL.startswith(text.strip())  # a thought may start here
+        if in_thought and thoughts[-1][0] > begin:  # noise may follow an opening marker instead of its label
+            resumable = resumable and len("".join(map(self._piece, ids[thoughts[-1][0] + 1 :]))) >= len(_LABEL)
         starts.extend([count] * (len(ids) - len(starts)))
         return DecodedText(text, tuple(spans), ended, tokens, tuple(starts), resumable, in_thought)
 

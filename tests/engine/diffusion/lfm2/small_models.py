@@ -36,7 +36,8 @@ def small_config() -> Lfm2Config:
 @cache
 def small_weights(dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
     """Return the weights of the small model."""
-    return random_weights(small_config(), branch=0.5, dtype=dtype)
+    with torch.inference_mode(False):  # a test that makes them first may be in inference mode, and others not
+        return random_weights(small_config(), branch=0.5, dtype=dtype)
 
 
 @cache
