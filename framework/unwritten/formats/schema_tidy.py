@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
-from .assumed_schema import ASSUMED_MINIMUM
+from .assumed_schema import ASSUMED_FORM, ASSUMED_MINIMUM
 from .field_kinds import singular, text_kind, words_of
 from .schema import resolve_reference
 from .text_ends import settled_text
@@ -175,7 +175,8 @@ class _Tidier:
         length = schema.get("maxLength")
         text = data.strip()
         shorter = text.rstrip(" ,")
-        may_end_in_comma = "pattern" in schema or "\n" in text or _ENDS_IN_COMMA & {singular(w) for w in words_of(name)}
+        has_form = "pattern" in schema and schema.get("$comment") != ASSUMED_FORM
+        may_end_in_comma = has_form or "\n" in text or _ENDS_IN_COMMA & {singular(word) for word in words_of(name)}
         if shorter != text and not may_end_in_comma and len(shorter) >= max(1, int(schema.get("minLength") or 0)):
             self._note(place, "removed the comma at the end")
             text = shorter
