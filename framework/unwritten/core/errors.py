@@ -144,7 +144,7 @@ class UnusableText(PageFailed):
 
 
 class CopiedExample(UnusableText):
-    """The generated value has texts of the prompt's example. It is generated again; a second copy is used."""
+    """The generated value has texts of the prompt's example. It is used if a second attempt is no better."""
 
 
 class SchemaMismatch(UnusableText):

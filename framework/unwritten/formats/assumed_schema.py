@@ -34,6 +34,8 @@ JSONSchema: TypeAlias = Mapping[str, Any]
 
 ASSUMED_MINIMUM: Final = "The minimum is assumed."
 """Marks lists that may have fewer entries than the engine is asked for. Grammars ignore it."""
+ASSUMED_FORM: Final = "The pattern is assumed."
+"""Marks texts that may have another form. Grammars ignore it."""
 _SCALES: Final = (1.0, 0.8, 0.6, 0.45, 0.3)
 """By how much assumed lengths are shortened, until a value of this length fits into its canvas."""
 _CHARS_PER_TOKEN: Final = 4
@@ -221,7 +223,8 @@ class _Assumptions:
         self.bounds.append(f"{place}: up to {length} characters")
         bounded = {**schema, "maxLength": length}
         pattern = kind.pattern_for(length)
-        return bounded | {"pattern": pattern} if pattern and _match(pattern, named) else bounded
+        is_usable = pattern and _match(pattern, named)
+        return {**bounded, "$comment": ASSUMED_FORM, "pattern": pattern} if is_usable else bounded
 
 
 def _author_bounds(schema: JSONSchema) -> tuple[float | None, float | None]:

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
-from .assumed_schema import ASSUMED_MINIMUM
+from .assumed_schema import ASSUMED_FORM, ASSUMED_MINIMUM
 from .field_kinds import singular, text_kind, words_of
 from .schema import resolve_reference
 from .text_ends import settled_text
@@ -100,7 +100,7 @@ class _Tidier:
             return self._list(data, schema, name, place)
         if not isinstance(data, str) or {"enum", "const", "format"} & schema.keys():
             return data
-        if data.casefold() in self._samples and (" " in data or len(data) >= _MIN_COPY):
+        if self._is_copied(data):
             self.copied.append(_named(place))
         return self._text(data, schema, name, place)
 
@@ -124,14 +124,16 @@ class _Tidier:
         inner = schema.get("items")
         if inner is None:
             return data
-        own = self._own_entries(data, schema)
-        if own and len(own) < len(data) and len(own) >= _least(schema):
+        is_compared = self._is_compared(data, inner)
+        is_copy = is_compared and len(data) > 1 and all(entry.casefold() in self._samples for entry in data)
+        own = [entry for entry in data if not self._is_copied(entry)] if is_compared and not is_copy else data
+        if own and _least(schema) <= len(own) < len(data):
             surplus = len(data) - len(own)
             self._note(place, f"removed {surplus} {'entry' if surplus == 1 else 'entries'} of the example")
             data = own
         before = len(self.copied)
         found = [self.value(entry, inner, name, f"{place}[{number}]") for number, entry in enumerate(data)]
-        if not own and len(data) > 1:
+        if is_copy:
             self.copied[before:] = [_named(place)]
         words = {singular(word) for word in words_of(name)[-1:]}
         if words & _REPEATED or not all(isinstance(entry, str | dict) for entry in found):
@@ -145,12 +147,14 @@ class _Tidier:
             found = list(distinct.values())
         return self._numbered(found, words, place)
 
-    def _own_entries(self, entries: list[Any], schema: JSONSchema) -> list[Any]:
-        """Return the entries of a list that do not stand in the example. Only texts are compared, and no choices."""
-        inner = self._resolve(schema.get("items"), "")
-        if {"enum", "const"} & inner.keys() or not all(isinstance(entry, str) for entry in entries):
-            return entries
-        return [entry for entry in entries if entry.casefold() not in self._samples]
+    def _is_compared(self, entries: list[Any], schema: Any) -> bool:
+        """True if the entries of a list are compared with the example: texts that are no choices."""
+        is_choice = {"enum", "const"} & self._resolve(schema, "").keys()
+        return not is_choice and all(isinstance(entry, str) for entry in entries)
+
+    def _is_copied(self, text: str) -> bool:
+        """True if a text stands in the example, and not by coincidence, as the name of a country might."""
+        return text.casefold() in self._samples and (" " in text or len(text) >= _MIN_COPY)
 
     def _numbered(self, entries: list[Any], words: set[str], place: str) -> list[Any]:
         """Number the entries of a list from 1 if they are steps and their numbers are not in order."""
@@ -171,7 +175,8 @@ class _Tidier:
         length = schema.get("maxLength")
         text = data.strip()
         shorter = text.rstrip(" ,")
-        may_end_in_comma = "pattern" in schema or "\n" in text or _ENDS_IN_COMMA & {singular(w) for w in words_of(name)}
+        has_form = "pattern" in schema and schema.get("$comment") != ASSUMED_FORM
+        may_end_in_comma = has_form or "\n" in text or _ENDS_IN_COMMA & {singular(word) for word in words_of(name)}
         if shorter != text and not may_end_in_comma and len(shorter) >= max(1, int(schema.get("minLength") or 0)):
             self._note(place, "removed the comma at the end")
             text = shorter

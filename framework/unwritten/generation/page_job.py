@@ -451,7 +451,9 @@ class PageJob:
                     time_limit,
                 )
             )
-            self.finish("failed", str(error))
+            for region_job in self.regions.values():
+                self._use_copy(region_job, error)
+            self._end_run(engine, str(error))
         except asyncio.CancelledError:
             if self.cancel_reason is not None:
                 self.finish("stopped", _CANCEL_MESSAGES[self.cancel_reason])
@@ -461,13 +463,17 @@ class PageJob:
                 self.finish("stopped", SHUTDOWN)
                 raise
         else:
-            self._group = None
-            self._stop_clock()
-            if all(region_job.state == "written" for region_job in self.regions.values()):
-                self._complete = True
-                self._provenance = self._sum_provenance(engine.about.model, engine.about.engine)
-            else:
-                self.finish("failed", self.message or _("A part of the page could not be written."))
+            self._end_run(engine, self.message or _("A part of the page could not be written."))
+
+    def _end_run(self, engine: Engine, message: str) -> None:
+        """Complete the job if all regions are written. Otherwise it has failed, with this message."""
+        self._group = None
+        self._stop_clock()
+        if all(region_job.state == "written" for region_job in self.regions.values()):
+            self._complete = True
+            self._provenance = self._sum_provenance(engine.about.model, engine.about.engine)
+        else:
+            self.finish("failed", message)
 
     async def _run_region(self, engine: Engine, region_job: RegionJob) -> None:
         """Generate a region. An error fails the region, and not the others."""
@@ -485,7 +491,8 @@ class PageJob:
             if region_job.repairs:
                 log.info("%s: the region %r was repaired: %s", self.key, region_job.name, "; ".join(region_job.repairs))
         except (UnwrittenError, EngineError) as error:
-            if region_job.state != "failed":  # rendering may have marked it as failed
+            # Rendering may have marked it as failed.
+            if region_job.state != "failed" and not self._use_copy(region_job, error):
                 self.fail_region(region_job, error)
         except Exception as error:
             self.fail_region(region_job, error)
@@ -512,6 +519,14 @@ class PageJob:
                     await formatter.show(frame)
             if region_job.completed_requests == completed:
                 return
+
+    def _use_copy(self, region_job: RegionJob, error: Exception) -> bool:
+        """Show a first attempt that copied the prompt's example, because of an error. False if there is none."""
+        if not region_job.use_copy():
+            return False
+        log.warning("%s: the region %r shows its first attempt: %s", self.key, region_job.name, error)
+        self._publish_frame(region_job)
+        return True
 
     def _publish_frame(self, region_job: RegionJob) -> None:
         self.notify()

@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from unwritten_engine import Frame, Priority, Prompt, Request, StopReason, Usage
 
-from ..core.errors import CopiedExample, PageFailed, SchemaMismatch, UnusableText
+from ..core.errors import CopiedExample, PageFailed, UnusableText
 from ..core.frame_numbers import frame_numbers
 from ..core.localization import gettext_lazy as _
 from ..formats.assumed_schema import AssumedSchema
@@ -114,7 +114,7 @@ class RegionJob:
         self._retried = False
         self._asks_for_gists = gists
         self._gists: dict[str, str] = {}
-        self._first_value: RepairResult | None = None
+        self._copy: PreparedFrame | None = None  # the first attempt, if it repeated the prompt's example
         self._seed = canvas.seed
         self._revision: Revision | None = None
         self._restored: StoredCanvas | None = None
@@ -225,19 +225,21 @@ class RegionJob:
             repairs.append(f"{removed} removed")
         elif text.strip() != frame.text.strip():
             repairs.append("cut off incomplete end")
+        copied: Sequence[str] = ()
         if self.canvas.schema is not None:
             repaired = self._repair(self.canvas.schema, text)
-            if repaired.copied and not self._retried:
-                self._first_value = repaired
-                raise CopiedExample(f"{', '.join(repaired.copied)}: copied from the example.")
-            text = repaired.text
-            repairs += [*repaired.repairs, *(f"{place}: copied from the example" for place in repaired.copied)]
+            text, copied = repaired.text, repaired.copied
+            repairs += [*repaired.repairs, *(f"{place}: copied from the example" for place in copied)]
         if removed and self.format.prose and not has_content(text.removeprefix(self.prompt.opening)):
             raise UnusableText(_("The model wrote no usable text."))
         if self._revision is None and not text.removeprefix(self.prompt.opening).strip("… \n"):
             raise PageFailed(_("The model wrote nothing. Try again: another seed often helps."))
         final = replace(frame, text=text, unsettled=(), fixed=len(text))
-        return PreparedFrame(final, self._format(final), repairs)
+        prepared = PreparedFrame(final, self._format(final), repairs)
+        if copied and not self._retried:
+            self._copy = prepared
+            raise CopiedExample(f"{', '.join(copied)}: copied from the example.")
+        return prepared
 
     def final_text(self, frame: Frame) -> str:
         """Return the text of the last frame as it will be stored.
@@ -249,18 +251,13 @@ class RegionJob:
         return text if self.canvas.schema is None else self._repair(self.canvas.schema, text).text
 
     def _repair(self, schema: type[Any], text: str) -> RepairResult:
-        """Return the value that a text is meant to be. If it is none, that of a first attempt, which was a copy.
+        """Return the value that a text is meant to be.
 
         Raises:
             SchemaMismatch: If it does not fit the schema and cannot be repaired.
         """
         examples = self.prompt.examples if self._revision is None else ()  # those of a revision have the old text
-        try:
-            return repair(schema, text, self.assumed, sample_texts(example.answer for example in examples))
-        except SchemaMismatch:
-            if self._first_value is None:
-                raise
-            return self._first_value
+        return repair(schema, text, self.assumed, sample_texts(example.answer for example in examples))
 
     def _trimmed_text(self, frame: Frame) -> str:
         """Return the text of the last frame without an incomplete end. A revision trims its parts itself."""
@@ -279,6 +276,18 @@ class RegionJob:
         self._retried = True
         self.repairs = [f"generated again: {error}"]
         self._set_frame(Frame(text=""))
+        return True
+
+    def use_copy(self) -> bool:
+        """Show the first attempt, which copied the prompt's example, because the second one has failed.
+
+        Returns:
+            False if the first attempt was no such copy, or the region has ended.
+        """
+        if self._copy is None or self.state in {"written", "failed"}:
+            return False
+        self.repairs.append("the second attempt failed")
+        self.apply_frame(self._copy.frame, self._copy)
         return True
 
     def _set_frame(self, frame: Frame) -> None:

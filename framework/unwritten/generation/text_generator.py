@@ -150,7 +150,7 @@ class TextGenerator:
             number = 0
             while True:
                 async with without_write_lock():
-                    while not job.finished.is_set() and not _has_news(job, number):
+                    while not job.finished.is_set() and not _is_updated(job, number):
                         await self._wait(subscriber, scope)
                 if job.finished.is_set():
                     yield _result(job)
@@ -234,8 +234,8 @@ def _canvas(prompt: str, schema: type[Any] | None, format: str | Format | None, 
     return Canvas(prompt, format or ("typed" if schema else "text"), schema=schema, **options)
 
 
-def _has_news(job: TextJob, number: int) -> bool:
-    """True if the text so far can be shown, and is newer than the frame with this number."""
+def _is_updated(job: TextJob, number: int) -> bool:
+    """True if there is a text to show that is newer than the frame with this number."""
     region_job = job.region_job
     return region_job.state == "writing" and region_job.number > number and bool(region_job.frame.text.strip())
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from ..core.paths import url_of_key
 from ..formats.links import Link
@@ -14,6 +14,8 @@ from ..storage.pages import LinkNode, PageStore
 from ..storage.records import PageSummary, StoredPage, Version
 from ..storage.values import Source, ValueStore
 from .access import MAX_LISTED, MAX_READ, PageAccess
+
+E = TypeVar("E")
 
 
 class StoredPages:
@@ -140,13 +142,7 @@ class StoredPages:
         """Return the first entries that the audience may read."""
         if not self._access.limits_lists:
             return [*read(limit)]
-        number = max(limit, 1)
-        while True:
-            entries = read(min(number, MAX_READ))
-            found = self._readable(entries)
-            if len(found) >= limit or len(entries) < number or not may_have_more([entry.key for entry in entries]):
-                return found[:limit]
-            number *= 4
+        return _first_readable(self._access, read, lambda entry: entry.key, limit)
 
     def _readable(self, entries: Sequence[PageSummary]) -> list[PageSummary]:
         readable = self._access.readable_now([entry.key for entry in entries])
@@ -159,12 +155,26 @@ def readable_values(
     """Return the newest values of a schema on pages that the audience may read; see ``ValueStore.all``."""
     if not access.limits_lists:
         return values.all(schema, limit)
-    number = MAX_LISTED
+    return _first_readable(access, lambda number: values.all(schema, number), lambda entry: entry[0].key, limit)
+
+
+def _first_readable(
+    access: PageAccess, read: Callable[[int], Sequence[E]], key_of: Callable[[E], str], limit: int
+) -> list[E]:
+    """Return the first entries of a list whose pages the audience may read.
+
+    Args:
+        access: Decides what the audience may read.
+        read: Returns this many entries of the list.
+        key_of: Returns the key of an entry's page.
+        limit: The largest number of entries.
+    """
+    number = max(limit, 1)
     while True:
-        entries = values.all(schema, number)
-        keys = [source.key for source, _ in entries]
+        entries = read(min(number, MAX_READ))
+        keys = [key_of(entry) for entry in entries]
         readable = access.readable_now(keys)
-        found = [(source, value) for source, value in entries if source.key in readable]
+        found = [entry for entry, key in zip(entries, keys, strict=True) if key in readable]
         if len(found) >= limit or len(entries) < number or not may_have_more(keys):
             return found[:limit]
         number *= 4

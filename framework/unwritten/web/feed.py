@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ..core.paths import FEED_PATH, url_of_key
-from ..routing.access import anonymous
+from ..routing.access import MAX_READ, anonymous
 from ..routing.stored_pages import may_have_more
 from ..security.headers import is_cached_copy
 from ..storage.records import PageSummary
@@ -50,7 +50,7 @@ async def _public_pages(site: Site, request: Request) -> list[PageSummary]:
     """Return the newest pages that a visitor without cookies may read."""
     number = MAX_ENTRIES
     while True:
-        found = site.store.recent(number)
+        found = site.store.recent(min(number, MAX_READ))
         readable = await site.access.readable([page.key for page in found], anonymous(request.scope))
         pages = [page for page in found if page.key in readable][:MAX_ENTRIES]
         if len(pages) == MAX_ENTRIES or len(found) < number or not may_have_more([page.key for page in found]):

@@ -127,7 +127,7 @@ class PageData:
         document = self._document(page_request, stored, with_prompts=with_prompts, is_version=version is not None)
         body = json.dumps(document, ensure_ascii=False, indent=1).encode("utf-8", "backslashreplace")
         status = {"unwritten": 404, "queued": 202, "writing": 202}.get(document["state"], 200)
-        # The owner gets more than others.
+        # Not open: the owner of the app gets more fields than other clients.
         headers = {**_HEADERS, **cache_headers(page_request.route, is_open=False)}
         if status == 200 or stored is not None:
             etag = f'W/"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'

@@ -22,10 +22,10 @@ from unwritten.formats.registry import get_format
 from unwritten.formats.schema import json_schema_of
 from unwritten.formats.schema_repair import repair
 from unwritten_engine import Engine, Frame, Prompt, Request, open_engine, scripted
-from unwritten_engine.errors import RequestRefused
+from unwritten_engine.errors import GenerationFailed, RequestRefused
 from unwritten_engine.json_grammar import grammar_from_schema
 from unwritten_engine.options import check_options
-from unwritten_engine.scripted import ABOUT, ScriptedEngine
+from unwritten_engine.scripted import ABOUT, CUT, HANG, Script, ScriptedEngine
 
 GOOD = '{"kind":"tower","founded":1720}'
 
@@ -426,37 +426,45 @@ def test_assumed_bounds_guide_the_engine_and_reject_nothing(tmp_path: Path) -> N
     Recipe.model_validate_json(example.answer)
 
 
-def copying(*answers: str) -> ScriptedEngine:
+def copying(*answers: Script) -> ScriptedEngine:
     """Return an engine that answers in turn; COPY is the answer of the prompt's first example."""
     remaining = list(answers)
 
-    def answer(request: Request) -> str:
-        return remaining.pop(0).replace("COPY", request.prompt.examples[0].answer)
+    def answer(request: Request) -> Script:
+        script = remaining.pop(0)
+        return request.prompt.examples[0].answer if script == "COPY" else script
 
     return scripted(answer, about=replace(ABOUT, abilities=replace(ABOUT.abilities, patterns=True, instruct=False)))
 
 
 OWN = '{"title":"Soup","servings":4,"steps":["Boil it.","Eat it."]}'
+AGAIN = "generated again: title, steps: copied from the example."
+COPIED = "title: copied from the example; steps: copied from the example"
+BEGUN = '{"title":"So'
 
 
 @pytest.mark.parametrize(
     ("answers", "steps", "repairs"),
     [
-        (["COPY", OWN], ["Boil it.", "Eat it."], "generated again: title, steps: copied from the example."),
-        (["COPY", "no value"], None, "generated again: title, steps: copied from the example.; title: copied from"),
-        (["COPY", "COPY"], None, "generated again: title, steps: copied from the example.; title: copied from"),
+        (["COPY", OWN], ["Boil it.", "Eat it."], AGAIN),
+        (["COPY", "COPY"], None, f"{AGAIN}; {COPIED}"),
+        (["COPY", "no value"], None, f"{AGAIN}; the second attempt failed; {COPIED}"),
+        (["COPY", ""], None, f"{AGAIN}; the second attempt failed; {COPIED}"),
+        (["COPY", [BEGUN, CUT]], None, f"{AGAIN}; the second attempt failed; {COPIED}"),
+        (["COPY", [BEGUN, GenerationFailed("No.")]], None, f"{AGAIN}; the second attempt failed; {COPIED}"),
+        (["COPY", [BEGUN, HANG]], None, f"{AGAIN}; the second attempt failed; {COPIED}"),
         ([OWN], ["Boil it.", "Eat it."], ""),
     ],
 )
 def test_a_copy_of_the_example_is_generated_again_once(
-    tmp_path: Path, answers: list[str], steps: list[str] | None, repairs: str
+    tmp_path: Path, answers: list[Script], steps: list[str] | None, repairs: str
 ) -> None:
     engine = copying(*answers)
-    app = cookbook(tmp_path, engine)
+    app = cookbook(tmp_path, engine, time_limit=2)
     with browser(app) as client:
         assert write(client, "/recipe/Soup")[-1]["state"] == "written"
         stored = app.store.get("/recipe/Soup")
-        assert stored is not None and stored.canvases["body"].repairs.startswith(repairs)
+        assert stored is not None and stored.canvases["body"].repairs == repairs
         copied = Recipe.model_validate_json(engine.requests[0].prompt.examples[0].answer).steps
         assert app.value("/recipe/Soup", "body").steps == (steps or copied)
     assert len(engine.requests) == len(answers)
