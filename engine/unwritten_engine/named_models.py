@@ -25,6 +25,10 @@ from .vllm.gpus import GPU, OLDEST, OWN_ENGINE_NEEDS, choose_checkpoint, find_gp
 
 _APACHE: Final = "Apache 2.0"
 _GEMMA: Final = "Gemma Terms of Use, https://ai.google.dev/gemma/terms"
+_LFM: Final = (
+    "LFM Open License 1.0: not free for companies with more than 10 million dollars of yearly revenue, "
+    "https://huggingface.co/LiquidAI/lfm2.5-350m-diffusion-exp"
+)
 _QWEN_RESEARCH: Final = (
     "Qwen Research License: not for commercial use, https://huggingface.co/Qwen/Qwen2.5-3B-Instruct/blob/main/LICENSE"
 )
@@ -38,14 +42,15 @@ class NamedModel:
         name: what ``--engine`` takes.
         title: the model's display name.
         repo: OWNER/REPO on the hub; "" for models that are opened in another way.
-        file: the file in it.
+        file: the file in it; "" for all of them, which the engine ``diffusion`` opens.
         quantization: format of its weights.
         licence: name of its terms, and where to read them.
         parameters: in billions.
         size: of the download, in bytes, approximate.
         kv_bytes: bytes of one token in the KV cache.
         active_share: share of the weights that are read for a token; below 1 for a mixture of experts.
-        is_restricted: True if the licence forbids commercial use.
+        is_restricted: True if the licence forbids commercial use, or some of it.
+        is_experimental: True if this project has never run its real weights. It is only opened by its name.
     """
 
     name: str
@@ -59,11 +64,13 @@ class NamedModel:
     kv_bytes: int
     active_share: float = 1.0
     is_restricted: bool = False
+    is_experimental: bool = False
 
     @property
     def is_here(self) -> bool:
         """True if it needs no download."""
-        return self.name == EMBEDDED or (bool(self.repo) and local_file(self.repo, self.file) is not None)
+        file = self.file or "model.safetensors"
+        return self.name == EMBEDDED or (bool(self.repo) and local_file(self.repo, file) is not None)
 
 
 EMBEDDED: Final = "embedded"
@@ -112,15 +119,22 @@ _LIST: Final = (
         "Q4_K_M", _APACHE, 30.5, 18_557_000_000, 98_304, active_share=0.11,
     ),
     NamedModel(
+        "lfm2.5-350m-diffusion", "LFM2.5 350M Diffusion", "LiquidAI/lfm2.5-350m-diffusion-exp", "",
+        "bf16", _LFM, 0.36, 720_000_000, 12_288, is_restricted=True, is_experimental=True,
+    ),
+    NamedModel(
         DIFFUSION_GEMMA, "DiffusionGemma 26B-A4B", "", "", "by GPU", _APACHE, 25.2, 17_200_000_000, 0,
     ),
 )  # fmt: skip
 
 MODELS: Final[Mapping[str, NamedModel]] = MappingProxyType({model.name: model for model in _LIST})
-"""All models by name: GGUF models from the smallest to the largest, then DiffusionGemma. The first and the last have
-engines of their own."""
+"""All models by name: GGUF models from the smallest to the largest, then diffusion models. The first has an engine of
+its own."""
+EXPERIMENTAL: Final = "experimental: never run with its real weights by this project"
+"""What is said of ``is_experimental`` models wherever they are listed."""
 
 _CONTEXT, _PARALLEL = 4096, 4  # defaults of the llama.cpp engine
+_DIFFUSION_ROWS: Final = 8 * 8192  # tokens in the caches of the diffusion engine on a CPU
 _SPARE: Final = 300_000_000
 """Bytes for what a model needs beside weights and cache."""
 _USABLE: Final = 0.9
@@ -201,7 +215,7 @@ class Fit:
     """Whether a model can be used on this machine.
 
     Attributes:
-        kind: "yes", "slow" for a model that fits and is slow, or may not fit, or "no".
+        kind: "yes", "slow" for a model that fits and is slow or experimental, or may not fit, or "no".
         reason: where it would run, or what is missing; a few words.
     """
 
@@ -213,6 +227,8 @@ def memory_needed(model: NamedModel, parallel: int = _PARALLEL) -> int:
     """Return the bytes that a model needs with the engine's default context, approximately."""
     if model.name == DIFFUSION_GEMMA:
         return OWN_ENGINE_NEEDS
+    if model.is_experimental:
+        return model.size + _DIFFUSION_ROWS * model.kv_bytes + _SPARE
     from .llamacpp.engine import num_slots
 
     slots = num_slots(parallel, _CONTEXT * model.kv_bytes)
@@ -223,6 +239,9 @@ def fit(model: NamedModel, machine: Machine) -> Fit:
     """Return whether a model can be used on a machine."""
     if model.name == DIFFUSION_GEMMA:
         return _fit_diffusion_gemma(machine)
+    if model.is_experimental:
+        is_enough = not machine.memory or memory_needed(model) <= machine.memory * _USABLE
+        return Fit("slow", EXPERIMENTAL) if is_enough else Fit("no", f"this machine has {machine.memory / 1e9:.0f} GB")
     needed = memory_needed(model)
     if machine.gpu and needed <= machine.gpu_memory * _USABLE:
         return Fit("yes", f"on the GPU ({machine.gpu})")
@@ -251,9 +270,13 @@ def _fit_diffusion_gemma(machine: Machine) -> Fit:
 def best_fit(machine: Machine) -> NamedModel:
     """Return DiffusionGemma if it fits, otherwise the largest model that fits and is not slow.
 
-    Models that forbid commercial use are left out.
+    Models that are experimental, or forbid commercial use, are left out.
     """
-    fitting = [model for model in MODELS.values() if not model.is_restricted and fit(model, machine).kind == "yes"]
+    fitting = [
+        model
+        for model in MODELS.values()
+        if not (model.is_restricted or model.is_experimental) and fit(model, machine).kind == "yes"
+    ]
     if any(model.name == DIFFUSION_GEMMA for model in fitting):
         return MODELS[DIFFUSION_GEMMA]
     return fitting[-1] if fitting else MODELS[EMBEDDED]

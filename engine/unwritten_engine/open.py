@@ -66,8 +66,9 @@ def open_engine(spec: str | Path = "auto", *, progress: Progress | None = None, 
             * a name of ``named_models.MODELS`` such as ``qwen2.5-3b``: downloaded, checked and opened;
             * ``hf:OWNER/REPO/FILE.gguf``: a file on Hugging Face, downloaded to the cache folder;
             * an ``http(s)://….gguf`` address, downloaded likewise;
-            * ``diffusion``: DiffusionGemma in this process; ``diffusion:REFERENCE`` for another checkpoint, a folder or
-              ``OWNER/REPO``;
+            * ``diffusion``: DiffusionGemma in this process; ``diffusion:REFERENCE`` for another checkpoint of
+              DiffusionGemma or LFM2 diffusion, a folder or ``OWNER/REPO``; ``diffusion:random`` and
+              ``diffusion:random-lfm2`` for small random models;
             * ``vllm``: DiffusionGemma in vLLM, with the checkpoint that suits the GPU; ``vllm:REFERENCE`` for another;
             * any other ``http(s)://`` address: an OpenAI-compatible server, such as ``http://localhost:8000/v1``;
             * a ``ws(s)://`` address: an engine server, which ``unwritten engine`` starts;
@@ -211,6 +212,10 @@ def _open_named(name: str, progress: Progress, **options: Any) -> Engine:
     model = MODELS[name.lower()]
     if not model.repo:
         return _open_diffusion_gemma(model, progress, **options)
+    if not model.file:
+        return _open_diffusion(
+            "diffusion", progress, model=model.repo, _why=f"{name} was requested by name.", **options
+        )
     from .llamacpp.engine import OPTIONS, open_llamacpp
 
     check_options(options, OPTIONS, "The llama.cpp engine")

@@ -24,6 +24,7 @@ BENCHMARKS: Mapping[str, LazyCommand] = {
     "demos": LazyCommand("demos:command", "How long a visitor waits in each demo."),
     "morph": LazyCommand("morph:command", "How pages in use are updated, and how fast."),
     "engine": LazyCommand("run_engine:command", "The diffusion engine and generate() of transformers."),
+    "lfm2": LazyCommand("lfm2:command", "LFM2 diffusion with random weights, and the embedded model."),
     "gpu": LazyCommand("run_gpu:command", "Check the diffusion engine on the GPUs of this machine."),
     "small": LazyCommand("small:command", "A small diffusion model and the embedded model."),
     "schemas": LazyCommand("schemas:command", "How often an engine's values of schemas are valid."),

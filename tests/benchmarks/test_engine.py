@@ -19,11 +19,11 @@ from tests.benchmarks.engine.runners import EngineRunner, ReferenceRunner, rando
 from tests.benchmarks.engine.scenarios import join, page, prefix
 from tests.support.logits import canvas_logits, compare
 
-from unwritten_engine.diffusion import model_runner as batch
 from unwritten_engine.diffusion import sampler
-from unwritten_engine.diffusion.loading.loader import count_bytes
-from unwritten_engine.diffusion.loading.memory_plan import weight_bytes
-from unwritten_engine.diffusion.loading.quantization import PackedExperts, PackedLinear
+from unwritten_engine.diffusion.diffusion_gemma import step_rule
+from unwritten_engine.diffusion.diffusion_gemma.memory import weight_bytes
+from unwritten_engine.diffusion.diffusion_gemma.quantization import PackedExperts, PackedLinear
+from unwritten_engine.diffusion.loader import count_bytes
 
 CPU = torch.device("cpu")
 SMALL = ModelSpec(device="cpu", sizes={"vocabulary": 2048, "canvas": 16, "layers": 2, "experts": 4})
@@ -60,7 +60,7 @@ BUILDING = """
 import sys, torch
 from tests.benchmarks.engine.peak_memory import reset_peak, peak_bytes, resident_bytes
 from tests.benchmarks.engine.random_weights import build, full_size_config
-from unwritten_engine.diffusion.loading.loader import count_bytes
+from unwritten_engine.diffusion.loader import count_bytes
 sizes = dict(canvas=16, vocab_size=1024, hidden_size=512, intermediate_size=512, moe_intermediate_size=256)
 sizes |= dict(num_experts=32, num_attention_heads=4, num_key_value_heads=2, num_global_key_value_heads=1)
 config = full_size_config(**sizes, num_hidden_layers=int(sys.argv[2]), head_dim=64, global_head_dim=128)
@@ -119,7 +119,7 @@ def test_missing_parity_is_detected(subject: BenchModel, monkeypatch: pytest.Mon
     assert parity(subject, Settings(SMALL, prompt=16))["parity"] is True
     # The rule of acceptance turned upside down: another algorithm.
     accepted = sampler.accept_tokens
-    monkeypatch.setattr(batch, "accept_tokens", lambda entropy, bound: ~accepted(entropy, bound))
+    monkeypatch.setattr(step_rule, "accept_tokens", lambda entropy, bound: ~accepted(entropy, bound))
     assert parity(subject, Settings(SMALL, prompt=16))["parity"] is False
 
 

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from unwritten_engine.diffusion import random_numbers as noise
+from unwritten_engine.diffusion.diffusion_gemma.sampling_params import SamplingParams
 from unwritten_engine.diffusion.random_numbers import RequestRandom
-from unwritten_engine.diffusion.sampling_params import SamplingParams
 
 
 class _Noise:

@@ -17,6 +17,7 @@ from unwritten_engine.model_size import judge_markup, parameters_in_name
 from unwritten_engine.named_models import (
     DIFFUSION_GEMMA,
     EMBEDDED,
+    EXPERIMENTAL,
     MODELS,
     Machine,
     best_fit,
@@ -39,7 +40,7 @@ def test_the_list_names_files_licences_and_sizes() -> None:
     assert 10 <= len(MODELS) <= 14
     for model in MODELS.values():
         assert re.fullmatch(r"[a-z0-9.-]+", model.name) and model.licence
-        if model.name not in (EMBEDDED, DIFFUSION_GEMMA):
+        if model.name not in (EMBEDDED, DIFFUSION_GEMMA) and not model.is_experimental:
             assert re.fullmatch(r"[\w.-]+/[\w.-]+-GGUF", model.repo) and model.file.endswith(".gguf")
             bits = model.size * 8 / (model.parameters * 1e9)
             assert 4 < bits < 9, f"{model.name} would have {bits:.1f} bits per weight"
@@ -165,6 +166,24 @@ def test_diffusion_gemma_without_a_gpu_says_what_it_needs(monkeypatch: pytest.Mo
     monkeypatch.setattr("unwritten_engine.open.find_gpus", lambda: ())
     with pytest.raises(EngineError, match=r"needs an NVIDIA GPU with 18 GB.*unwritten models"):
         open_engine("diffusiongemma")
+
+
+def test_an_experimental_model_is_only_opened_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = MODELS["lfm2.5-350m-diffusion"]
+    assert model.is_experimental and "not free for companies" in model.licence
+    assert fit(model, machine(16, 8)).reason == EXPERIMENTAL and fit(model, machine(1, 8)).kind == "no"
+    fitting = {best_fit(machine(memory, threads)).name for memory in (1, 2, 4, 16) for threads in (1, 2, 16)}
+    assert model.name not in fitting
+    opened: list[str] = []
+
+    def open_diffusion(reference: str, **more: Any) -> Any:
+        opened.append(reference)
+        assert more["reasons"] == (f"{model.name} was requested by name.",) and more["steps_of"] == 4
+        return scripted("A text.")
+
+    monkeypatch.setattr("unwritten_engine.diffusion.open_diffusion", open_diffusion)
+    open_engine(model.name, steps_of=4)
+    assert opened == [model.repo]
 
 
 @pytest.mark.parametrize(

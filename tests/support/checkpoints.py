@@ -9,6 +9,9 @@ from typing import Any
 
 from tests.benchmarks.engine.random_weights import FULL_SIZE as TEXT_ONLY
 
+from unwritten_engine.diffusion import families
+from unwritten_engine.diffusion.diffusion_gemma.checkpoint import DiffusionGemmaCheckpoint
+
 FULL_SIZE: dict[str, Any] = {
     **TEXT_ONLY,
     "vision_config": {
@@ -21,6 +24,13 @@ FULL_SIZE: dict[str, Any] = {
     },
 }
 """The sizes of google/diffusiongemma-26B-A4B-it, with its vision tower."""
+
+
+def inspect_checkpoint(folder: Path) -> DiffusionGemmaCheckpoint:
+    """Inspect a checkpoint of DiffusionGemma."""
+    _, found = families.inspect_checkpoint(folder)
+    assert isinstance(found, DiffusionGemmaCheckpoint)
+    return found
 
 
 def quiet(_share: float, _doing: str) -> None:

@@ -8,12 +8,13 @@ from typing import Any
 import torch
 from tests.engine.reference_generate import reference_generate, until_end
 
-from unwritten_engine.diffusion.kv_cache import KVCache
-from unwritten_engine.diffusion.loading.random_model import random_model
+from unwritten_engine.diffusion.diffusion_gemma.kv_cache import KVCache
+from unwritten_engine.diffusion.diffusion_gemma.layers import DiffusionGemmaLayers
+from unwritten_engine.diffusion.diffusion_gemma.random_model import random_model
+from unwritten_engine.diffusion.diffusion_gemma.sampling_params import SamplingParams
+from unwritten_engine.diffusion.diffusion_gemma.step_rule import EntropyBoundRule
 from unwritten_engine.diffusion.loop import MAX_QUEUE_SECONDS, DenoisingLoop
-from unwritten_engine.diffusion.model import DiffusionModel
 from unwritten_engine.diffusion.model_runner import ModelRunner
-from unwritten_engine.diffusion.sampling_params import SamplingParams
 from unwritten_engine.diffusion.sequence import Sequence
 from unwritten_engine.diffusion.tokenization.canvas_plan import CanvasPlan
 from unwritten_engine.diffusion.tokenization.detokenizer import Detokenizer
@@ -48,9 +49,10 @@ class Model:
         cache_bytes: int | None = None,
         max_queue_seconds: float = MAX_QUEUE_SECONDS,
         cache: type[KVCache] = KVCache,
-        body: type[DiffusionModel] = DiffusionModel,
+        body: type[DiffusionGemmaLayers] = DiffusionGemmaLayers,
         batch: type[ModelRunner] = ModelRunner,
         run_ahead: bool = False,
+        top_k: int | None = None,
     ) -> DenoisingLoop:
         """Return a new loop without sequences. Tests may replace its parts by ones that fail."""
         kv = cache(
@@ -61,7 +63,8 @@ class Model:
             device=torch.device("cpu"),
             dtype=torch.float32,
         )
-        self.batch = batch(self.model, body(self.model, kv))
+        layers = body(self.model, kv)
+        self.batch = batch(layers, EntropyBoundRule(self.model, layers, top_k=top_k))
         self.loop = DenoisingLoop(
             self.batch,
             prefix_cache_bytes=self.cache_bytes if cache_bytes is None else cache_bytes,
@@ -87,7 +90,7 @@ class Model:
         **given: Any,
     ) -> Sequence:
         """Return a sequence for this prompt. ``given`` are sampling parameters."""
-        made = CanvasPlan(canvases, canvases * self.size, self.reader, **(plan_options or {}))
+        made = CanvasPlan(canvases, self.size, self.size, canvases * self.size, self.reader, **(plan_options or {}))
         return Sequence(
             TokenizedPrompt(prompt, prompt, shared), made, SamplingParams(**{"steps": 8, **given}), seed, priority
         )

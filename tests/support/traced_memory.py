@@ -20,13 +20,12 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
-from unwritten_engine.diffusion import grouped_experts, model
-from unwritten_engine.diffusion.kv_cache import KVCache
-from unwritten_engine.diffusion.loading import quantization
+from unwritten_engine.diffusion.diffusion_gemma import grouped_experts, layers, quantization
+from unwritten_engine.diffusion.diffusion_gemma.family import DIFFUSION_GEMMA
+from unwritten_engine.diffusion.diffusion_gemma.quantization import PackedExperts, PackedLinear
 from unwritten_engine.diffusion.loading.memory_plan import PREFILL_CHUNK
-from unwritten_engine.diffusion.loading.quantization import PackedExperts, PackedLinear
-from unwritten_engine.diffusion.model import DiffusionModel, TokenChunk
 from unwritten_engine.diffusion.model_runner import ModelRunner
+from unwritten_engine.diffusion.token_chunk import TokenChunk
 
 META = torch.device("meta")
 
@@ -93,7 +92,7 @@ def without_numbers() -> Iterator[None]:
         return codes, torch.empty(weight.numel() // 64, dtype=torch.bfloat16, device=META)
 
     with (
-        mock.patch.object(model, "scaled_dot_product_attention", attention),
+        mock.patch.object(layers, "scaled_dot_product_attention", attention),
         mock.patch.object(quantization, "unpack_nf4", unpack),
         mock.patch.object(quantization, "pack_nf4", pack),
         mock.patch.object(quantization, "is_available", lambda: True),
@@ -132,10 +131,7 @@ def traced_runner(kind: str, rows: int, context: int) -> ModelRunner:
     if kind != "bf16":
         for stack in (made.model.decoder, made.model.encoder.language_model):
             _pack(stack, kind)
-    kv = KVCache(
-        given.text_config, rows=rows, context=context, canvas=given.canvas_length, device=META, dtype=torch.bfloat16
-    )
-    return ModelRunner(made, DiffusionModel(made, kv))
+    return ModelRunner(*DIFFUSION_GEMMA.assemble(made, rows=rows, context=context))
 
 
 def _pack(stack: Any, kind: str) -> None:

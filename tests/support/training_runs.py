@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from unwritten_engine import Prompt
-from unwritten_engine.diffusion.loading.random_model import write_checkpoint
+from unwritten_engine.diffusion.diffusion_gemma.random_model import write_checkpoint
 from unwritten_engine.training.config import TrainingConfig
 from unwritten_engine.training.dataset import TrainingPage
 from unwritten_engine.training.runs import TrainingRun, prepare

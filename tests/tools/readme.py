@@ -21,6 +21,11 @@ from unwritten.formats.page import TEMPLATE_NAMES
 from unwritten.rendering.regions import PageView, Region
 from unwritten.routing.stored_pages import StoredPages
 from unwritten.storage.tables import Table
+from unwritten_engine.diffusion.diffusion_gemma.memory import memory_needs, weight_bytes
+from unwritten_engine.diffusion.diffusion_gemma.model_config import read_model_config
+from unwritten_engine.diffusion.diffusion_gemma.sampling_params import SAMPLING, SamplingParams
+from unwritten_engine.diffusion.engine_options import OPTIONS
+from unwritten_engine.diffusion.lfm2.sampling_params import SAMPLING as LFM2_SAMPLING
 from unwritten_engine.diffusion.loading.memory_plan import (
     KIND_LABELS,
     KINDS,
@@ -28,12 +33,9 @@ from unwritten_engine.diffusion.loading.memory_plan import (
     gigabytes,
     plan_memory,
     required_bytes,
-    weight_bytes,
 )
-from unwritten_engine.diffusion.loading.model_config import read_model_config
-from unwritten_engine.diffusion.sampling_params import OPTIONS, SAMPLING, SamplingParams
 from unwritten_engine.errors import ModelUnsupported
-from unwritten_engine.named_models import DIFFUSION_GEMMA, EMBEDDED, MODELS, memory_needed
+from unwritten_engine.named_models import DIFFUSION_GEMMA, EMBEDDED, EXPERIMENTAL, MODELS, memory_needed
 from unwritten_engine.options import Option
 from unwritten_engine.text_to_image import OPTIONS as PAINTER
 from unwritten_engine.visual.engine import OPTIONS as VISUAL
@@ -263,7 +265,7 @@ def memory_table() -> str:
     sizes = _real()
     rows = ["| Weights in | They take | With 1 canvas | With 4 | With 16 |", "|---|---|---|---|---|"]
     for kind in KINDS:
-        whole = [gigabytes(required_bytes(sizes, kind, count, 4096) + RESERVE) for count in (1, 4, 16)]
+        whole = [gigabytes(required_bytes(memory_needs(sizes), kind, count, 4096) + RESERVE) for count in (1, 4, 16)]
         rows.append(f"| {KIND_LABELS[kind]} | {gigabytes(weight_bytes(sizes, kind))} | {' | '.join(whole)} |")
     return "\n".join(rows)
 
@@ -273,7 +275,7 @@ def gpus_table() -> str:
     rows = ["| A GPU with | Weights in | Canvases together | Tokens of each |", "|---|---|---|---|"]
     for size in (16, 20, 24, 32, 48, 80, 141):
         try:
-            found = plan_memory(_real(), memory=size * 10**9, device="", reserve=RESERVE)
+            found = plan_memory(memory_needs(_real()), memory=size * 10**9, device="", reserve=RESERVE)
         except ModelUnsupported:
             rows.append(f"| {size} GB | does not fit | | |")
         else:
@@ -302,7 +304,9 @@ def models_table() -> str:
     rows = ["| Name | Model | Download | Memory | Licence | Source |", "|---|---|---|---|---|---|"]
     for model in MODELS.values():
         download = "none" if model.name == EMBEDDED else f"{model.size / 1e9:.1f} GB"
-        source = f"`{model.repo}`, `{model.file}`" if model.repo else "part of the installation"
+        source = f"`{model.repo}`, `{model.file}`" if model.file else "part of the installation"
+        if model.is_experimental:
+            source = f"`{model.repo}`, in the engine `diffusion`; {EXPERIMENTAL}"
         if model.name == DIFFUSION_GEMMA:
             source = "the engine `vllm` (22 GB of GPU memory) or `diffusion` (52 GB to download)"
         rows.append(
@@ -321,6 +325,7 @@ GENERATED: dict[Path, dict[str, Callable[[], str]]] = {
     ROOT / "engine" / "README.md": {
         "options": lambda: options_table(OPTIONS),
         "sampling": lambda: options_table(SAMPLING),
+        "lfm2 sampling": lambda: options_table(LFM2_SAMPLING),
         "memory": memory_table,
         "painter": lambda: options_table(PAINTER),
         "visual": lambda: options_table(VISUAL),

@@ -19,8 +19,8 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from unwritten_engine.diffusion.loading.generation_config import fill_generation_config
-from unwritten_engine.diffusion.loading.random_model import END_IDS, make_config
+from unwritten_engine.diffusion.diffusion_gemma.generation_config import fill_generation_config
+from unwritten_engine.diffusion.diffusion_gemma.random_model import END_IDS, make_config
 from unwritten_engine.engine import Progress
 
 from .calibration import attention_inputs

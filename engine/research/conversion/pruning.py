@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import islice, pairwise
 from typing import Any, Final
 
-from unwritten_engine.diffusion.loading.random_tokenizer import as_fast, fixed_pieces
+from unwritten_engine.diffusion.diffusion_gemma.random_tokenizer import as_fast, fixed_pieces
 from unwritten_engine.errors import EngineError
 from unwritten_engine.training.tokenizer_training import build_bpe
 

@@ -16,7 +16,7 @@ import torch
 from gguf import GGMLQuantizationType, dequantize
 from torch import Tensor
 
-from unwritten_engine.diffusion.loading.random_model import no_progress_bars
+from unwritten_engine.diffusion.diffusion_gemma.random_model import no_progress_bars
 from unwritten_engine.errors import ModelBroken, ModelUnsupported
 from unwritten_engine.gguf import GGUFTensor as Place
 from unwritten_engine.gguf import read_contents

@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
+from math import prod
 from typing import Any
 
 import torch
 
 from ..engine import Abilities, About, Progress
-from ..errors import MissingPackage
+from ..model_size import judge_markup
 from ..threads import choose_num_threads
 from .cuda_graphs import CUDAGraphs
 from .engine import DiffusionEngine
-from .kv_cache import KVCache
-from .loading.checkpoint import Checkpoint
+from .engine_options import engine_options
+from .loader import LoadedModel, load_model
 from .loading.devices import describe_device, free_bytes
-from .loading.loader import RANDOM, LoadedModel, load_model
-from .loading.memory_plan import MemoryPlan, cache_bytes, gigabytes, plan_memory
-from .loading.model_config import read_model_config
-from .loading.safetensors_index import read_json
+from .loading.memory_plan import MemoryPlan, gigabytes, plan_memory
 from .loop import DenoisingLoop
-from .model import DiffusionModel
 from .model_runner import ModelRunner
-from .sampling_params import engine_options
 from .tokenization.detokenizer import Detokenizer
-from .tokenization.image_processor import ImageProcessor
 from .tokenization.prompt_tokenizer import PromptTokenizer
 
 ROWS_ON_CPU = 8
@@ -69,31 +65,22 @@ def assemble_engine(
         torch.set_num_threads(threads)
         all_reasons.append(reason)
     plan = _plan(loaded, budget, settings)
-    canvas_length = int(loaded.model.config.canvas_length)
-    kv_cache = KVCache(
-        loaded.model.config.text_config,
-        rows=plan.rows,
-        context=plan.context,
-        canvas=canvas_length,
-        device=device,
-        dtype=loaded.model.model.decoder.embed_tokens.weight.dtype,
+    canvas_length = loaded.checkpoint.canvas_length
+    model, rule = loaded.family.assemble(
+        loaded.model, rows=plan.rows, context=plan.context, top_k=settings["self_conditioning_top_k"]
     )
     notes: list[str] = []
     with_graphs = device.type == "cuda" and settings["cuda_graphs"] is not False
-    runner = ModelRunner(
-        loaded.model,
-        DiffusionModel(loaded.model, kv_cache),
-        top_k=settings["self_conditioning_top_k"],
-        cuda_graphs=CUDAGraphs(notes.append) if with_graphs else None,
-    )
+    runner = ModelRunner(model, rule, cuda_graphs=CUDAGraphs(notes.append) if with_graphs else None)
     prefix_cache_bytes = plan.prefixes if settings["prefix_cache_mb"] is None else settings["prefix_cache_mb"] * 10**6
-    processor, no_images = load_processor(loaded.checkpoint, loaded.tokenizer, settings["image_tokens"])
-    all_reasons += (*loaded.reasons, *no_images)
+    processor, no_images = loaded.family.image_processor(loaded.checkpoint, loaded.tokenizer, settings["image_tokens"])
+    writes_markup, size = judge_markup(sum(prod(tensor.shape) for tensor in loaded.checkpoint.tensors.values()))
+    all_reasons += (*loaded.reasons, *no_images, *(() if writes_markup else (size,)))
     all_reasons.append(
-        f"{plan.rows} canvases of {plan.context:,} tokens run together ({gigabytes(kv_cache.nbytes)}); the prefix "
+        f"{plan.rows} canvases of {plan.context:,} tokens run together ({gigabytes(model.cache.nbytes)}); the prefix "
         f"cache has {gigabytes(prefix_cache_bytes)}."
     )
-    detokenizer = Detokenizer(loaded.tokenizer, loaded.end_ids, loaded.pad_id, runner.head.vocabulary)
+    detokenizer = Detokenizer(loaded.tokenizer, loaded.end_ids, loaded.pad_id, rule.vocabulary)
     about = About(
         engine="diffusion",
         model=loaded.name,
@@ -101,7 +88,7 @@ def assemble_engine(
         if on_cpu
         else describe_device(device).removeprefix("This GPU (").removesuffix(")"),
         quantization=loaded.quantization,
-        memory_bytes=loaded.weight_bytes + kv_cache.nbytes,
+        memory_bytes=loaded.weight_bytes + model.cache.nbytes,
         context=plan.context,
         canvas_length=canvas_length,
         parallel=plan.rows,
@@ -113,7 +100,7 @@ def assemble_engine(
             edits=True,
             prefetch=True,
             preempts=True,
-            markup=loaded.name != RANDOM,
+            markup=writes_markup and loaded.name != loaded.family.random,
         ),
         licence=loaded.licence,
         reasons=tuple(all_reasons),
@@ -121,69 +108,32 @@ def assemble_engine(
     return DiffusionEngine(
         DenoisingLoop(runner, prefix_cache_bytes=prefix_cache_bytes, exclusive_clicks=on_cpu),
         about,
+        block_length=model.cache.block_length,
         detokenizer=detokenizer,
         prompt_tokenizer=PromptTokenizer(loaded.tokenizer, detokenizer, processor, loaded.name),
         masks=runner.masks,
-        default_params=loaded.checkpoint.sampling_params,
+        make_params=partial(loaded.family.sampling_params, base=loaded.checkpoint.sampling_params),
         notes=notes,
     )
 
 
 def _plan(loaded: LoadedModel, budget: int | None, settings: Mapping[str, Any]) -> MemoryPlan:
     """Plan the memory besides the loaded weights."""
-    config = read_model_config(loaded.model.config.to_dict(), loaded.name)
+    needs = loaded.checkpoint.memory
     on_cpu = loaded.device.type == "cpu"
     memory = free_bytes(loaded.device) + loaded.weight_bytes if budget is None else budget
     rows, context = settings["parallel"], settings["context"]
     if on_cpu:
         rows = rows or ROWS_ON_CPU
-        context = context or min(CONTEXT_ON_CPU, config.context)
+        context = context or min(CONTEXT_ON_CPU, needs.context)
         number = 4 if loaded.dtype == torch.float32 else 2
-        while settings["parallel"] is None and rows > 1 and rows * cache_bytes(config, context, number) > memory // 4:
+        while settings["parallel"] is None and rows > 1 and rows * needs.cache(context, number) > memory // 4:
             rows //= 2
     return plan_memory(
-        config,
+        needs,
         memory=memory,
         device=describe_device(loaded.device),
         kind=loaded.quantization,
         rows=rows,
         context=context,
     )
-
-
-def load_processor(
-    checkpoint: Checkpoint, tokenizer: Any, image_tokens: int | None = None
-) -> tuple[ImageProcessor | None, tuple[str, ...]]:
-    """Return the image processor if the checkpoint has a vision tower and Pillow is installed, else None and why.
-
-    Args:
-        checkpoint: the checkpoint.
-        tokenizer: its tokenizer.
-        image_tokens: maximum tokens per image; more show more detail. None uses the checkpoint's own.
-    """
-    if not checkpoint.vision:
-        return None, ()
-    try:
-        hf_processor = _hf_processor(checkpoint, image_tokens)
-    except MissingPackage as error:
-        return None, (str(error),)
-    image = checkpoint.config.get("image_token_id")
-    if image is None or tokenizer.convert_tokens_to_ids(getattr(tokenizer, "image_token", "")) != image:
-        return None, ("Images are not supported: tokenizer and config.json disagree on the image token.",)
-    return ImageProcessor(hf_processor, tokenizer, image), ()
-
-
-def _hf_processor(checkpoint: Checkpoint, image_tokens: int | None) -> Any:
-    try:
-        import PIL  # noqa: F401
-        from transformers.models.gemma4.image_processing_pil_gemma4 import Gemma4ImageProcessorPil
-    except ImportError as error:
-        raise MissingPackage("Images need the package pillow. Type: pip install pillow") from error
-    file = checkpoint.folder / "processor_config.json"
-    config: dict[str, Any] = read_json(file).get("image_processor") or {} if file.is_file() else {}
-    if not config and (checkpoint.folder / "preprocessor_config.json").is_file():
-        config = read_json(checkpoint.folder / "preprocessor_config.json")
-    names = ("patch_size", "max_soft_tokens", "pooling_kernel_size", "do_rescale", "rescale_factor", "do_normalize")
-    known = {name: config[name] for name in (*names, "image_mean", "image_std", "resample") if name in config}
-    make: Any = Gemma4ImageProcessorPil
-    return make(**known if image_tokens is None else known | {"max_soft_tokens": image_tokens})

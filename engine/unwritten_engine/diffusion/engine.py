@@ -6,16 +6,17 @@ import asyncio
 import secrets
 import threading
 from collections import abc, deque
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from ..engine import About
 from ..errors import EngineClosed, EngineError, GenerationFailed, PromptTooLong
 from ..frames import Frame, Priority, Prompt, Request
+from .family import SamplingParams
 from .loop import DenoisingLoop
 from .model_runner import TokenMasks
-from .sampling_params import SamplingParams, sampling_params
 from .sequence import Sequence
 from .tokenization.canvas_plan import CanvasPlan, plan_canvases
 from .tokenization.detokenizer import Detokenizer
@@ -32,15 +33,16 @@ class _RequestInbox:
 
 
 class DiffusionEngine:
-    """An engine for one loaded DiffusionGemma. Created by ``open_diffusion``.
+    """An engine for one loaded model. Created by ``open_diffusion``.
 
     Args:
         loop: schedules the sequences.
         about: description of this engine.
+        block_length: tokens that are denoised together.
         detokenizer: decodes the model's tokens.
         prompt_tokenizer: encodes prompts.
         masks: registry of token masks for schemas.
-        default_params: sampling parameters of the checkpoint.
+        make_params: returns the sampling parameters for the options of a request. See ``Family.sampling_params``.
         notes: sentences that are added to ``about.reasons``; it may grow while the engine runs.
 
     Raises:
@@ -52,19 +54,16 @@ class DiffusionEngine:
         loop: DenoisingLoop,
         about: About,
         *,
+        block_length: int,
         detokenizer: Detokenizer,
         prompt_tokenizer: PromptTokenizer,
         masks: TokenMasks,
-        default_params: SamplingParams,
+        make_params: Callable[[Mapping[str, Any]], SamplingParams],
         notes: abc.Sequence[str] = (),
     ) -> None:
-        self._about, self._notes = about, notes
-        self._detokenizer, self._prompt_tokenizer, self._masks, self._default_params = (
-            detokenizer,
-            prompt_tokenizer,
-            masks,
-            default_params,
-        )
+        self._about, self._notes, self._block_length = about, notes, block_length
+        self._detokenizer, self._prompt_tokenizer = detokenizer, prompt_tokenizer
+        self._masks, self._make_params = masks, make_params
         self._inbox = _RequestInbox()
         self._active: dict[int, Sequence] = {}  # by id of the request
         ready: Future[None] = Future()
@@ -81,7 +80,7 @@ class DiffusionEngine:
         return replace(self._about, reasons=(*self._about.reasons, *self._notes)) if self._notes else self._about
 
     async def generate(self, request: Request) -> AsyncGenerator[Frame, None]:
-        """See ``Engine.generate``. Options are those in ``sampling_params.SAMPLING``."""
+        """See ``Engine.generate``. Options are those of the family."""
         self._check_open()
         seq = self._make_sequence(request, self._masks.register)
         updated = _update_event(seq)
@@ -127,8 +126,8 @@ class DiffusionEngine:
                 continue
             if tokenized.num_shared == 0 or len(tokenized.ids) > self._about.context:
                 continue
-            plan = CanvasPlan(1, 1, self._detokenizer)
-            seq = Sequence(tokenized, plan, self._default_params, 0, Priority.PREFETCH, warm_only=True)
+            plan = CanvasPlan(1, self._block_length, self._about.canvas_length, 1, self._detokenizer)
+            seq = Sequence(tokenized, plan, self._make_params({}), 0, Priority.PREFETCH, warm_only=True)
             done = _update_event(seq)
             try:
                 self._submit(seq)
@@ -151,11 +150,17 @@ class DiffusionEngine:
         Raises:
             RequestRefused, UnknownOption, BadOption: the request is not supported.
         """
-        params = sampling_params(request.options, self._default_params)
-        plan = plan_canvases(request, self._detokenizer, self._about.canvas_length, register_mask)
+        params = self._make_params(request.options)
+        plan = plan_canvases(
+            request,
+            self._detokenizer,
+            self._about.canvas_length,
+            register_mask,
+            block_length=self._block_length,
+        )
         prompt = self._prompt_tokenizer.tokenize(request.prompt)
-        # The last canvas never enters the KV cache.
-        needed = len(prompt.ids) + (plan.canvases - 1) * self._about.canvas_length
+        # The last block never enters the cache.
+        needed = len(prompt.ids) + (plan.num_blocks - 1) * self._block_length
         if needed > self._about.context:
             raise PromptTooLong(
                 f"The prompt has {len(prompt.ids):,} tokens, and with {plan.canvases} canvases of "

@@ -9,7 +9,7 @@ On a GPU the loop runs one step ahead: it starts a step before it reads the resu
 does not wait for the host. Rows that have finished ignore the extra step. Before anything but steps happens, such as an
 admission, the results are read.
 
-Clicks run before prefetches. If no row is free for a click, a prefetch is preempted: the state of its canvas is saved,
+Clicks run before prefetches. If no row is free for a click, a prefetch is preempted: the state of its block is saved,
 its KV cache becomes a snapshot in the prefix cache, and it resumes later. The prefill of a prefetch is interrupted
 likewise. With ``exclusive_clicks``, for compute-bound devices, all prefetches are preempted while a click is active. A
 sequence that has waited for ``MAX_QUEUE_SECONDS`` in total counts as a click, so that nothing starves.
@@ -26,11 +26,12 @@ import torch
 
 from ..errors import EngineClosed, EngineError, GenerationFailed
 from ..frames import Priority
-from .kv_cache import KVCache, PrefixCache
+from .family import Cache, DiffusionModel
 from .loading.memory_plan import PREFILL_CHUNK
-from .model import DiffusionModel, TokenChunk, to_tensor
 from .model_runner import ModelRunner, StepResults
-from .sequence import CanvasState, Sequence
+from .prefix_cache import PrefixCache
+from .sequence import BlockState, Sequence
+from .token_chunk import TokenChunk, to_tensor
 from .tokenization.image_processor import ImagePatches
 
 MAX_QUEUE_SECONDS: Final = 30.0
@@ -47,7 +48,7 @@ class _Launched:
     """A step whose results have not been read.
 
     Attributes:
-        seqs: the sequence of each row; None if its canvas has ended since.
+        seqs: the sequence of each row; None if its block has ended since.
         results: on their way to the host.
     """
 
@@ -87,7 +88,7 @@ class DenoisingLoop:
     ) -> None:
         self._runner = runner
         self._model: DiffusionModel = runner.model
-        self._kv_cache: KVCache = runner.model.kv_cache
+        self._cache: Cache = runner.model.cache
         self.prefix_cache = PrefixCache(prefix_cache_bytes)
         self.max_queue_seconds = max_queue_seconds
         self.exclusive_clicks = exclusive_clicks
@@ -177,7 +178,7 @@ class DenoisingLoop:
         can_preempt = any(self._rank(seq) <= Priority.CLICK for seq in self.waiting) and any(
             self._rank(seq) > Priority.CLICK for seq in self.running
         )
-        return len(self.running) == self._kv_cache.rows and not can_preempt
+        return len(self.running) == self._cache.rows and not can_preempt
 
     def _admit(self, updated: list[Sequence]) -> None:
         """Admit waiting sequences to free rows, and prefill their prompts within the limit per step."""
@@ -218,7 +219,7 @@ class DenoisingLoop:
         seq = min(self.waiting, key=lambda seq: (self._rank(seq), seq.number))
         if self.exclusive_clicks and self._rank(seq) > Priority.CLICK and self._has_clicks():
             return False
-        if len(self.running) + len(self._prefilling) == self._kv_cache.rows:
+        if len(self.running) + len(self._prefilling) == self._cache.rows:
             prefetches = [other for other in self.running if self._rank(other) > Priority.CLICK]
             if self._prefilling or self._rank(seq) > Priority.CLICK or not prefetches:
                 return False
@@ -227,7 +228,7 @@ class DenoisingLoop:
         seq.num_cached_tokens = 0
         snapshot = self.prefix_cache.longest_prefix(seq.cache_keys)
         if snapshot is not None:
-            self._kv_cache.load(len(self.running) + len(self._prefilling), snapshot)
+            self._cache.load(len(self.running) + len(self._prefilling), snapshot)
             seq.num_cached_tokens = len(snapshot.tokens)
             if seq.saved_state is not None and seq.num_cached_tokens == seq.num_target_tokens:
                 self.prefix_cache.drop(snapshot.tokens)  # no other sequence can use it
@@ -271,10 +272,10 @@ class DenoisingLoop:
         """Move sequences that are being prefilled up by a row, to the rows from ``first`` on."""
         for row, seq in enumerate(self._prefilling, len(self.running)):
             if row >= first:
-                self._kv_cache.move(row + 1, row, seq.num_cached_tokens)
+                self._cache.move(row + 1, row, seq.num_cached_tokens)
 
     def _preempt(self, seq: Sequence) -> None:
-        """Preempt a running sequence: save the state of its canvas and its KV cache."""
+        """Preempt a running sequence: save the state of its block and its KV cache."""
         row = self.running.index(seq)
         seq.saved_state = self._runner.save(row)
         self._save_prefix(row, seq.cache_keys)
@@ -287,7 +288,7 @@ class DenoisingLoop:
         if self.prefix_cache.max_bytes == 0:
             return
         try:
-            self.prefix_cache.put(self._kv_cache.save(row, keys))
+            self.prefix_cache.put(self._cache.save(row, keys))
         except torch.OutOfMemoryError:
             self._free_memory()
 
@@ -368,12 +369,15 @@ class DenoisingLoop:
             self._runner.load(row, seq.saved_state)
             seq.saved_state = None
         else:
-            self._begin_canvas(seq, row)
+            self._begin_block(seq, row)
 
-    def _begin_canvas(self, seq: Sequence, row: int) -> None:
-        canvas = seq.plan.init_canvas(seq.canvas, self._runner.canvas_length)
-        seq.max_steps = self._runner.begin_canvas(
-            row, seed=seq.seed, length=seq.num_cached_tokens, params=seq.params, canvas=canvas
+    def _begin_block(self, seq: Sequence, row: int) -> None:
+        seq.max_steps = self._runner.begin_block(
+            row,
+            seed=seq.seed,
+            length=seq.num_cached_tokens,
+            params=seq.params,
+            block=seq.plan.init_block(seq.block),
         )
 
     def _remove(self, seq: Sequence) -> None:
@@ -381,7 +385,7 @@ class DenoisingLoop:
         row, last = self.running.index(seq), len(self.running) - 1
         if row < last:
             other = self.running[last]
-            self._kv_cache.move(last, row, other.num_cached_tokens)
+            self._cache.move(last, row, other.num_cached_tokens)
             self._runner.load(row, self._runner.save(last))
             self.running[row] = other
         self.running.pop()
@@ -418,7 +422,7 @@ class DenoisingLoop:
             self._apply(launched, updated)
 
     def _apply(self, launched: _Launched, updated: list[Sequence]) -> None:
-        """Wait for a step and apply its results. Finished canvases start the next one or end the sequence."""
+        """Wait for a step and apply its results. Finished blocks start the next one or end the sequence."""
         try:
             output = launched.results.wait()
         except Exception as error:  # a GPU reports failures of a step only now
@@ -433,8 +437,8 @@ class DenoisingLoop:
                 continue
             seq.steps += 1
             step = seq.max_steps - output.steps_left[row]
-            seq.state = CanvasState(
-                seq.canvas, seq.finished_text, output.best[row], output.unsettled[row], step, seq.max_steps
+            seq.state = BlockState(
+                seq.block, seq.finished_text, output.best[row], output.unsettled[row], step, seq.max_steps
             )
             updated.append(seq)
             if min(output.best[row]) < 0:
@@ -447,16 +451,18 @@ class DenoisingLoop:
         for seq, ids in finished:
             if self._launched is not None:  # the step that already runs has ignored its row
                 self._launched.seqs[self._launched.seqs.index(seq)] = None
-            self._finish_canvas(seq, ids, updated)
+            self._finish_block(seq, ids, updated)
 
-    def _finish_canvas(self, seq: Sequence, ids: list[int], updated: list[Sequence]) -> None:
+    def _finish_block(self, seq: Sequence, ids: list[int], updated: list[Sequence]) -> None:
         try:
-            if seq.canvas == 0 and seq.plan.is_padding(ids):
-                raise _ONLY_PADDING
-            if seq.canvas == 0 and not seq.plan.mask_ids and seq.plan.is_empty(ids):
-                seq.plan = seq.plan.require_text(self._runner.masks.register)
-                self._begin_canvas(seq, self.running.index(seq))
-                return
+            so_far = [*seq.output_ids, *ids]
+            if seq.plan.is_judged(so_far):
+                if seq.plan.is_padding(so_far):
+                    raise _ONLY_PADDING
+                if not seq.plan.mask_ids and seq.plan.is_empty(so_far):
+                    seq.plan = seq.plan.require_text(seq.block, self._runner.masks.register)
+                    self._begin_block(seq, self.running.index(seq))
+                    return
             reason = seq.commit(ids)
             if reason is not None:
                 seq.finish(reason)
@@ -469,10 +475,10 @@ class DenoisingLoop:
                 )
             )
             seq.num_cached_tokens = seq.num_target_tokens
-            self._begin_canvas(seq, row)
+            self._begin_block(seq, row)
         except Exception as error:  # affects only this sequence
             self._remove(seq)
-            self._fail(seq, self._to_error(error, "between two canvases"), updated)
+            self._fail(seq, self._to_error(error, "between two blocks"), updated)
 
     def _to_error(self, error: Exception, when: str) -> EngineError:
         """Convert an exception to an engine error. If memory ran out, free the prefix cache."""
@@ -505,9 +511,9 @@ class DenoisingLoop:
 
 
 def _is_last_step(seq: Sequence) -> bool:
-    """True if the step after the last one that was read is the last of its canvas."""
+    """True if the step after the last one that was read is the last of its block."""
     state = seq.state
-    return state is not None and state.canvas == seq.canvas and state.step + 1 >= state.max_steps
+    return state is not None and state.block == seq.block and state.step + 1 >= state.max_steps
 
 
 def _notify(seq: Sequence) -> None:

@@ -1,8 +1,9 @@
-"""The state of all canvases as tensors on the device, and one denoising step over all of them.
+"""The state of all rows as tensors on the device, and one denoising step over all of them.
 
-Every row is a sequence with its own step, temperature, random numbers and prompt. A step reads nothing back to the
-host: whether a canvas is finished is decided on the device, and the host fetches the result afterwards. Rows that have
-finished no longer change, so the next step may start before the host knows.
+Every row is a sequence with its own step, random numbers and prompt, and a *block*, the tokens that are denoised
+together. A step reads nothing back to the host: whether a block is finished is decided on the device, and the host
+fetches the result afterwards. Rows that have finished no longer change, so the next step may start before the host
+knows. What is computed in a step is defined by the family's step rule.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ import torch
 from torch import Tensor
 
 from .cuda_graphs import CUDAGraphs
-from .model import DiffusionModel, to_tensor
+from .family import DiffusionModel, SamplingParams, StepRule
 from .random_numbers import RequestRandom, random_tokens, uniform
-from .sampler import OutputHead, TokenConstraints, accept_tokens, sample
-from .sampling_params import SamplingParams
-from .tokenization.canvas_plan import CanvasInit
+from .step_rows import StepRows
+from .token_chunk import to_tensor
+from .tokenization.canvas_plan import BlockInit
 
 UNSETTLED_ENTROPY = 0.1
 """A position is unsettled while its entropy in nats is above this, or if its most likely token has just changed."""
@@ -32,10 +33,10 @@ class StepOutput:
     """Results of a step on the host.
 
     Attributes:
-        best: [B, C], the most likely tokens.
+        best: [B, C], the tokens to show.
         unsettled: [B, C], whether a token may still change.
-        finished: [B], whether the canvas is finished.
-        steps_left: [B], steps that remain in this canvas.
+        finished: [B], whether the block is finished.
+        steps_left: [B], steps that remain in this block.
     """
 
     best: list[list[int]]
@@ -83,7 +84,7 @@ class StepResults:
     """Results of a step on their way to the host.
 
     Args:
-        packed: [B, canvas + 2] int32: tokens with a bit for unsettled ones, then finished and steps left.
+        packed: [B, block + 2] int32: tokens with a bit for unsettled ones, then finished and steps left.
         host: pinned memory for a copy from a GPU; None on a CPU.
     """
 
@@ -115,78 +116,53 @@ class ModelRunner:
     """State of all rows, and the denoising step.
 
     Args:
-        model: transformers' ``DiffusionGemmaForBlockDiffusion``.
-        model_layers: its layers with our KV cache.
-        top_k: number of tokens in the self-conditioning; None uses the whole distribution.
+        model: the layers over their cache.
+        rule: the family's step rule.
         cuda_graphs: replays steps on a GPU; None runs them eagerly.
     """
 
-    def __init__(
-        self,
-        model: Any,
-        model_layers: DiffusionModel,
-        *,
-        top_k: int | None = None,
-        cuda_graphs: CUDAGraphs | None = None,
-    ) -> None:
-        self.model, self.top_k, self.cuda_graphs = model_layers, top_k, cuda_graphs
-        config = model.config
-        table = model.model.decoder.embed_tokens
-        self.head = OutputHead(
-            weight=model.lm_head.weight,
-            embeddings=table.weight,
-            scale=float(table.embed_scale.to(table.weight.dtype)),
-            cap=float(model.final_logit_softcapping),
-        )
-        rows, size, device = model_layers.kv_cache.rows, int(config.canvas_length), model_layers.device
-        self.canvas_length, self.device, self._on_gpu = size, device, device.type == "cuda"
-        self.masks = TokenMasks(self.head.vocabulary, device)
+    def __init__(self, model: DiffusionModel, rule: StepRule, *, cuda_graphs: CUDAGraphs | None = None) -> None:
+        self.model, self.rule, self.cuda_graphs = model, rule, cuda_graphs
+        rows, size, device = model.cache.rows, model.cache.block_length, model.device
+        self.block_length, self.device, self._on_gpu = size, device, device.type == "cuda"
+        self.masks = TokenMasks(rule.vocabulary, device)
 
-        def per_row(dtype: torch.dtype) -> Tensor:
-            return torch.zeros(rows, dtype=dtype, device=device)
+        def per_row() -> Tensor:
+            return torch.zeros(rows, dtype=torch.int64, device=device)
 
-        def per_place(dtype: torch.dtype) -> Tensor:
-            return torch.zeros((rows, size), dtype=dtype, device=device)
+        def per_place() -> Tensor:
+            return torch.zeros((rows, size), dtype=torch.int64, device=device)
 
-        self.seeds, self.canvas_numbers, self.lengths = per_row(torch.int64), per_row(torch.int64), per_row(torch.int64)
-        self.steps_left, self.max_steps = per_row(torch.int64), torch.ones(rows, dtype=torch.int64, device=device)
-        self.t_min, self.t_span = per_row(torch.float32), per_row(torch.float32)
-        self.entropy_bound, self.confidence = per_row(torch.float32), per_row(torch.float32)
-        self.stability, self.unchanged = per_row(torch.int64), per_row(torch.int64)
+        self.seeds, self.numbers, self.lengths, self.steps_left = per_row(), per_row(), per_row(), per_row()
+        self.max_steps = torch.ones(rows, dtype=torch.int64, device=device)
         self.finished = torch.ones(rows, dtype=torch.bool, device=device)
-        self.pins, self.mask_ids = per_place(torch.int64), per_place(torch.int64)
-        self.canvas, self.best = per_place(torch.int64), per_place(torch.int64)
-        self.soft_embeddings = torch.zeros((rows, size, table.weight.shape[1]), dtype=table.weight.dtype, device=device)
+        self.pins, self.mask_ids, self.tokens, self.best = per_place(), per_place(), per_place(), per_place()
         self.packed = torch.zeros((rows, size + 2), dtype=torch.int32, device=device)
-        self._state = [value for value in vars(self).values() if isinstance(value, Tensor)]
+        self._state = [*(value for value in vars(self).values() if isinstance(value, Tensor)), *rule.state]
         # Two, because a step is sent while the one before is read.
         self._host = deque(torch.zeros_like(self.packed, device="cpu").pin_memory() for _ in range(2 * self._on_gpu))
 
-    def begin_canvas(self, row: int, *, seed: int, length: int, params: SamplingParams, canvas: CanvasInit) -> int:
-        """Start a canvas in a row that holds ``length`` tokens. Return its maximum number of steps."""
-        size, device = self.canvas_length, self.device
+    def begin_block(self, row: int, *, seed: int, length: int, params: SamplingParams, block: BlockInit) -> int:
+        """Start a block in a row that holds ``length`` tokens. Return its maximum number of steps."""
+        size, device = self.block_length, self.device
         rows = slice(row, row + 1)
-        self.seeds[row], self.canvas_numbers[row], self.lengths[row] = seed, canvas.number, length
-        steps = params.steps
-        if canvas.initial and canvas.strength < 1:
-            steps = max(1, round(params.steps * canvas.strength))
-        self.steps_left[row], self.max_steps[row] = steps, params.steps
-        self.t_min[row], self.t_span[row] = params.t_min, params.t_max - params.t_min
-        self.entropy_bound[row], self.confidence[row] = params.entropy_bound, params.confidence
-        self.stability[row], self.unchanged[row] = params.stability, 0
+        steps, max_steps = self.rule.begin(row, params, block.strength if block.initial else 1.0)
+        if block.pins and min(block.pins) >= 0:
+            steps = 1  # nothing is left to choose
+        self.seeds[row], self.numbers[row], self.lengths[row] = seed, block.number, length
+        self.steps_left[row], self.max_steps[row] = steps, max_steps
         self.finished[row] = False
-        self.soft_embeddings[row] = 0
         self.best[row] = -1
         zero = torch.zeros(1, dtype=torch.int64, device=device)
-        coordinates = (self.seeds[rows], self.canvas_numbers[rows], zero)
-        tokens = random_tokens(*coordinates, RequestRandom.CANVAS, size, self.head.vocabulary)[0]
-        if canvas.initial:
-            start = to_tensor(canvas.initial, device)
-            keep = uniform(*coordinates, RequestRandom.EDIT, size)[0] >= canvas.strength
+        coordinates = (self.seeds[rows], self.numbers[rows], zero)
+        tokens = random_tokens(*coordinates, RequestRandom.CANVAS, size, self.rule.vocabulary)[0]
+        if block.initial:
+            start = to_tensor(block.initial, device)
+            keep = uniform(*coordinates, RequestRandom.EDIT, size)[0] >= block.strength
             tokens = torch.where((start >= 0) & keep, start, tokens)
-        self.pins[row] = to_tensor(canvas.pins, device) if canvas.pins else -1
-        self.mask_ids[row] = to_tensor(canvas.mask_ids, device) if canvas.mask_ids else 0
-        self.canvas[row] = torch.where(self.pins[row] >= 0, self.pins[row], tokens)
+        self.pins[row] = to_tensor(block.pins, device) if block.pins else -1
+        self.mask_ids[row] = to_tensor(block.mask_ids, device) if block.mask_ids else 0
+        self.tokens[row] = torch.where(self.pins[row] >= 0, self.pins[row], tokens)
         return steps
 
     def save(self, row: int) -> list[Tensor]:
@@ -212,7 +188,7 @@ class ModelRunner:
         if self.cuda_graphs is None:
             self._step(count, max_length, not equal_lengths, constrained)
             return
-        size = self.cuda_graphs.buckets(count, max_length, self.model.kv_cache.rows, self.model.kv_cache.context)
+        size = self.cuda_graphs.buckets(count, max_length, self.model.cache.rows, self.model.cache.context)
         # A captured step uses the memory of the masks, which are copied to a larger one when their number doubles.
         key = (*size, len(self.masks.rows) if constrained else 0)
         self.cuda_graphs.run(key, lambda: self._step(*size, True, constrained))
@@ -222,7 +198,7 @@ class ModelRunner:
         """Capture the steps of all sizes, without masks. The rows must be free."""
         if self.cuda_graphs is None:
             return
-        cache = self.model.kv_cache
+        cache = self.model.cache
         for count in reversed(self.cuda_graphs.row_buckets(cache.rows)):  # smaller graphs reuse memory of the largest
             for length in reversed(self.cuda_graphs.length_buckets(cache.context)):
                 step = partial(self._step, count, length, True, False)
@@ -239,55 +215,43 @@ class ModelRunner:
         return self.send(count).wait()
 
     def _step(self, count: int, max_length: int, padded: bool, constrained: bool) -> None:
-        canvas, soft, pins = self.canvas[:count], self.soft_embeddings[:count], self.pins[:count]
-        left, total = self.steps_left[:count], self.max_steps[:count]
-        hidden = self.model.decode(canvas, soft, self.lengths[:count], max_length, padded)
-
-        coordinates = (self.seeds[:count], self.canvas_numbers[:count], total - left + 1)
-        temperature = self.t_min[:count] + self.t_span[:count] * (left / total)
-        output = sample(
-            hidden.reshape(count * self.canvas_length, -1),
-            self.head,
-            temperature[:, None].expand(-1, self.canvas_length).reshape(-1),
-            uniform(*coordinates, RequestRandom.CHOICE, self.canvas_length).view(-1),
-            constraints=TokenConstraints(self.mask_ids[:count].reshape(-1), self.masks.rows) if constrained else None,
-            top_k=self.top_k,
-        )
+        pins, left = self.pins[:count], self.steps_left[:count]
         pinned = pins >= 0
-        best = torch.where(pinned, pins, output.best.view(count, -1))
-        entropy = torch.where(pinned, 0.0, output.entropy.view(count, -1))
-        accepted = accept_tokens(entropy, self.entropy_bound[:count])
-        fresh = random_tokens(*coordinates, RequestRandom.RENOISE, self.canvas_length, self.head.vocabulary)
-        if constrained:
-            fresh = torch.where(self.masks.rows[self.mask_ids[:count], fresh], fresh, output.sampled.view(count, -1))
-        next_canvas = torch.where(accepted, output.sampled.view(count, -1), fresh)
-        next_canvas = torch.where(pinned, pins, next_canvas)
-        pin_embeddings = self.head.embeddings[pins.clamp(min=0)] * self.head.scale
-        next_soft = torch.where(
-            pinned[..., None], pin_embeddings, output.soft_embeddings.view(count, self.canvas_length, -1)
+        rows = StepRows(
+            tokens=self.tokens[:count],
+            last_best=self.best[:count],
+            pins=pins,
+            pinned=pinned,
+            lengths=self.lengths[:count],
+            max_length=max_length,
+            padded=padded,
+            steps_left=left,
+            max_steps=self.max_steps[:count],
+            seeds=self.seeds[:count],
+            numbers=self.numbers[:count],
+            mask_ids=self.mask_ids[:count] if constrained else None,
+            masks=self.masks.rows,
         )
-
-        changed = (best != self.best[:count]) & ~pinned
-        unchanged = torch.where(changed.any(-1), 0, self.unchanged[:count] + 1)
-        mean = entropy.sum(-1) / (~pinned).sum(-1).clamp(min=1)  # without pinned positions
-        stable = (unchanged >= self.stability[:count]) & (mean < self.confidence[:count])
+        choice = self.rule.step(rows)
+        best = torch.where(pinned, pins, choice.best)
+        unsettled = ((best != rows.last_best) | (choice.entropy > UNSETTLED_ENTROPY)) & ~pinned
         live = ~self.finished[:count]
-        unsettled = changed | (entropy > UNSETTLED_ENTROPY)
         remaining = left - live.to(torch.int64)
-        finished = stable | (remaining <= 0)
+        finished = remaining <= 0
+        if choice.finished is not None:
+            finished |= choice.finished
         columns = (best * 2 + unsettled, finished[:, None], remaining[:, None])
         # All results are computed before the first is written, so that running out of memory changes nothing. They are
         # written in place, because a CUDA graph uses the same memory each time.
         results = [
-            (target[:count], torch.where(live.view(-1, *[1] * (value.dim() - 1)), value, target[:count]))
+            (target, torch.where(live.view(-1, *[1] * (value.dim() - 1)), value, target))
             for target, value in (
-                (self.canvas, next_canvas),
-                (self.best, best),
-                (self.soft_embeddings, next_soft),
-                (self.unchanged, unchanged),
-                (self.steps_left, remaining),
-                (self.finished, finished),
-                (self.packed, torch.cat([column.to(torch.int32) for column in columns], dim=1)),
+                (rows.tokens, torch.where(pinned, pins, choice.tokens)),
+                (rows.last_best, best),
+                (left, remaining),
+                (self.finished[:count], finished),
+                (self.packed[:count], torch.cat([column.to(torch.int32) for column in columns], dim=1)),
+                *choice.updates,
             )
         ]
         for target, result in results:

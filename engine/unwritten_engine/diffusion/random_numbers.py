@@ -30,6 +30,8 @@ class RequestRandom(IntEnum):
     """Random tokens that replace those not accepted."""
     EDIT = 4
     """Which tokens of an edited text are replaced."""
+    MIXTURE = 5
+    """Whether a token is kept, sampled or replaced by a random one."""
 
 
 def hash_coordinates(seeds: Tensor, canvases: Tensor, steps: Tensor, stream: RequestRandom, length: int) -> Tensor:

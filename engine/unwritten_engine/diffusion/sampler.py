@@ -34,17 +34,19 @@ _NEGATIVE: Final = -1e30
 class OutputHead:
     """Computes logits from hidden states.
 
+    A table that is padded beyond the real tokens is given as slices of its first rows.
+
     Attributes:
         weight: [vocabulary, hidden], output weights, tied to the embeddings.
         embeddings: [vocabulary, hidden], for the mean embedding.
         scale: scale of the embeddings.
-        cap: logits are soft-capped to [-cap, cap].
+        cap: logits are soft-capped to [-cap, cap]; None leaves them as they are.
     """
 
     weight: Tensor
     embeddings: Tensor
     scale: float
-    cap: float
+    cap: float | None
 
     @property
     def vocabulary(self) -> int:
@@ -74,12 +76,14 @@ class SamplerOutput:
         sampled: [N] int64, a sampled token.
         entropy: [N] float32, entropy of the distribution in nats.
         soft_embeddings: [N, hidden] in the dtype of the embeddings, the scaled mean embedding.
+        present_probability: [N] float32, the probability of the ``present`` tokens; None if none were given.
     """
 
     best: Tensor
     sampled: Tensor
     entropy: Tensor
     soft_embeddings: Tensor
+    present_probability: Tensor | None = None
 
 
 def sample(
@@ -88,6 +92,7 @@ def sample(
     temperature: Tensor,
     uniform: Tensor,
     *,
+    present: Tensor | None = None,
     constraints: TokenConstraints | None = None,
     top_k: int | None = None,
     chunk: int | None = None,
@@ -97,19 +102,21 @@ def sample(
     Args:
         hidden: [N, hidden], the last hidden states.
         head: computes the logits.
-        temperature: [N] float32, divides the capped logits.
+        temperature: [N] float32, divides the logits.
         uniform: [N] float32 in [0, 1), where the cumulative distribution is inverted.
+        present: [N] int64, tokens whose probability is wanted; it is 0 for tokens that are not allowed.
         constraints: allowed tokens; None allows all.
         top_k: use only the k most likely tokens for the mean embedding, with renormalized probabilities.
         chunk: tokens of the vocabulary at a time, a multiple of ``BLOCK``; None chooses by device and positions.
     """
     if hidden.device.type == "cpu" and hidden.shape[0] > TILE:
-        return _tiled(hidden, head, temperature, uniform, constraints=constraints, top_k=top_k, chunk=chunk)
+        rows = (temperature, uniform) if present is None else (temperature, uniform, present)
+        return _tiled(hidden, head, *rows, constraints=constraints, top_k=top_k, chunk=chunk)
     count, vocabulary = hidden.shape[0], head.vocabulary
     size = chunk or chunk_size(count, hidden.device.type)
     starts = range(0, vocabulary, size)
     per_chunk = size // BLOCK
-    scale = (head.cap / temperature)[:, None]
+    scale = ((1.0 if head.cap is None else head.cap) / temperature)[:, None]
 
     top = hidden.new_full((count,), _NEGATIVE, dtype=torch.float32)  # the largest logit so far
     mass = torch.zeros_like(top)  # sum of exp(logit - top)
@@ -119,12 +126,17 @@ def sample(
     block_sums = hidden.new_zeros((count, len(starts) * per_chunk), dtype=torch.float32)
     tops = hidden.new_zeros((count, len(starts)), dtype=torch.float32)
     top_tokens = _TopK(count, top_k, hidden) if top_k else None
+    present_logit = None if present is None else torch.full_like(top, -torch.inf)
 
     for number, start in enumerate(starts):
         end = min(start + size, vocabulary)
         logits = _logits(hidden, head.weight[start:end], head.cap, scale)
         if constraints is not None:
             logits.masked_fill_(~constraints.masks[constraints.mask_ids, start:end], _NEGATIVE)
+        if present is not None and present_logit is not None:
+            place = present - start
+            found = logits.gather(1, place.clamp(0, end - start - 1)[:, None]).squeeze(1)
+            present_logit = torch.where((place >= 0) & (place < end - start), found, present_logit)
         chunk_max = _update_best(logits, top, best, start)
         new = torch.maximum(top, chunk_max)
         shrink = torch.exp(top - new)  # 0 for the first chunk
@@ -158,19 +170,24 @@ def sample(
         sampled=sampled,
         entropy=torch.log(mass) - moment / mass,
         soft_embeddings=(soft * head.scale).to(head.embeddings.dtype),
+        present_probability=None if present_logit is None else torch.exp(present_logit - top) / mass,
     )
 
 
-def _tiled(hidden: Tensor, *args: Any, constraints: TokenConstraints | None, **options: Any) -> SamplerOutput:
-    """Run ``sample`` on tiles of positions."""
-    head, *rows = args
+def _tiled(
+    hidden: Tensor, head: OutputHead, *rows: Tensor, constraints: TokenConstraints | None, **options: Any
+) -> SamplerOutput:
+    """Run ``sample`` on tiles of positions. ``rows`` are temperature, uniform and perhaps the present tokens."""
     tiles = []
     for start in range(0, hidden.shape[0], TILE):
         here = slice(start, start + TILE)
         if constraints is not None:
             options["constraints"] = TokenConstraints(constraints.mask_ids[here], constraints.masks)
-        tiles.append(sample(hidden[here], head, *(row[here] for row in rows), **options))
-    names = ("best", "sampled", "entropy", "soft_embeddings")
+        temperature, uniform, *present = (row[here] for row in rows)
+        tiles.append(
+            sample(hidden[here], head, temperature, uniform, present=present[0] if present else None, **options)
+        )
+    names = ["best", "sampled", "entropy", "soft_embeddings", *["present_probability"] * (len(rows) > 2)]
     return SamplerOutput(**{name: torch.cat([getattr(tile, name) for tile in tiles]) for name in names})
 
 
@@ -196,9 +213,17 @@ def accept_tokens(entropy: Tensor, bound: Tensor) -> Tensor:
     return torch.zeros_like(fits).scatter(-1, order, fits)
 
 
-def _logits(hidden: Tensor, weight: Tensor, cap: float, scale: Tensor) -> Tensor:
-    """Return soft-capped logits divided by the temperature, [N, tokens] float32. ``scale`` is cap / temperature."""
-    return _product(torch.mm, hidden, weight.t()).mul_(1 / cap).tanh_().mul_(scale)
+def _logits(hidden: Tensor, weight: Tensor, cap: float | None, scale: Tensor) -> Tensor:
+    """Return logits divided by the temperature, [N, tokens] float32."""
+    return _capped(_product(torch.mm, hidden, weight.t()), cap, scale)
+
+
+def _capped(logits: Tensor, cap: float | None, scale: Tensor) -> Tensor:
+    """Soft-cap logits if there is a cap, and divide them by the temperature, in place.
+
+    ``scale`` is cap / temperature, or 1 / temperature without a cap.
+    """
+    return logits.mul_(scale) if cap is None else logits.mul_(1 / cap).tanh_().mul_(scale)
 
 
 def _product(multiply: Callable[..., Tensor], first: Tensor, second: Tensor) -> Tensor:
@@ -253,7 +278,7 @@ def _draw(
     real = token_ids < head.vocabulary
     token_ids = token_ids.clamp_(max=head.vocabulary - 1)
     rows = head.weight[token_ids.view(-1)].view(len(block), BLOCK, -1)
-    logits = _product(torch.bmm, rows, hidden[here, :, None]).squeeze(-1).mul_(1 / head.cap).tanh_().mul_(scale[here])
+    logits = _capped(_product(torch.bmm, rows, hidden[here, :, None]).squeeze(-1), head.cap, scale[here])
     if constraints is not None:
         real &= constraints.masks[constraints.mask_ids[here, None], token_ids]
     shares = torch.exp(logits - top[here, None]).masked_fill_(~real, 0.0)

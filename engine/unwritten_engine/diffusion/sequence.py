@@ -1,4 +1,4 @@
-"""The state of one request: from its tokens to its last canvas."""
+"""The state of one request: from its tokens to its last block."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import EngineError
 from ..frames import Frame, Priority, StopReason, Usage
-from .sampling_params import SamplingParams
+from .family import SamplingParams
 from .tokenization.canvas_plan import CanvasPlan
 from .tokenization.detokenizer import DecodedText
 from .tokenization.prompt_tokenizer import TokenizedPrompt
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class CanvasState:
-    """State of a canvas after a step. Replaced as a whole, because another thread reads it.
+class BlockState:
+    """State of a block after a step. Replaced as a whole, because another thread reads it.
 
     Attributes:
-        canvas: index of the canvas.
-        finished_text: text of the previous canvases.
-        ids: tokens of the canvas.
+        block: index of the block.
+        finished_text: text of the previous blocks.
+        ids: tokens of the block.
         unsettled: for each token, whether it may still change.
-        step: step within this canvas, from 1.
-        max_steps: maximum steps of this canvas.
+        step: step within this block, from 1.
+        max_steps: maximum steps of this block.
     """
 
-    canvas: int
+    block: int
     finished_text: DecodedText
     ids: list[int]
     unsettled: list[bool]
@@ -47,7 +47,7 @@ class Sequence:
 
     Attributes:
         prompt: the tokenized prompt.
-        plan: initial contents of the canvases, and how to decode them.
+        plan: initial contents of the blocks, and how to decode them.
         params: sampling parameters.
         seed: of the random numbers.
         priority: scheduling priority.
@@ -55,15 +55,15 @@ class Sequence:
         warm_only: only the shared prefix is prefilled, for the prefix cache.
         notify: called in the loop's thread after a new draft or the end.
         cancelled: the result is no longer needed.
-        output_ids: tokens of the finished canvases.
+        output_ids: tokens of the finished blocks.
         finished_text: their text.
-        canvas: index of the current canvas.
-        steps: steps so far, over all canvases.
-        num_cached_tokens: tokens of prompt and finished canvases in the KV cache.
+        block: index of the current block.
+        steps: steps so far, over all blocks.
+        num_cached_tokens: tokens of prompt and finished blocks in the cache.
         num_reused_tokens: prompt tokens that came from the prefix cache.
-        saved_state: state of the canvas while the sequence is preempted.
-        max_steps: maximum steps of the current canvas.
-        state: state of the current canvas.
+        saved_state: state of the block while the sequence is preempted.
+        max_steps: maximum steps of the current block.
+        state: state of the current block.
         error: why it failed.
         usage: set at its end.
         arrival_time, start_time: monotonic seconds; the start is the first admission.
@@ -82,13 +82,13 @@ class Sequence:
     cancelled: bool = False
     output_ids: list[int] = field(default_factory=list)
     finished_text: DecodedText = field(default_factory=lambda: DecodedText(""))
-    canvas: int = 0
+    block: int = 0
     steps: int = 0
     num_cached_tokens: int = 0
     num_reused_tokens: int = 0
     saved_state: list[Tensor] | None = None
     max_steps: int = 0
-    state: CanvasState | None = None
+    state: BlockState | None = None
     error: EngineError | None = None
     usage: Usage | None = None
     arrival_time: float = field(default_factory=time.monotonic)
@@ -132,12 +132,12 @@ class Sequence:
         self.waiting_since = time.monotonic()
 
     def commit(self, ids: list[int]) -> StopReason | None:
-        """Append a finished canvas. Return why the text ends, or None if another canvas follows."""
+        """Append a finished block. Return why the text ends, or None if another block follows."""
         self.output_ids += ids
-        self.canvas += 1
+        self.block += 1
         settled = [False] * len(self.output_ids)
         self.finished_text = self.plan.decode(self.output_ids, settled, self.finished_text)
-        last = self.canvas == self.plan.canvases
+        last = self.block == self.plan.num_blocks
         if self.plan.skeleton is not None:
             return "end" if last else None
         if self.finished_text.ended:
@@ -151,7 +151,7 @@ class Sequence:
             prompt_tokens=len(self.prompt.ids),
             cached_tokens=self.num_reused_tokens,
             steps=self.steps,
-            canvases=self.canvas,
+            canvases=self.plan.num_canvases(self.block),
             seconds=max(0.0, time.monotonic() - self.arrival_time - self.waited_before),
             queued_seconds=self.waited_before,
             reason=reason,
@@ -160,17 +160,20 @@ class Sequence:
 
     def frame(self) -> Frame | None:
         """Return the newest frame, or None before the first. Call it from one thread."""
-        usage, state, canvases = self.usage, self.state, self.plan.canvases
+        usage, state, plan = self.usage, self.state, self.plan
+        block, step, max_steps = max(self.block - 1, 0), 0, self.params.steps
+        if state is not None:
+            block, step, max_steps = state.block if usage is None else block, state.step, state.max_steps
+        canvas, index, blocks = plan.place_in_canvas(block)
+        progress = (canvas, plan.canvases, index * max_steps + step, blocks * max_steps)
         if usage is not None:
-            last = max(self.canvas - 1, 0)
             text = self.finished_text.text
-            step, max_steps = (0, self.params.steps) if state is None else (state.step, state.max_steps)
-            return Frame(text, (), len(text), last, canvases, step, max_steps, usage)
+            return Frame(text, (), len(text), *progress, usage)
         if state is None:
             return None
-        done = self.output_ids[: state.canvas * len(state.ids)]
+        done = self.output_ids[: state.block * len(state.ids)]
         unsettled = [False] * len(done) + state.unsettled
-        decoded = self.plan.decode([*done, *state.ids], unsettled, state.finished_text)
-        if self.plan.skeleton is None and state.finished_text.resumable:
-            self._fixed = max(self._fixed, self.plan.num_fixed_chars(state.finished_text))
-        return Frame(decoded.text, decoded.unsettled, self._fixed, state.canvas, canvases, state.step, state.max_steps)
+        decoded = plan.decode([*done, *state.ids], unsettled, state.finished_text)
+        if plan.skeleton is None and state.finished_text.resumable:
+            self._fixed = max(self._fixed, plan.num_fixed_chars(state.finished_text))
+        return Frame(decoded.text, decoded.unsettled, self._fixed, *progress)

@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ..diffusion.loading.random_model import no_progress_bars
+from ..diffusion.diffusion_gemma.random_model import no_progress_bars
 from ..errors import EngineError, ModelBroken
 
 FORMAT: Final = "1"

@@ -11,8 +11,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
-from ..diffusion.loading.generation_config import fill_generation_config
-from ..diffusion.loading.random_model import END_IDS, make_config
+from ..diffusion.diffusion_gemma.generation_config import fill_generation_config
+from ..diffusion.diffusion_gemma.random_model import END_IDS, make_config
 from ..errors import EngineError, ModelNotFound
 from .checkpoints import write_checkpoint_folder
 from .dataset import TrainingPage

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import torch
 
-from ..diffusion.kv_cache import KVCache
-from ..diffusion.loading.loader import LoadedModel
-from ..diffusion.model import DiffusionModel, TokenChunk, to_tensor
+from ..diffusion.diffusion_gemma.family import DIFFUSION_GEMMA
+from ..diffusion.diffusion_gemma.sampling_params import SamplingParams
+from ..diffusion.loader import LoadedModel
 from ..diffusion.model_runner import ModelRunner
-from ..diffusion.sampling_params import SamplingParams
+from ..diffusion.token_chunk import TokenChunk, to_tensor
 from ..diffusion.tokenization.canvas_plan import plan_canvases
 from ..diffusion.tokenization.detokenizer import Detokenizer
 from ..diffusion.tokenization.prompt_tokenizer import PromptTokenizer
@@ -62,16 +62,15 @@ class PreviewWriter:
         if len(ids) + canvases * self._size > self._context:
             return "", 0
         settings = params or self._params
-        batch, body = self._new()
+        model, rule = DIFFUSION_GEMMA.assemble(self._model, rows=1, context=self._context)
+        batch = ModelRunner(model, rule)
         plan = plan_canvases(Request(prompt, canvases=canvases), self._detokenizer, self._size, batch.masks.register)
-        body.encode(TokenChunk(0, 0, to_tensor(ids, self._device)))
+        model.encode(TokenChunk(0, 0, to_tensor(ids, self._device)))
         written: list[int] = []
         decoded, steps = plan.decode([], []), 0
         for number in range(canvases):
             num_cached = len(ids) + len(written)
-            batch.begin_canvas(
-                0, seed=seed, length=num_cached, params=settings, canvas=plan.init_canvas(number, self._size)
-            )
+            batch.begin_block(0, seed=seed, length=num_cached, params=settings, block=plan.init_block(number))
             while True:
                 batch.step(1, num_cached, equal_lengths=True, constrained=False)
                 steps += 1
@@ -82,21 +81,8 @@ class PreviewWriter:
             decoded = plan.decode(written, [False] * len(written))
             if decoded.ended or number + 1 == canvases:
                 break
-            body.encode(TokenChunk(0, num_cached, to_tensor(looked.best[0], self._device)))
+            model.encode(TokenChunk(0, num_cached, to_tensor(looked.best[0], self._device)))
         return decoded.text, steps
-
-    def _new(self) -> tuple[ModelRunner, DiffusionModel]:
-        table = self._model.model.decoder.embed_tokens.weight
-        kv = KVCache(
-            self._model.config.text_config,
-            rows=1,
-            context=self._context,
-            canvas=self._size,
-            device=self._device,
-            dtype=table.dtype,
-        )
-        body = DiffusionModel(self._model, kv)
-        return ModelRunner(self._model, body), body
 
 
 def matching_share(expected: str, generated: str) -> float:

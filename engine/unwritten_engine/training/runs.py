@@ -17,9 +17,11 @@ from typing import Any, Final
 
 import torch
 
-from ..diffusion.loading.checkpoint import inspect_checkpoint
-from ..diffusion.loading.loader import LoadedModel, load_model, load_tokenizer
-from ..errors import EngineError, ModelNotFound
+from ..diffusion.diffusion_gemma.family import DIFFUSION_GEMMA
+from ..diffusion.families import inspect_checkpoint
+from ..diffusion.family import Family
+from ..diffusion.loader import LoadedModel, load_model, load_tokenizer
+from ..errors import EngineError, ModelNotFound, ModelUnsupported
 from ..threads import choose_num_threads
 from .config import TrainingConfig
 from .dataset import TrainingPage, read_pages, write_pages
@@ -107,8 +109,12 @@ class TrainingRun:
 
 
 def load_trainable(checkpoint: Path, device: str | None, dtype: str | None = "float32") -> LoadedModel:
-    """Load a checkpoint without quantization."""
-    return load_model(
+    """Load a checkpoint without quantization.
+
+    Raises:
+        ModelUnsupported: it is not a DiffusionGemma.
+    """
+    loaded = load_model(
         str(checkpoint),
         device=device,
         quantize="none",
@@ -116,6 +122,8 @@ def load_trainable(checkpoint: Path, device: str | None, dtype: str | None = "fl
         budget_bytes=None,
         progress=lambda share, step: None,
     )
+    _check_family(loaded.family, loaded.name)
+    return loaded
 
 
 def set_num_threads(threads: int | None) -> None:
@@ -139,9 +147,21 @@ class TokenizerInfo:
 
 
 def read_tokenizer(checkpoint: Path) -> TokenizerInfo:
-    """Return the tokenizer of a checkpoint, without loading weights."""
-    info = inspect_checkpoint(checkpoint)
+    """Return the tokenizer of a checkpoint, without loading weights.
+
+    Raises:
+        ModelUnsupported: it is not a DiffusionGemma.
+    """
+    family, info = inspect_checkpoint(checkpoint)
+    _check_family(family, info.name)
     return TokenizerInfo(load_tokenizer(info), info.end_ids, info.pad_id)
+
+
+def _check_family(family: Family, name: str) -> None:
+    if family is not DIFFUSION_GEMMA:
+        raise ModelUnsupported(
+            f"{name} is of the family {family.name}; the training supports {DIFFUSION_GEMMA.name} only."
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from ..diffusion.loading.random_tokenizer import MIN_VOCAB_SIZE, as_fast, fixed_pieces
+from ..diffusion.diffusion_gemma.random_tokenizer import MIN_VOCAB_SIZE, as_fast, fixed_pieces
 from ..errors import EngineError
 from .dataset import TrainingPage
 

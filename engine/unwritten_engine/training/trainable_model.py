@@ -1,10 +1,10 @@
 """The layers of the model over whole batches, with gradients.
 
 The encoder processes each row of a batch once; the decoder processes all canvases of all rows together. Masks define
-the
-attention: an encoder token attends to earlier tokens of its document; a canvas position attends to its document before
-the canvas, and to the whole canvas. With a sliding window of W, as in the engine (``diffusion/kv_cache.py``), an
-encoder token attends to the last W tokens including itself, and a canvas to the last W - 1 before it.
+the attention: an encoder token attends to earlier tokens of its document; a canvas position attends to its document
+before the canvas, and to the whole canvas. With a sliding window of W, as in the engine
+(``diffusion_gemma/kv_cache.py``), an encoder token attends to the last W tokens including itself, and a canvas to the
+last W - 1 before it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear, scaled_dot_product_attention
 
-from ..diffusion.model import apply_norm, feed_forward, project_qkv
+from ..diffusion.diffusion_gemma.layers import apply_norm, feed_forward, project_qkv
 from .packing import PackedBatch
 
 MAX_DENSE_EXPERTS: Final = 16

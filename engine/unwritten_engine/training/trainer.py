@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import torch
 
-from ..diffusion.loading.loader import LoadedModel
+from ..diffusion.loader import LoadedModel
 from . import checkpoints as states
 from .checkpoints import write_checkpoint_folder
 from .config import TrainingConfig

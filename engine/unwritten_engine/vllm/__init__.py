@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..engine import Progress
 from ..options import check_options
+from .checkpoint import refuse_other_families
 from .internals import check_version
 from .options import OPTIONS, OWNER
 
@@ -40,6 +41,7 @@ def open_vllm(
         ModelNotFound, ModelBroken, ModelUnsupported: the checkpoint cannot be loaded, or does not fit.
     """
     settings = check_options(options, OPTIONS, OWNER)
+    refuse_other_families(model or "")
     check_version()
     from .build import build_vllm  # imports torch and vLLM's dependencies
 

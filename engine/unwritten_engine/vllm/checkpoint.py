@@ -10,8 +10,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from ..diffusion.loading.memory_plan import cache_bytes, gigabytes
-from ..diffusion.loading.model_config import read_model_config
+from ..diffusion.diffusion_gemma.family import DIFFUSION_GEMMA
+from ..diffusion.diffusion_gemma.memory import cache_bytes
+from ..diffusion.diffusion_gemma.model_config import read_model_config
+from ..diffusion.families import FAMILIES
+from ..diffusion.loading.memory_plan import gigabytes
 from ..downloads import hugging_face
 from ..engine import Progress
 from ..errors import EngineError, ModelBroken, ModelNotFound, ModelUnsupported
@@ -79,8 +82,10 @@ def read_checkpoint(folder: Path, name: str = "", *, weights: bool = True) -> VL
     name = name or folder.resolve().name
     if not folder.is_dir():
         raise ModelNotFound(f"There is no folder {folder}. Give a checkpoint folder, or OWNER/REPO on the hub.")
-    config, generation = _json(folder, "config.json"), _json(folder, "generation_config.json")
+    config = _json(folder, "config.json")
     kind = (config.get("architectures") or [f"of the type {config.get('model_type')!r}"])[0]
+    _refuse_architecture(kind, name)
+    generation = _json(folder, "generation_config.json")
     if kind != ARCHITECTURE:
         raise ModelUnsupported(
             f"{name} is {kind}. The engine vllm runs DiffusionGemma; serve other models with: vllm serve {name}"
@@ -116,6 +121,30 @@ def read_checkpoint(folder: Path, name: str = "", *, weights: bool = True) -> VL
         format=str(quantization.get("quant_method", "quantized")) if quantization else str(config.get("dtype", "bf16")),
         weight_bytes=sum(file.stat().st_size for file in files),
     )
+
+
+def refuse_other_families(reference: str) -> None:
+    """Refuse models that the engine ``diffusion`` runs and vLLM does not. Uses no network.
+
+    Args:
+        reference: a folder, OWNER/REPO, or another name of a model.
+
+    Raises:
+        ModelUnsupported: it is one of them. The message names the engine.
+    """
+    for family in FAMILIES:
+        if family is not DIFFUSION_GEMMA and reference in (family.example, family.random):
+            _refuse_architecture(family.architectures[0], reference)
+    folder = Path(reference).expanduser()
+    if reference and (folder / "config.json").is_file():
+        kinds = _json(folder, "config.json").get("architectures") or [""]
+        _refuse_architecture(str(kinds[0]), reference)
+
+
+def _refuse_architecture(kind: str, name: str) -> None:
+    for family in FAMILIES:
+        if family is not DIFFUSION_GEMMA and kind in family.architectures:
+            raise ModelUnsupported(f"{name} is {kind}, which vLLM does not run. Use --engine diffusion:{name}")
 
 
 def _missing_shards(folder: Path, names: set[str]) -> list[str]:
@@ -183,8 +212,8 @@ def write_random(folder: Path, *, canvas: int = 256) -> Path:
     """
     from safetensors.torch import load_file, save_file
 
-    from ..diffusion.loading.model_config import DECODER, ENCODER
-    from ..diffusion.loading.random_model import write_checkpoint
+    from ..diffusion.diffusion_gemma.model_config import DECODER, ENCODER
+    from ..diffusion.diffusion_gemma.random_model import write_checkpoint
 
     # Attention on a CPU needs heads of 32 numbers or more.
     write_checkpoint(folder, hidden=128, canvas=canvas, window=4096, branch=0.3, spread=8.0, words=True)

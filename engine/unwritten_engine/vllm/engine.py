@@ -14,10 +14,10 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from ..diffusion.sampling_params import SamplingParams
-from ..diffusion.sequence import CanvasState
+from ..diffusion.diffusion_gemma.sampling_params import SamplingParams
+from ..diffusion.sequence import BlockState
 from ..diffusion.sequence import Sequence as TextSequence
-from ..diffusion.tokenization.canvas_plan import CanvasInit, CanvasPlan, plan_canvases
+from ..diffusion.tokenization.canvas_plan import BlockInit, CanvasPlan, plan_canvases
 from ..diffusion.tokenization.detokenizer import Detokenizer
 from ..diffusion.tokenization.prompt_tokenizer import PromptTokenizer
 from ..engine import About
@@ -185,18 +185,20 @@ class VLLMEngine:
         """Generate all canvases of a request."""
         seq = job.seq
         try:
-            for number in range(seq.plan.canvases):
-                canvas = seq.plan.init_canvas(number, self._about.canvas_length)
+            for number in range(seq.plan.num_blocks):
+                canvas = seq.plan.init_block(number)
                 width = self._width(seq.plan, number)
                 ids = await self._write_canvas(job, canvas, width, int(priority()))
-                if number == 0 and seq.plan.is_padding(ids):
+                so_far = [*seq.output_ids, *ids]
+                judged = seq.plan.is_judged(so_far)
+                if judged and seq.plan.is_padding(so_far):
                     raise GenerationFailed(
                         "The model wrote only padding, as it does if its numbers overflow. Check the checkpoint, its "
                         "quantization and the dtype."
                     )
-                if number == 0 and not seq.plan.mask_ids and seq.plan.is_empty(ids):
-                    seq.plan = seq.plan.require_text(lambda mask: self._register_mask(job.masks, mask))
-                    ids = await self._write_canvas(job, seq.plan.init_canvas(0, len(ids)), width, int(priority()))
+                if judged and not seq.plan.mask_ids and seq.plan.is_empty(so_far):
+                    seq.plan = seq.plan.require_text(number, lambda mask: self._register_mask(job.masks, mask))
+                    ids = await self._write_canvas(job, seq.plan.init_block(number), width, int(priority()))
                 reason = seq.commit(ids)
                 if reason is not None:
                     seq.finish(reason)
@@ -217,7 +219,7 @@ class VLLMEngine:
         left = plan.max_tokens - number * size
         return min(size, -(-left // _WIDTHS) * _WIDTHS)
 
-    async def _write_canvas(self, job: _Job, canvas: CanvasInit, width: int, priority: int) -> list[int]:
+    async def _write_canvas(self, job: _Job, canvas: BlockInit, width: int, priority: int) -> list[int]:
         """Generate one canvas and return its tokens, with padding if it is shorter than the others."""
         seq, padding = job.seq, self._about.canvas_length - width
         before, seen = seq.finished_text, seq.steps
@@ -239,7 +241,7 @@ class VLLMEngine:
             unsettled = [new and not (pins and pins[at] >= 0) for at, new in enumerate(unsettled)]
             previous = ids
             seq.steps = seen + draft.step
-            seq.state = CanvasState(
+            seq.state = BlockState(
                 canvas.number,
                 before,
                 [*ids, *[self._detokenizer.pad_id] * padding],
@@ -253,7 +255,7 @@ class VLLMEngine:
         request = CanvasRequest(
             prompt=seq.token_ids,
             width=width,
-            last=canvas.number + 1 == seq.plan.canvases,
+            last=canvas.number + 1 == seq.plan.num_blocks,
             extra_args=extra_args(seed_canvas, pins, canvas.mask_ids[:width], job.masks),
             steps=steps,
             priority=priority,
@@ -265,7 +267,7 @@ class VLLMEngine:
             seq.num_reused_tokens = min(finished.num_cached_tokens, len(seq.prompt.ids))
         return [*_with_pins(finished.ids, pins), *[self._detokenizer.pad_id] * padding]
 
-    def _seed_canvas(self, canvas: CanvasInit, width: int) -> list[int]:
+    def _seed_canvas(self, canvas: BlockInit, width: int) -> list[int]:
         """Return the initial tokens of a canvas; empty if all are random."""
         if not canvas.initial and not canvas.pins:
             return []

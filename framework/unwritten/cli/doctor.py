@@ -41,7 +41,7 @@ from ..testing.asgi_client import request, running
 from ..testing.scripted_engine import answers
 from .flags import app_options, choose_app, data_folder, given_settings
 from .loading import all_demos
-from .models import best_model
+from .models import best_model, experimental
 from .server import LoadingProgress, describe_model
 
 PACKAGES = (
@@ -161,6 +161,7 @@ def _machine() -> Iterator[str]:
     if gpus := machine.gpus:
         yield f"{'ok  ' if choose_checkpoint(gpus[0], len(gpus)) else 'note'}  {advise(gpus[0], len(gpus))}"
     yield f"ok    {best_model(machine)} All: unwritten models"
+    yield from (f"note  {line}" for line in experimental())
 
 
 def _files() -> Iterator[str]:

@@ -7,6 +7,7 @@ import click
 from unwritten_engine.named_models import (
     DIFFUSION_GEMMA,
     EMBEDDED,
+    EXPERIMENTAL,
     MODELS,
     Machine,
     NamedModel,
@@ -16,7 +17,7 @@ from unwritten_engine.named_models import (
     this_machine,
 )
 
-_ROW = "{:18} {:>6}  {:>9}  {:>7}  {:>8}  {:24} {}"
+_ROW = "{:21} {:>6}  {:>9}  {:>7}  {:>8}  {:24} {}"
 
 
 @click.command("models")
@@ -55,6 +56,15 @@ def _download(model: NamedModel) -> str:
     if model.name == EMBEDDED:
         return "installed"
     return "here" if model.is_here else f"{model.size / 1e9:.1f} GB"
+
+
+def experimental() -> list[str]:
+    """Return a line for each model that is only opened by name, with its size and its whole licence."""
+    return [
+        f"--engine {model.name} is {EXPERIMENTAL} ({model.title}, {_download(model)}, {model.licence})."
+        for model in MODELS.values()
+        if model.is_experimental
+    ]
 
 
 def best_model(machine: Machine) -> str:

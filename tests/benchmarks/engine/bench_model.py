@@ -9,11 +9,12 @@ from typing import Any, Final
 import torch
 from tests.benchmarks.engine.random_weights import build, full_size_config
 
+from unwritten_engine.diffusion.diffusion_gemma.family import DIFFUSION_GEMMA
+from unwritten_engine.diffusion.diffusion_gemma.random_model import END_IDS, random_model
+from unwritten_engine.diffusion.diffusion_gemma.random_tokenizer import make_tokenizer
+from unwritten_engine.diffusion.diffusion_gemma.weight_loader import choose_experts_implementation
+from unwritten_engine.diffusion.loader import count_bytes, load_model
 from unwritten_engine.diffusion.loading.devices import find_device
-from unwritten_engine.diffusion.loading.loader import RANDOM, count_bytes, load_model
-from unwritten_engine.diffusion.loading.random_model import END_IDS, random_model
-from unwritten_engine.diffusion.loading.random_tokenizer import make_tokenizer
-from unwritten_engine.diffusion.loading.weight_loader import choose_experts_implementation
 from unwritten_engine.diffusion.tokenization.detokenizer import Detokenizer
 from unwritten_engine.engine import Progress
 
@@ -135,7 +136,7 @@ def open_bench_model(spec: ModelSpec, progress: Progress = lambda share, doing: 
         )
         model, tokenizer, name = loaded.model, loaded.tokenizer, loaded.name
         dtype, kind = loaded.dtype, loaded.quantization
-        if spec.reference == RANDOM:
+        if spec.reference == DIFFUSION_GEMMA.random:
             name = "the engine's own random model"
     vocabulary = int(model.config.text_config.vocab_size)
     detokenizer = Detokenizer(tokenizer, frozenset(END_IDS), 0, vocabulary)

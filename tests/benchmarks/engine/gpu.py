@@ -26,18 +26,12 @@ from tests.benchmarks.engine.random_weights import full_size_config, write_confi
 from tests.benchmarks.engine.runners import EngineRunner, ReferenceRunner, random_prompt, run_until, synchronize
 
 from unwritten_engine.diffusion.cuda_graphs import CUDAGraphs
+from unwritten_engine.diffusion.diffusion_gemma.memory import memory_needs, prefill_bytes, step_bytes, weight_bytes
+from unwritten_engine.diffusion.diffusion_gemma.model_config import ModelConfig, read_model_config
+from unwritten_engine.diffusion.diffusion_gemma.quantization import PackedExperts
 from unwritten_engine.diffusion.loading import devices
-from unwritten_engine.diffusion.loading.memory_plan import (
-    PREFILL_CHUNK,
-    gigabytes,
-    prefill_bytes,
-    required_bytes,
-    step_bytes,
-    weight_bytes,
-)
-from unwritten_engine.diffusion.loading.model_config import ModelConfig, read_model_config
-from unwritten_engine.diffusion.loading.quantization import PackedExperts
-from unwritten_engine.diffusion.model import TokenChunk, to_tensor
+from unwritten_engine.diffusion.loading.memory_plan import PREFILL_CHUNK, gigabytes, required_bytes
+from unwritten_engine.diffusion.token_chunk import TokenChunk, to_tensor
 
 ROOT: Final = Path(__file__).parents[3]
 KINDS: Final = ("bf16", "int8", "nf4", "float32")
@@ -178,7 +172,7 @@ def check_kind(device: torch.device, kind: str, *, small: bool, seconds: float) 
         torch.cuda.set_device(device)
     else:
         torch.set_num_threads(1)
-    free, needed = devices.free_bytes(device), required_bytes(config, kind)
+    free, needed = devices.free_bytes(device), required_bytes(memory_needs(config), kind)
     if needed > free:
         return {"problem": f"does not fit: {gigabytes(needed)} of {gigabytes(free)}"}
     start = time.monotonic()
@@ -207,7 +201,7 @@ def check_kind(device: torch.device, kind: str, *, small: bool, seconds: float) 
     if on_gpu:
         attempt("prefill", lambda: [_prefill_peak(subject), prefill_bytes(config, kind, PREFILL)])
     for rows in ROWS:
-        if required_bytes(config, kind, rows) <= free:
+        if required_bytes(memory_needs(config), kind, rows) <= free:
             check = partial(_check_rows, subject, config, rows, small)
             attempt(f"{rows} canvases", check, result["rows"], rows)
     attempt("alone_equals_batch", lambda: alone_equals_batch(subject, small))
@@ -251,7 +245,7 @@ def _check_rows(subject: BenchModel, config: ModelConfig, rows: int, small: bool
     synchronize(device)
     found["capture_s"] = round(time.monotonic() - start, 1)
     torch.cuda.empty_cache()
-    found["graph"] = before - torch.cuda.mem_get_info(device)[0] - engine.kv_cache.nbytes
+    found["graph"] = before - torch.cuda.mem_get_info(device)[0] - engine.model.cache.nbytes
     captured_ms, outputs = _timed(engine, prompts, steps)
     found |= {"captured_ms": captured_ms, "equal": outputs == wanted, "captured": graphs.captured}
     found["failures"] = sorted(set(graphs.failures.values()))
@@ -275,10 +269,10 @@ def _timed(engine: EngineRunner, prompts: list[tuple[int, ...]], steps: int) -> 
 
 def _count_not_finite(engine: EngineRunner, rows: int, length: int) -> int:
     runner = engine.runner
-    hidden = runner.model.decode(
-        runner.canvas[:rows], runner.soft_embeddings[:rows], runner.lengths[:rows], length, padded=True
+    hidden = engine.model.decode(
+        runner.tokens[:rows], engine.rule.soft_embeddings[:rows], runner.lengths[:rows], length, padded=True
     )
-    logits = torch.mm(hidden[0], runner.head.weight[:4096].t())
+    logits = torch.mm(hidden[0], engine.rule.head.weight[:4096].t())
     return int((~hidden.isfinite()).sum() + (~logits.isfinite()).sum())
 
 

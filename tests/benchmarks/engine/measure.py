@@ -24,9 +24,9 @@ from tests.benchmarks.engine.runners import (
 from tests.benchmarks.engine.scenarios import join, page, prefix
 from tests.engine.reference_generate import reference_generate, until_end
 
+from unwritten_engine.diffusion.diffusion_gemma.random_model import random_model
+from unwritten_engine.diffusion.diffusion_gemma.sampling_params import SamplingParams
 from unwritten_engine.diffusion.loading.devices import free_bytes
-from unwritten_engine.diffusion.loading.random_model import random_model
-from unwritten_engine.diffusion.sampling_params import SamplingParams
 from unwritten_engine.diffusion.tokenization.detokenizer import Detokenizer
 from unwritten_engine.engine import Progress
 

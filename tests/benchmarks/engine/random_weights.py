@@ -17,11 +17,11 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from unwritten_engine.diffusion.loading.generation_config import fill_generation_config
-from unwritten_engine.diffusion.loading.model_config import DECODER, ModelConfig, read_model_config
-from unwritten_engine.diffusion.loading.random_model import END_IDS
-from unwritten_engine.diffusion.loading.random_tokenizer import make_tokenizer
-from unwritten_engine.diffusion.loading.weight_loader import WeightLoader
+from unwritten_engine.diffusion.diffusion_gemma.generation_config import fill_generation_config
+from unwritten_engine.diffusion.diffusion_gemma.model_config import DECODER, ModelConfig, read_model_config
+from unwritten_engine.diffusion.diffusion_gemma.random_model import END_IDS
+from unwritten_engine.diffusion.diffusion_gemma.random_tokenizer import make_tokenizer
+from unwritten_engine.diffusion.diffusion_gemma.weight_loader import WeightLoader
 from unwritten_engine.engine import Progress
 
 FULL_SIZE: Final[Mapping[str, Any]] = {

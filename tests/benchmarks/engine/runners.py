@@ -18,11 +18,12 @@ from tests.benchmarks.engine.bench_model import BenchModel
 from torch import Tensor
 
 from unwritten_engine.diffusion.cuda_graphs import CUDAGraphs
-from unwritten_engine.diffusion.kv_cache import KVCache
+from unwritten_engine.diffusion.diffusion_gemma.family import DIFFUSION_GEMMA
+from unwritten_engine.diffusion.diffusion_gemma.layers import DiffusionGemmaLayers
+from unwritten_engine.diffusion.diffusion_gemma.sampling_params import SamplingParams
+from unwritten_engine.diffusion.diffusion_gemma.step_rule import EntropyBoundRule
 from unwritten_engine.diffusion.loop import DenoisingLoop
-from unwritten_engine.diffusion.model import DiffusionModel
 from unwritten_engine.diffusion.model_runner import ModelRunner
-from unwritten_engine.diffusion.sampling_params import SamplingParams
 from unwritten_engine.diffusion.sequence import Sequence
 from unwritten_engine.diffusion.tokenization.canvas_plan import CanvasPlan
 from unwritten_engine.diffusion.tokenization.prompt_tokenizer import TokenizedPrompt
@@ -68,17 +69,12 @@ class EngineRunner:
 
     def __init__(self, subject: BenchModel, *, rows: int, context: int, graphs: CUDAGraphs | None = None) -> None:
         self.subject = subject
-        self.kv_cache = KVCache(
-            subject.model.config.text_config,
-            rows=rows,
-            context=context,
-            canvas=subject.size,
-            device=subject.device,
-            dtype=subject.model.model.decoder.embed_tokens.weight.dtype,
-        )
         if graphs is None and subject.device.type == "cuda":
             graphs = CUDAGraphs()
-        self.runner = ModelRunner(subject.model, DiffusionModel(subject.model, self.kv_cache), cuda_graphs=graphs)
+        model, rule = DIFFUSION_GEMMA.assemble(subject.model, rows=rows, context=context)
+        assert isinstance(model, DiffusionGemmaLayers) and isinstance(rule, EntropyBoundRule)
+        self.model, self.rule = model, rule
+        self.runner = ModelRunner(model, rule, cuda_graphs=graphs)
         self.loop = DenoisingLoop(self.runner, prefix_cache_bytes=10**9)
         self.loop.prepare()
 
@@ -86,7 +82,9 @@ class EngineRunner:
         self, tokens: abc.Sequence[int], *, steps: int, seed: int = 7, shared: int = 0, canvases: int = 1
     ) -> Sequence:
         """Return a sequence with this many steps in each canvas."""
-        plan = CanvasPlan(canvases, canvases * self.subject.size, self.subject.detokenizer)
+        plan = CanvasPlan(
+            canvases, self.subject.size, self.subject.size, canvases * self.subject.size, self.subject.detokenizer
+        )
         ids = tuple(tokens)
         return Sequence(
             TokenizedPrompt(ids, ids, shared),
@@ -116,12 +114,16 @@ class EngineRunner:
         """Return the seconds of the layers alone, on the rows as the last run left them."""
         batch, longest = self.runner, int(self.runner.lengths[:count].max())
         if batch.cuda_graphs is not None:
-            count, longest = batch.cuda_graphs.buckets(count, longest, self.kv_cache.rows, self.kv_cache.context)
+            count, longest = batch.cuda_graphs.buckets(count, longest, self.model.cache.rows, self.model.cache.context)
         graphs = CUDAGraphs() if batch.cuda_graphs is not None else None
 
         def work() -> None:
-            batch.model.decode(
-                batch.canvas[:count], batch.soft_embeddings[:count], batch.lengths[:count], longest, graphs is not None
+            self.model.decode(
+                batch.tokens[:count],
+                self.rule.soft_embeddings[:count],
+                batch.lengths[:count],
+                longest,
+                graphs is not None,
             )
 
         seconds = []

@@ -18,10 +18,11 @@ from typing import Any, Final
 import torch
 from tests.benchmarks.engine.runners import to_ms
 
-from unwritten_engine.diffusion.kv_cache import KVCache
-from unwritten_engine.diffusion.loading.loader import load_model
-from unwritten_engine.diffusion.loading.random_model import no_progress_bars
-from unwritten_engine.diffusion.model import DiffusionModel, TokenChunk
+from unwritten_engine.diffusion.diffusion_gemma.kv_cache import KVCache
+from unwritten_engine.diffusion.diffusion_gemma.layers import DiffusionGemmaLayers
+from unwritten_engine.diffusion.diffusion_gemma.random_model import no_progress_bars
+from unwritten_engine.diffusion.loader import load_model
+from unwritten_engine.diffusion.token_chunk import TokenChunk
 from unwritten_engine.vllm.checkpoint import read_checkpoint, write_random
 from unwritten_engine.vllm.draft_channel import ADDRESS_VARIABLE, KEY_VARIABLE, new_key
 from unwritten_engine.vllm.internals import SAMPLER, installed_version, vllm_object
@@ -183,7 +184,7 @@ def own_logits(folder: Path, prompt: list[int], canvas: list[int]) -> Any:
         device=loaded.device,
         dtype=torch.float32,
     )
-    model = DiffusionModel(loaded.model, cache)
+    model = DiffusionGemmaLayers(loaded.model, cache)
     model.encode(TokenChunk(0, 0, torch.tensor(prompt)))
     soft = torch.zeros(1, len(canvas), config.text_config.hidden_size)
     lengths = torch.tensor([len(prompt)])

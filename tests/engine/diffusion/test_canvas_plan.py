@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from unwritten_engine.diffusion.loading.random_tokenizer import make_tokenizer
+from unwritten_engine.diffusion.diffusion_gemma.random_tokenizer import make_tokenizer
 from unwritten_engine.diffusion.model_runner import TokenMasks
 from unwritten_engine.diffusion.tokenization.canvas_plan import CanvasPlan, plan_canvases
 from unwritten_engine.diffusion.tokenization.detokenizer import DecodedText, Detokenizer
@@ -36,7 +36,7 @@ def ids_of(text: str) -> list[int]:
 
 def test_free_text_starts_empty() -> None:
     made = laid(canvases=2)
-    assert made.init_canvas(0, SIZE).pins == made.init_canvas(1, SIZE).initial == ()
+    assert made.init_block(0).pins == made.init_block(1).initial == ()
     assert (made.canvases, made.max_tokens, made.kept_span) == (2, 32, None)
 
 
@@ -52,10 +52,10 @@ def test_max_tokens_is_the_limit(most: int | None, canvases: int, limit: int) ->
 
 def test_an_opening_is_pinned() -> None:
     made = laid(opening="The lighthouse stands", canvases=2)
-    pins = made.init_canvas(0, SIZE).pins
+    pins = made.init_block(0).pins
     assert tuple(pins[: len(made.pins)]) == READER.encode("The lighthouse stands")
     assert set(pins[len(made.pins) :]) == {-1} and len(pins) == SIZE
-    assert made.init_canvas(1, SIZE).pins == ()
+    assert made.init_block(1).pins == ()
     ids = [*made.pins, *ids_of(" by the sea"), TURN, *ids_of("more")]
     assert read(made, ids).text == "The lighthouse stands by the sea"
 
@@ -64,7 +64,7 @@ def test_a_long_opening_continues_in_the_next_canvas() -> None:
     opening = "stone bridge " * 12
     made = laid(opening=opening, canvases=4)
     assert len(made.pins) > SIZE
-    joined = [token for number in range(4) for token in (made.init_canvas(number, SIZE).pins or [-1] * SIZE)]
+    joined = [token for number in range(4) for token in (made.init_block(number).pins or [-1] * SIZE)]
     assert joined == [*made.pins, *[-1] * (64 - len(made.pins))]
     assert read(made, [*made.pins, TURN]).text == opening
 
@@ -96,7 +96,7 @@ def test_an_edit_ends_like_other_texts() -> None:
     made = laid(draft=Draft("The old bridge."), canvases=3)
     count = len(ids_of("The old bridge."))
     assert list(made.initial) == [*ids_of("The old bridge."), TURN, *[PAD] * (SIZE - count - 1)]
-    assert made.init_canvas(1, SIZE).initial == ()
+    assert made.init_block(1).initial == ()
 
 
 @pytest.mark.parametrize("count", [15, 16, 17, 31, 32])

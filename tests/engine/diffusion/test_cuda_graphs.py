@@ -36,9 +36,9 @@ def made() -> Model:
 class GPURunner(ModelRunner):
     """Takes the ways of a GPU where they differ from those of a CPU."""
 
-    def __init__(self, model: Any, body: Any) -> None:
+    def __init__(self, model: Any, rule: Any) -> None:
         self.reported: list[str] = []
-        super().__init__(model, body, cuda_graphs=CUDAGraphs(self.reported.append))
+        super().__init__(model, rule, cuda_graphs=CUDAGraphs(self.reported.append))
 
 
 @pytest.fixture(autouse=True)
@@ -162,7 +162,14 @@ async def test_failures_are_in_the_description_of_the_engine(made: Model, cuda: 
     none: Any = None
     about = About("diffusion", "small", "a GPU", "bf16", 0, 128, SIZE, 2, Abilities(), reasons=("Chosen.",))
     engine = DiffusionEngine(
-        loop, about, detokenizer=none, prompt_tokenizer=none, masks=none, default_params=none, notes=made.batch.reported
+        loop,
+        about,
+        block_length=SIZE,
+        detokenizer=none,
+        prompt_tokenizer=none,
+        masks=none,
+        make_params=none,
+        notes=made.batch.reported,
     )
     assert engine.about.reasons[0] == "Chosen." and "without CUDA graphs" in engine.about.reasons[1]
     await engine.close()

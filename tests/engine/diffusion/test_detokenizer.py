@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 pytest.importorskip("transformers")
 
-from unwritten_engine.diffusion.loading.random_tokenizer import make_tokenizer
+from unwritten_engine.diffusion.diffusion_gemma.random_tokenizer import make_tokenizer
 from unwritten_engine.diffusion.tokenization.detokenizer import Detokenizer, cut_at_stop
 from unwritten_engine.errors import ModelUnsupported
 
@@ -178,6 +178,17 @@ def test_a_thought_may_continue_in_the_next_canvas() -> None:
             assert "Hello world and more.".startswith(before.text)
             assert reader.decode(ids, flags, before=before).text == "Hello world and more."
             assert before.in_thought == (opened in ids[:split] and closed not in ids[:split])
+
+
+def test_a_marker_at_the_end_of_a_block_may_be_noise() -> None:
+    tokenizer = make_tokenizer(700)
+    reader = reader_of(tokenizer)
+    (opened, _), start, said = channel(reader, tokenizer), reader.encode("Hello"), reader.encode(" and more.")
+    ids = [*start, opened, *said]
+    before = reader.decode(ids[: len(start) + 1], [False] * (len(start) + 1))
+    flags = [False] * len(ids)
+    assert reader.decode(ids, flags, before=before) == reader.decode(ids, flags)
+    assert reader.decode(ids, flags).text == "Hello and more."
 
 
 @settings(max_examples=150, deadline=None)

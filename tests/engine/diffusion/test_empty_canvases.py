@@ -10,8 +10,8 @@ import torch
 from tests.engine.reference_generate import until_end
 from tests.support.diffusion_models import END, Model
 
-from unwritten_engine.diffusion import model_runner
-from unwritten_engine.diffusion.model import DiffusionModel
+from unwritten_engine.diffusion.diffusion_gemma import step_rule
+from unwritten_engine.diffusion.diffusion_gemma.layers import DiffusionGemmaLayers
 from unwritten_engine.diffusion.sampler import SamplerOutput, sample
 from unwritten_engine.errors import GenerationFailed
 from unwritten_engine.frames import Draft, Prompt, Request
@@ -44,7 +44,7 @@ def write_only(monkeypatch: pytest.MonkeyPatch, token: int) -> None:
             entropy=torch.where(free, 0.0, output.entropy),
         )
 
-    monkeypatch.setattr(model_runner, "sample", certain)
+    monkeypatch.setattr(step_rule, "sample", certain)
 
 
 @pytest.mark.parametrize("opening", ["", "Hello world"])
@@ -85,7 +85,7 @@ def test_a_later_canvas_may_be_empty(made: Model, monkeypatch: pytest.MonkeyPatc
     run = made.run(made.prompt(20), canvases=3)
     monkeypatch.setattr(made.reader, "end_ids", frozenset({-5}))  # so that the first canvas does not end by chance
     made.loop.add(run)
-    while run.canvas == 0:
+    while run.block == 0:
         made.loop.step()
     monkeypatch.undo()
     write_only(monkeypatch, END)
@@ -105,7 +105,7 @@ def test_only_padding_is_an_error(made: Model, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_values_that_are_no_numbers_are_an_error(made: Model) -> None:
-    class Overflowing(DiffusionModel):
+    class Overflowing(DiffusionGemmaLayers):
         def decode(self, canvases: Any, soft_embeddings: Any, lengths: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
             hidden = super().decode(canvases, soft_embeddings, lengths, *args, **kwargs)
             return torch.where((lengths == 25)[:, None, None], torch.nan, hidden)

@@ -15,7 +15,7 @@ from PIL import Image
 from pydantic import BaseModel, Field
 
 from unwritten_engine import Engine, open_engine
-from unwritten_engine.diffusion.loading.random_model import write_checkpoint
+from unwritten_engine.diffusion.diffusion_gemma.random_model import write_checkpoint
 from unwritten_engine.errors import (
     BadOption,
     EngineClosed,

@@ -7,20 +7,23 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 from tests.support.checkpoints import edit_config
 
-from unwritten_engine.diffusion.loading.random_model import write_checkpoint
+from unwritten_engine.diffusion.diffusion_gemma.random_model import write_checkpoint
+from unwritten_engine.diffusion.lfm2.random_model import write_checkpoint as write_lfm2
+from unwritten_engine.diffusion.lfm2.random_tokenizer import write_tokenizer
 
 pytest.importorskip("huggingface_hub")
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 PROGRAM = """
 import sys
-from unwritten_engine.diffusion.loading.loader import load_model
+from unwritten_engine.diffusion.loader import load_model
 from unwritten_engine.errors import EngineError
 try:
     loaded = load_model("someone/small", device="cpu", quantize=None, dtype=None, budget_bytes=int(sys.argv[1]),
@@ -89,7 +92,13 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def hub(tmp_path: Path) -> Iterator[Hub]:
-    server = Hub(write_checkpoint(tmp_path / "model", layers=2))
+    with served(write_checkpoint(tmp_path / "model", layers=2)) as server:
+        yield server
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[Hub]:
+    server = Hub(folder)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     yield server
@@ -121,6 +130,19 @@ def test_downloads_state_their_size_and_happen_once(hub: Hub, tmp_path: Path) ->
     assert "LOADED someone/small float32" in again
     assert "Downloading" not in again
     assert hub.weights == 1
+
+
+def test_downloads_state_the_licence_of_another_family_and_fetch_no_code(tmp_path: Path) -> None:
+    folder = write_lfm2(tmp_path / "model")
+    write_tokenizer(folder, 1024)
+    (folder / "README.md").write_text("---\nlicense: other\nlicense_name: lfm1.0\n---\n")
+    (folder / "modeling_small.py").write_text("raise SystemExit")
+    with served(folder) as hub:
+        said = run(hub, tmp_path / "home")
+    assert "0.0 Downloading someone/small, 1 MB, to" in said
+    assert "licence: LFM Open License 1.0: not free for companies with more than 10 million dollars" in said
+    assert "LOADED someone/small" in said
+    assert not list((tmp_path / "home").rglob("*.py"))
 
 
 def test_unusable_models_are_refused_before_the_download(hub: Hub, tmp_path: Path) -> None:

@@ -9,14 +9,14 @@ import torch
 from PIL import Image
 from tests.support.checkpoints import quiet
 
-from unwritten_engine.diffusion.build import load_processor
-from unwritten_engine.diffusion.kv_cache import KVCache
-from unwritten_engine.diffusion.loading.loader import LoadedModel, load_model
-from unwritten_engine.diffusion.loading.random_model import write_checkpoint
+from unwritten_engine.diffusion.diffusion_gemma.image_processor import load_processor
+from unwritten_engine.diffusion.diffusion_gemma.kv_cache import KVCache
+from unwritten_engine.diffusion.diffusion_gemma.layers import DiffusionGemmaLayers
+from unwritten_engine.diffusion.diffusion_gemma.random_model import write_checkpoint
+from unwritten_engine.diffusion.diffusion_gemma.sampling_params import SamplingParams
+from unwritten_engine.diffusion.loader import LoadedModel, load_model
 from unwritten_engine.diffusion.loop import DenoisingLoop
-from unwritten_engine.diffusion.model import DiffusionModel
 from unwritten_engine.diffusion.model_runner import ModelRunner
-from unwritten_engine.diffusion.sampling_params import SamplingParams
 from unwritten_engine.diffusion.sequence import Sequence
 from unwritten_engine.diffusion.tokenization.canvas_plan import CanvasPlan
 from unwritten_engine.diffusion.tokenization.detokenizer import Detokenizer
@@ -128,7 +128,7 @@ def test_picture_positions_equal_transformers(loaded: LoadedModel) -> None:
     )
     with torch.inference_mode():
         encoder(input_ids=seen.input_ids, pixel_values=seen.pixel_values, image_position_ids=seen.image_position_ids)
-        embeddings, blocks = DiffusionModel(loaded.model, kv).embed_images(seen)
+        embeddings, blocks = DiffusionGemmaLayers(loaded.model, kv).embed_images(seen)
     hook.remove()
     torch.testing.assert_close(embeddings, given["embeddings"][0])
     number: Any = theirs.get_block_sequence_ids_for_mask
@@ -147,13 +147,16 @@ def test_prompts_with_pictures_are_prefilled_in_chunks_and_preempted(
 
     def run(priority: Priority) -> Sequence:
         return Sequence(
-            speaker.tokenize(asked), CanvasPlan(2, 64, reader), SamplingParams(steps=5, entropy_bound=3.0), 4, priority
+            speaker.tokenize(asked),
+            CanvasPlan(2, 32, 32, 64, reader),
+            SamplingParams(steps=5, entropy_bound=3.0),
+            4,
+            priority,
         )
 
     def loop(kept: int) -> DenoisingLoop:
-        config = loaded.model.config.text_config
-        kv = KVCache(config, rows=1, context=512, canvas=32, device=loaded.device, dtype=torch.float32)
-        return DenoisingLoop(ModelRunner(loaded.model, DiffusionModel(loaded.model, kv)), prefix_cache_bytes=kept)
+        runner = ModelRunner(*loaded.family.assemble(loaded.model, rows=1, context=512))
+        return DenoisingLoop(runner, prefix_cache_bytes=kept)
 
     alone = run(Priority.CLICK)
     for _ in loop(10**8).generate([alone]):
@@ -165,7 +168,12 @@ def test_prompts_with_pictures_are_prefilled_in_chunks_and_preempted(
     for number in range(200):
         if number in (2, 9, 15, 30):
             made.add(
-                Sequence(TokenizedPrompt((2, 600), (2, 600), 0), CanvasPlan(1, 32, reader), SamplingParams(steps=2), 1)
+                Sequence(
+                    TokenizedPrompt((2, 600), (2, 600), 0),
+                    CanvasPlan(1, 32, 32, 32, reader),
+                    SamplingParams(steps=2),
+                    1,
+                )
             )
         made.step()
     assert made.idle and ahead.error is None and ahead.output_ids == alone.output_ids

@@ -11,12 +11,14 @@ from tests.engine.reference_generate import until_end
 from tests.support.diffusion_models import END, Model
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from unwritten_engine.diffusion.kv_cache import KVCache, Snapshot
+from unwritten_engine.diffusion.diffusion_gemma.kv_cache import KVCache
+from unwritten_engine.diffusion.diffusion_gemma.layers import DiffusionGemmaLayers
 from unwritten_engine.diffusion.loop import DenoisingLoop
-from unwritten_engine.diffusion.model import DiffusionModel, TokenChunk
 from unwritten_engine.diffusion.model_runner import ModelRunner
+from unwritten_engine.diffusion.prefix_cache import Snapshot
 from unwritten_engine.diffusion.sequence import Sequence
-from unwritten_engine.diffusion.tokenization.canvas_plan import CanvasInit
+from unwritten_engine.diffusion.token_chunk import TokenChunk
+from unwritten_engine.diffusion.tokenization.canvas_plan import BlockInit
 from unwritten_engine.diffusion.tokenization.detokenizer import DecodedText, Detokenizer
 from unwritten_engine.errors import GenerationFailed
 from unwritten_engine.frames import Priority
@@ -42,13 +44,13 @@ class TightBatch(ModelRunner):
             raise self.broken
         super().step(count, max_length, equal_lengths=equal_lengths, constrained=constrained)
 
-    def begin_canvas(self, row: int, *, seed: int, length: int, params: Any, canvas: CanvasInit) -> int:
+    def begin_block(self, row: int, *, seed: int, length: int, params: Any, block: BlockInit) -> int:
         if seed == self.cannot_begin:
             raise out_of_memory()
-        return super().begin_canvas(row, seed=seed, length=length, params=params, canvas=canvas)
+        return super().begin_block(row, seed=seed, length=length, params=params, block=block)
 
 
-class TightBody(DiffusionModel):
+class TightBody(DiffusionGemmaLayers):
     """Cannot read pieces of some lengths."""
 
     cannot_read: Callable[[TokenChunk], Exception | None] = staticmethod(lambda piece: None)
@@ -237,7 +239,7 @@ def test_a_canvas_that_cannot_be_read_fails(made: Model, alone: list[list[int]],
         loop.add(run)
     finish(loop)
     check(runs, alone, failed)
-    assert "Memory ran out between two canvases" in str(runs[failed].error)
+    assert "Memory ran out between two blocks" in str(runs[failed].error)
 
 
 @pytest.mark.parametrize("failed", [0, 1, 2])
@@ -255,7 +257,7 @@ def test_a_text_that_cannot_be_read_fails_alone(made: Model, alone: list[list[in
     loop, runs = made.new_loop(), asked(made)
     broken = BrokenReader(made.tokenizer, frozenset({END}), 0, made.vocabulary)
     broken.broken = True
-    runs[1].plan = type(runs[1].plan)(2, 32, broken)
+    runs[1].plan = type(runs[1].plan)(2, 32, 32, 64, broken)
     for run in runs:
         loop.add(run)
     finish(loop)

@@ -30,9 +30,9 @@ class Watched(ModelRunner):
         self.seen: list[tuple[Tensor, Tensor, Tensor]] = []
 
     def step(self, count: int, max_length: int, *, equal_lengths: bool, constrained: bool) -> None:
-        before = self.canvas[:count].clone()
+        before = self.tokens[:count].clone()
         super().step(count, max_length, equal_lengths=equal_lengths, constrained=constrained)
-        self.seen.append((before, self.canvas[:count].clone(), self.best[:count].clone()))
+        self.seen.append((before, self.tokens[:count].clone(), self.best[:count].clone()))
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ class Plain:
     def canvas(self) -> tuple[list[int], int]:
         """The canvas, and how many steps it took."""
         run, dial, size, vocabulary = self.run, self.run.params, SIZE, self.made.vocabulary
-        opened = run.plan.init_canvas(0, size)
+        opened = run.plan.init_block(0)
         pins = torch.tensor(opened.pins or [-1] * size)
         self.made.batch.masks.upload()
         masks = self.made.batch.masks.rows[torch.tensor(opened.mask_ids or [0] * size)]
@@ -175,14 +175,14 @@ def test_pins_hold_at_every_step_of_every_canvas(made: Model) -> None:
         if pinned.state is None or pinned.steps == steps:
             continue
         steps = pinned.steps
-        here = pins[pinned.state.canvas * SIZE : (pinned.state.canvas + 1) * SIZE]
+        here = pins[pinned.state.block * SIZE : (pinned.state.block + 1) * SIZE]
         fixed = [at for at in range(SIZE) if here[at] >= 0]
         row = 0  # it came first, and leaves last or first: no other moves into its row before
         before, after, best = (part[row] for part in rows)
         for tokens in (before, after, best, pinned.state.ids):
             assert [int(tokens[at]) for at in fixed] == [here[at] for at in fixed]
         assert not any(pinned.state.unsettled[at] for at in fixed)
-    assert steps == 15 and pinned.canvas == 3
+    assert steps == 15 and pinned.block == 3
     assert [pinned.output_ids[at] for at in range(48) if pins[at] >= 0] == [pin for pin in pins if pin >= 0]
 
 
@@ -227,7 +227,7 @@ def test_an_edit_starts_late_in_the_schedule(made: Model) -> None:
     drafts = []
     for _ in made.loop.generate([run]):
         assert run.state is not None
-        drafts.append((run.state.canvas, run.state.step, run.state.max_steps))
+        drafts.append((run.state.block, run.state.step, run.state.max_steps))
     # The second canvas has no starting text, and takes all its steps.
     assert drafts == [(0, step, 3) for step in (1, 2, 3)] + [(1, step, 10) for step in range(1, 11)]
 
@@ -244,21 +244,17 @@ def test_a_row_does_not_change_after_its_end(made: Model) -> None:
 
 
 def test_untruncated_self_conditioning_equals_the_full_one(made: Model) -> None:
-    class Truncated(ModelRunner):
-        def __init__(self, model: Any, body: Any) -> None:
-            super().__init__(model, body, top_k=1024)
-
     made.new_loop()
     whole = made.generate(ask(made, steps=9))
-    made.new_loop(batch=Truncated)
+    made.new_loop(top_k=1024)
     assert made.generate(ask(made, steps=9)) == whole
 
 
 class Bucketed(ModelRunner):
     """Makes its passes in buckets of rows and kept tokens, as they are captured on a GPU."""
 
-    def __init__(self, model: Any, body: Any) -> None:
-        super().__init__(model, body, cuda_graphs=Uncaptured())
+    def __init__(self, model: Any, rule: Any) -> None:
+        super().__init__(model, rule, cuda_graphs=Uncaptured())
 
 
 class Uncaptured(CUDAGraphs):

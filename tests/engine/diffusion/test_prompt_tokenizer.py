@@ -6,12 +6,12 @@ import io
 
 import pytest
 from PIL import Image
+from tests.support.checkpoints import inspect_checkpoint
 
-from unwritten_engine.diffusion.build import load_processor
-from unwritten_engine.diffusion.loading.checkpoint import inspect_checkpoint
-from unwritten_engine.diffusion.loading.loader import load_tokenizer
-from unwritten_engine.diffusion.loading.random_model import write_checkpoint
-from unwritten_engine.diffusion.loading.random_tokenizer import make_tokenizer
+from unwritten_engine.diffusion.diffusion_gemma.image_processor import load_processor
+from unwritten_engine.diffusion.diffusion_gemma.random_model import write_checkpoint
+from unwritten_engine.diffusion.diffusion_gemma.random_tokenizer import make_tokenizer
+from unwritten_engine.diffusion.loader import load_tokenizer
 from unwritten_engine.diffusion.tokenization.detokenizer import Detokenizer
 from unwritten_engine.diffusion.tokenization.prompt_tokenizer import PromptTokenizer
 from unwritten_engine.errors import RequestRefused

@@ -10,9 +10,10 @@ import torch
 from tests.engine.reference_generate import until_end
 from tests.support.diffusion_models import END, Model
 
-from unwritten_engine.diffusion.model import DiffusionModel, TokenChunk
+from unwritten_engine.diffusion.diffusion_gemma.layers import DiffusionGemmaLayers
 from unwritten_engine.diffusion.model_runner import ModelRunner, StepOutput, StepResults
 from unwritten_engine.diffusion.sequence import Sequence
+from unwritten_engine.diffusion.token_chunk import TokenChunk
 from unwritten_engine.diffusion.tokenization.prompt_tokenizer import TokenizedPrompt
 from unwritten_engine.frames import Priority
 
@@ -154,7 +155,7 @@ def test_a_failure_that_is_only_seen_later_fails_running_requests(
 def test_values_that_are_not_numbers_fail_one_request(
     made: Model, alone: list[tuple[list[int], int]], run_ahead: bool
 ) -> None:
-    class Poisoned(DiffusionModel):
+    class Poisoned(DiffusionGemmaLayers):
         def decode(self, *args: Any, **kwargs: Any) -> torch.Tensor:
             hidden = super().decode(*args, **kwargs)
             hidden[:1] = torch.nan
@@ -171,7 +172,7 @@ def test_values_that_are_not_numbers_fail_one_request(
     assert not any(run.usage for run in runs)
 
 
-class Counted(DiffusionModel):
+class Counted(DiffusionGemmaLayers):
     """Records the passes of the encoder: the row and the number of tokens of each chunk."""
 
     passes: list[list[tuple[int, int]]]
@@ -218,7 +219,7 @@ def test_prompts_are_prefilled_within_the_limit_of_a_step(made: Model) -> None:
 
 @pytest.mark.parametrize("failed", [0, 1, 2, 3])
 def test_a_prompt_that_fails_does_not_affect_those_beside_it(made: Model, failed: int) -> None:
-    class Failing(DiffusionModel):
+    class Failing(DiffusionGemmaLayers):
         def encode(self, *chunks: TokenChunk) -> None:
             if any(len(chunk.ids) == 5 + 4 * failed for chunk in chunks):
                 raise RuntimeError("a broken kernel")

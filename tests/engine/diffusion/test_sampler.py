@@ -12,7 +12,9 @@ COUNT, HIDDEN = 12, 24
 VOCABULARIES = [(1024, 128), (1000, 64), (1000, 1024), (70, 64), (63, 64), (4100, 512), (4100, None)]
 
 
-def head(vocabulary: int, *, spread: float = 1.0, cap: float = 30.0, dtype: torch.dtype = torch.float32) -> OutputHead:
+def head(
+    vocabulary: int, *, spread: float = 1.0, cap: float | None = 30.0, dtype: torch.dtype = torch.float32
+) -> OutputHead:
     made = torch.Generator().manual_seed(vocabulary)
     weight = torch.randn(vocabulary, HIDDEN, generator=made) * spread
     return OutputHead(weight=weight.to(dtype), embeddings=weight.to(dtype), scale=HIDDEN**0.5, cap=cap)
@@ -33,7 +35,10 @@ def chances(count: int = COUNT) -> Tensor:
 def plain_logits(
     hidden: Tensor, head: OutputHead, temperature: Tensor, limits: TokenConstraints | None = None
 ) -> Tensor:
-    logits = (hidden.double() @ head.weight.double().t() / head.cap).tanh() * head.cap / temperature.double()[:, None]
+    logits = hidden.double() @ head.weight.double().t()
+    if head.cap is not None:
+        logits = (logits / head.cap).tanh() * head.cap
+    logits = logits / temperature.double()[:, None]
     return logits if limits is None else logits.masked_fill(~limits.masks[limits.mask_ids], -torch.inf)
 
 
@@ -225,3 +230,60 @@ def test_each_row_has_its_own_threshold() -> None:
     entropy = torch.tensor([[1.0, 0.2, 0.3], [1.0, 0.2, 0.3]])
     found = accept_tokens(entropy, torch.tensor([0.1, 0.25]))
     assert found.tolist() == [[False, True, False], [False, True, True]]
+
+
+@pytest.mark.parametrize(("vocabulary", "chunk"), VOCABULARIES)
+@pytest.mark.parametrize("spread", [0.05, 1.0, 4.0])
+def test_a_head_may_have_no_cap(vocabulary: int, chunk: int | None, spread: float) -> None:
+    given = (states(), head(vocabulary, spread=spread, cap=None), temperatures(), chances())
+    check(sample(*given, chunk=chunk), plain(*given))
+    limits = some_limits(vocabulary)
+    check(sample(*given, constraints=limits, chunk=chunk), plain(*given, limits=limits))
+
+
+def test_a_padded_table_is_given_as_slices() -> None:
+    """The tokens behind the real vocabulary, which would have all probability, have none."""
+    whole = head(1100, cap=None)
+    whole.weight[1000:] *= 100
+    table = OutputHead(whole.weight[:1000], whole.embeddings[:1000], 1.0, None)
+    given = (states(200), table, temperatures(200), chances(200))
+    for chunk in (64, 512, 2048):
+        found = sample(*given, chunk=chunk)
+        check(found, plain(*given))
+        assert max(found.best.max(), found.sampled.max()) < 1000
+
+
+def present_tokens(vocabulary: int, count: int = COUNT) -> Tensor:
+    tokens = torch.randint(vocabulary, (count,), generator=torch.Generator().manual_seed(3))
+    tokens[:2] = torch.tensor([0, vocabulary - 1])
+    return tokens
+
+
+@pytest.mark.parametrize(("vocabulary", "chunk"), VOCABULARIES)
+@pytest.mark.parametrize("cap", [30.0, None])
+def test_the_probability_of_present_tokens(vocabulary: int, chunk: int | None, cap: float | None) -> None:
+    given, limits = (states(), head(vocabulary, cap=cap), temperatures(), chances()), some_limits(vocabulary)
+    present = present_tokens(vocabulary)
+    for held in (None, limits):
+        found = sample(*given, present=present, constraints=held, chunk=chunk)
+        wanted = plain_logits(*given[:3], held).softmax(-1).gather(1, present[:, None])[:, 0]
+        assert found.present_probability is not None
+        torch.testing.assert_close(found.present_probability.double(), wanted, atol=1e-7, rtol=1e-4)
+        check(found, sample(*given, constraints=held, chunk=chunk), near=0)
+    allowed = limits.masks[limits.mask_ids, present]
+    assert not allowed.all() and (found.present_probability[~allowed] == 0).all()
+    assert sample(*given).present_probability is None
+
+
+def test_the_probability_of_present_tokens_in_tiles() -> None:
+    count = TILE + 40
+    given = (states(count), head(700), temperatures(count), chances(count))
+    found = sample(*given, present=present_tokens(700, count)).present_probability
+    wanted = plain_logits(*given[:3]).softmax(-1).gather(1, present_tokens(700, count)[:, None])[:, 0]
+    assert found is not None
+    torch.testing.assert_close(found.double(), wanted, atol=1e-7, rtol=1e-4)
+
+
+def test_a_token_outside_of_the_vocabulary_has_no_probability() -> None:
+    found = sample(states(3), head(70), temperatures(3), chances(3), present=torch.tensor([-1, 70, 5000]))
+    assert found.present_probability is not None and (found.present_probability == 0).all()

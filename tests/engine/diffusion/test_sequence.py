@@ -11,10 +11,10 @@ import pytest
 import torch
 from tests.support.diffusion_models import Model
 
-from unwritten_engine.diffusion.loading.random_tokenizer import make_tokenizer
+from unwritten_engine.diffusion.diffusion_gemma.random_tokenizer import make_tokenizer
+from unwritten_engine.diffusion.diffusion_gemma.sampling_params import SamplingParams
 from unwritten_engine.diffusion.model_runner import TokenMasks
-from unwritten_engine.diffusion.sampling_params import SamplingParams
-from unwritten_engine.diffusion.sequence import CanvasState, Sequence
+from unwritten_engine.diffusion.sequence import BlockState, Sequence
 from unwritten_engine.diffusion.tokenization.canvas_plan import plan_canvases
 from unwritten_engine.diffusion.tokenization.detokenizer import Detokenizer
 from unwritten_engine.diffusion.tokenization.prompt_tokenizer import TokenizedPrompt
@@ -44,9 +44,7 @@ def asked(**given: Any) -> Sequence:
 
 def draw(run: Sequence, ids: abc.Sequence[int], unsettled: abc.Sequence[bool] | None = None, step: int = 1) -> Frame:
     """A step that ends with these tokens."""
-    run.state = CanvasState(
-        run.canvas, run.finished_text, list(ids), list(unsettled or [True] * SIZE), step, DIAL.steps
-    )
+    run.state = BlockState(run.block, run.finished_text, list(ids), list(unsettled or [True] * SIZE), step, DIAL.steps)
     frame = run.frame()
     assert frame is not None
     return frame
@@ -79,7 +77,7 @@ def write(run: Sequence, canvases: abc.Sequence[abc.Sequence[int]], noise: rando
     """Frames of a request that writes these canvases, each after two drafts of noise."""
     frames = []
     for ids in canvases:
-        opened = run.plan.init_canvas(run.canvas, SIZE)
+        opened = run.plan.init_block(run.block)
         pins = opened.pins or [-1] * SIZE
         for step in (1, 2):
             mixed = [token if noise.random() < step / 4 else noise.randrange(1024) for token in ids]

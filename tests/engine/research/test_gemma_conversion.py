@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests.support.checkpoints import inspect_checkpoint
 from torch import Tensor
 
 from research.conversion.__main__ import main, table
@@ -16,9 +17,8 @@ from research.conversion.mapping import convert_model
 from research.conversion.pruning import NORMAL, WHOLE, Vocabulary, pruned_tokenizer, whole_tokenizer
 from research.judging.pieces import SentencePieceTokenizer
 from unwritten_engine import EngineError, Prompt, Request, open_engine
-from unwritten_engine.diffusion.loading.checkpoint import inspect_checkpoint
-from unwritten_engine.diffusion.loading.random_model import END_IDS
-from unwritten_engine.diffusion.loading.random_tokenizer import make_tokenizer
+from unwritten_engine.diffusion.diffusion_gemma.random_model import END_IDS
+from unwritten_engine.diffusion.diffusion_gemma.random_tokenizer import make_tokenizer
 from unwritten_engine.diffusion.tokenization.detokenizer import Detokenizer
 from unwritten_engine.training.checkpoints import write_checkpoint_folder
 

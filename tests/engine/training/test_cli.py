@@ -10,7 +10,7 @@ from tests.support.training_runs import SIZES, held_out, pages
 
 from research import run_archive
 from unwritten_engine import EngineError, Prompt
-from unwritten_engine.diffusion.loading.random_model import write_checkpoint
+from unwritten_engine.diffusion.diffusion_gemma.random_model import write_checkpoint
 from unwritten_engine.errors import BadOption, UnknownOption
 from unwritten_engine.training.cli import main
 from unwritten_engine.training.config import TUNING, TrainingConfig, make_config, replace_values

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 import torch
+from tests.support.checkpoints import inspect_checkpoint
 from torch.nn.functional import cross_entropy
 
 from unwritten_engine import EngineError, Frame, Prompt, Request, open_engine
-from unwritten_engine.diffusion.loading.checkpoint import inspect_checkpoint
-from unwritten_engine.diffusion.loading.random_tokenizer import make_tokenizer
+from unwritten_engine.diffusion.diffusion_gemma.random_tokenizer import make_tokenizer
 from unwritten_engine.training.initial_model import SIZES, ModelShape, new_model, write_new_model
 
 VOCABULARY = 4096

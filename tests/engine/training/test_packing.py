@@ -11,7 +11,7 @@ import torch
 from tests.support.training_runs import pages
 
 from unwritten_engine import EngineError, Prompt
-from unwritten_engine.diffusion.loading.random_tokenizer import make_tokenizer
+from unwritten_engine.diffusion.diffusion_gemma.random_tokenizer import make_tokenizer
 from unwritten_engine.errors import ModelBroken
 from unwritten_engine.training.dataset import TrainingPage
 from unwritten_engine.training.packing import (

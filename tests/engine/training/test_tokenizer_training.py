@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from unwritten_engine import EngineError, Example, Prompt
-from unwritten_engine.diffusion.loading.random_model import END_IDS
-from unwritten_engine.diffusion.loading.random_tokenizer import control_ids
+from unwritten_engine.diffusion.diffusion_gemma.random_model import END_IDS
+from unwritten_engine.diffusion.diffusion_gemma.random_tokenizer import control_ids
 from unwritten_engine.diffusion.tokenization.detokenizer import Detokenizer
 from unwritten_engine.training.dataset import TrainingPage, is_held_out
 from unwritten_engine.training.tokenizer_training import build_bpe, train_tokenizer

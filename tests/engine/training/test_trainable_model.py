@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from unwritten_engine.diffusion.loading.random_model import random_model
+from unwritten_engine.diffusion.diffusion_gemma.random_model import random_model
 from unwritten_engine.training.packing import BatchLayout, Corpus, PackedBatch, Packer
 from unwritten_engine.training.trainable_model import TrainableModel, run_experts
 

@@ -29,7 +29,7 @@ print(len(PromptTokenizer(tokenizer, detokenizer, None, "random").tokenize(Promp
 
 
 def test_a_client_needs_no_torch(tmp_path: Path) -> None:
-    from unwritten_engine.diffusion.loading.random_tokenizer import make_tokenizer
+    from unwritten_engine.diffusion.diffusion_gemma.random_tokenizer import make_tokenizer
 
     make_tokenizer(1024).save_pretrained(tmp_path)
     done = subprocess.run([sys.executable, "-c", CODE, str(tmp_path)], capture_output=True, text=True)

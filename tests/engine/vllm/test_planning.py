@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from unwritten_engine import About, Draft, Frame, Priority, Prompt, Request
-from unwritten_engine.diffusion.loading.random_tokenizer import make_tokenizer
+from unwritten_engine.diffusion.diffusion_gemma.random_tokenizer import make_tokenizer
 from unwritten_engine.diffusion.tokenization.detokenizer import Detokenizer
 from unwritten_engine.diffusion.tokenization.prompt_tokenizer import PromptTokenizer
 from unwritten_engine.engine import Abilities

@@ -11,7 +11,7 @@ from tests.support.terminal import APP, WITHOUT_ENGINE, message, unwritten, writ
 from tests.support.training_runs import SIZES
 
 from unwritten_engine import Prompt
-from unwritten_engine.diffusion.loading.random_model import write_checkpoint
+from unwritten_engine.diffusion.diffusion_gemma.random_model import write_checkpoint
 from unwritten_engine.training.dataset import TrainingPage, read_pages, write_pages
 
 pytestmark = pytest.mark.usefixtures("home")

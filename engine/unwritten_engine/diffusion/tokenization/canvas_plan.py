@@ -1,7 +1,8 @@
 """The plan of a request's canvases: initial tokens, pinned tokens, and how to decode them.
 
 Free text may have a pinned opening; an edit starts from a text with pinned spans; a schema is a skeleton of pinned
-tokens. For the loop these are all the same: pins, initial tokens and token masks by position, split into canvases.
+tokens. For the loop these are all the same: pins, initial tokens and token masks by position, split into blocks. A
+*block* is what a model denoises together: a whole canvas, or a part of one.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ from .schema_skeleton import Skeleton, build_skeleton
 
 
 @dataclass(frozen=True, slots=True)
-class CanvasInit:
-    """Initial state of one canvas.
+class BlockInit:
+    """Initial state of one block.
 
     Attributes:
-        number: index of the canvas.
+        number: index of the block.
         pins: for each position the fixed token or -1; empty for none.
         initial: for each position the initial token or -1 for a random one; empty for none.
         strength: share of the initial tokens that are replaced by random ones.
@@ -36,10 +37,12 @@ class CanvasInit:
 
 @dataclass(frozen=True, slots=True)
 class CanvasPlan:
-    """Initial state of all canvases of a request, and how to decode them.
+    """Initial state of all blocks of a request, and how to decode them.
 
     Attributes:
-        canvases: maximum number of canvases.
+        num_blocks: maximum number of blocks.
+        block_length: tokens in a block.
+        canvas_length: tokens in a canvas, a multiple of ``block_length``.
         max_tokens: tokens after this number are dropped.
         detokenizer: of the model.
         pins: fixed token or -1 for the first positions; the others are free.
@@ -51,7 +54,9 @@ class CanvasPlan:
         stop: strings that end the text.
     """
 
-    canvases: int
+    num_blocks: int
+    block_length: int
+    canvas_length: int
     max_tokens: int
     detokenizer: Detokenizer
     pins: tuple[int, ...] = ()
@@ -62,17 +67,33 @@ class CanvasPlan:
     skeleton: Skeleton | None = None
     stop: tuple[str, ...] = ()
 
-    def init_canvas(self, number: int, size: int) -> CanvasInit:
-        """Return the initial state of a canvas."""
+    @property
+    def canvases(self) -> int:
+        """Maximum number of canvases."""
+        return self.num_canvases(self.num_blocks)
+
+    def num_canvases(self, num_blocks: int) -> int:
+        """Return how many canvases are started with a number of blocks."""
+        return -(-num_blocks * self.block_length // self.canvas_length)
+
+    def place_in_canvas(self, block: int) -> tuple[int, int, int]:
+        """Return the canvas of a block, the block's index in it, and the number of blocks of this canvas."""
+        per_canvas = self.canvas_length // self.block_length
+        canvas, index = divmod(block, per_canvas)
+        return canvas, index, min(per_canvas, self.num_blocks - canvas * per_canvas)
+
+    def init_block(self, number: int) -> BlockInit:
+        """Return the initial state of a block."""
+        size = self.block_length
 
         def part(values: tuple[int, ...], filler: int) -> tuple[int, ...]:
             found = values[number * size : (number + 1) * size]
             return (*found, *[filler] * (size - len(found))) if found else ()
 
-        return CanvasInit(number, part(self.pins, -1), part(self.initial, -1), self.strength, part(self.mask_ids, 0))
+        return BlockInit(number, part(self.pins, -1), part(self.initial, -1), self.strength, part(self.mask_ids, 0))
 
     def decode(self, ids: Sequence[int], unsettled: Sequence[bool], before: DecodedText | None = None) -> DecodedText:
-        """Return the text of all canvases so far. ``before`` is the text of the finished ones."""
+        """Return the text of all blocks so far. ``before`` is the text of the finished ones."""
         if self.skeleton is not None:
             return self.skeleton.decode(ids, unsettled)
         decoded = self.detokenizer.decode(ids[: self.max_tokens], unsettled, kept_span=self.kept_span, before=before)
@@ -88,32 +109,38 @@ class CanvasPlan:
         decoded = self.detokenizer.decode(ids[: self.max_tokens], [False] * len(ids), kept_span=self.kept_span)
         return cut_at_stop(decoded, self.stop, self._free(decoded)) is not decoded
 
+    def is_judged(self, ids: Sequence[int]) -> bool:
+        """True if these finished blocks show whether there is text: its first canvas is full, or the text has ended."""
+        if self.skeleton is not None or (len(ids) - 1) // self.canvas_length != self._first_free // self.canvas_length:
+            return False
+        full = len(ids) % self.canvas_length == 0 or len(ids) == self.num_blocks * self.block_length
+        return full or self.decode(ids, [False] * len(ids)).ended
+
     def is_padding(self, ids: Sequence[int]) -> bool:
-        """True if all free positions of the first canvas are padding, without an end token."""
+        """True if all free positions so far are padding, without an end token."""
         free = [id for at, id in enumerate(ids) if at >= len(self.pins) or self.pins[at] < 0]
-        return self.skeleton is None and bool(free) and free.count(self.detokenizer.pad_id) == len(free)
+        return bool(free) and free.count(self.detokenizer.pad_id) == len(free)
 
     def is_empty(self, ids: Sequence[int]) -> bool:
-        """True if the first canvas has room for text, and has none besides the opening."""
-        if self.skeleton is not None or self._first_free >= len(ids):
-            return False
+        """True if there is no text so far besides the opening."""
         decoded = self.decode(ids, [False] * len(ids))
         return not decoded.text[0 if self.initial else self._free(decoded) :].strip()
 
-    def require_text(self, register_mask: Callable[[bytes], int]) -> CanvasPlan:
-        """Return this plan with visible text at the first free position: no end token, padding, thought or blank.
+    def require_text(self, block: int, register_mask: Callable[[bytes], int]) -> CanvasPlan:
+        """Return this plan with visible text at a block's first free position: no end token, padding, thought or blank.
 
         Short prompts can make the model end at once. This is not the default, because masks slow down every step.
         """
         mask = self.detokenizer.token_mask(pattern=r"(?s)\s*\S.*")
-        return replace(self, mask_ids=(*[0] * self._first_free, register_mask(mask)))
+        first = max(self._first_free, block * self.block_length)
+        return replace(self, mask_ids=(*[0] * first, register_mask(mask)))
 
     @property
     def _first_free(self) -> int:
         return next((at for at, id in enumerate(self.pins) if id < 0), len(self.pins))
 
     def num_fixed_chars(self, before: DecodedText) -> int:
-        """Return how many characters of finished canvases are fixed: all but a partial stop string."""
+        """Return how many characters of finished blocks are fixed: all but a partial stop string."""
         text, first = before.text, self._free(before)
         for end in range(max(first, len(text) - max(map(len, self.stop), default=0) + 1), len(text)):
             if any(stop.startswith(text[end:]) for stop in self.stop):
@@ -128,7 +155,12 @@ class CanvasPlan:
 
 
 def plan_canvases(
-    request: Request, detokenizer: Detokenizer, canvas_length: int, register_mask: Callable[[bytes], int]
+    request: Request,
+    detokenizer: Detokenizer,
+    canvas_length: int,
+    register_mask: Callable[[bytes], int],
+    *,
+    block_length: int | None = None,
 ) -> CanvasPlan:
     """Plan the canvases of a request.
 
@@ -137,13 +169,15 @@ def plan_canvases(
         detokenizer: of the model.
         canvas_length: tokens in a canvas.
         register_mask: returns the row, from 1, of a mask with one byte per token.
+        block_length: tokens that are denoised together; None for a whole canvas.
 
     Raises:
         RequestRefused: a schema that is unsupported or does not fit, a text to edit that is too long, or parts of a
             request that exclude each other.
     """
     limit = request.budget(canvas_length)
-    canvases = -(-limit // canvas_length)
+    block_length = canvas_length if block_length is None else block_length
+    num_blocks = -(-limit // block_length)
     opening = request.prompt.opening
     if request.schema is not None:
         if opening.strip() or request.draft is not None:
@@ -154,7 +188,9 @@ def plan_canvases(
         )
         rows = [0, *(register_mask(mask) for mask in skeleton.masks)]
         return CanvasPlan(
-            canvases=-(-(skeleton.length + 1) // canvas_length),
+            num_blocks=-(-(skeleton.length + 1) // block_length),
+            block_length=block_length,
+            canvas_length=canvas_length,
             max_tokens=limit,
             detokenizer=detokenizer,
             pins=skeleton.pins,
@@ -169,11 +205,13 @@ def plan_canvases(
             )
         edit = init_edit(request.draft, detokenizer, budget=limit)
         return CanvasPlan(
-            canvases=canvases,
+            num_blocks=num_blocks,
+            block_length=block_length,
+            canvas_length=canvas_length,
             max_tokens=limit,
             detokenizer=detokenizer,
             pins=edit.pins,
-            initial=_ended(edit.tokens, detokenizer, canvas_length, limit),
+            initial=_ended(edit.tokens, detokenizer, block_length, limit),
             strength=request.draft.strength,
             kept_span=edit.kept_span,
             stop=request.stop,
@@ -185,12 +223,19 @@ def plan_canvases(
         raise RequestRefused(f"The opening has {len(pins)} tokens, and the budget is {limit}. Ask for more canvases.")
     kept = (0, len(pins)) if pins else None
     return CanvasPlan(
-        canvases=canvases, max_tokens=limit, detokenizer=detokenizer, pins=pins, kept_span=kept, stop=request.stop
+        num_blocks=num_blocks,
+        block_length=block_length,
+        canvas_length=canvas_length,
+        max_tokens=limit,
+        detokenizer=detokenizer,
+        pins=pins,
+        kept_span=kept,
+        stop=request.stop,
     )
 
 
 def _ended(tokens: tuple[int, ...], detokenizer: Detokenizer, size: int, limit: int) -> tuple[int, ...]:
-    """Append an end token and padding up to the end of the canvas to the initial tokens.
+    """Append an end token and padding up to the end of the block to the initial tokens.
 
     With random tokens there, a light edit would continue the text.
     """

@@ -60,7 +60,8 @@ class Detokenizer:
         tokenizer: a fast tokenizer of ``transformers``.
         end_ids: ids of end tokens; at least one.
         pad_id: id of the padding token.
-        vocab_size: size of the model's vocabulary. Tokens that the tokenizer does not know are not text.
+        vocab_size: number of tokens that the model can write; None for all of the tokenizer. Tokens from this number on
+            are not text: they are never encoded or allowed. Neither are those that the tokenizer does not know.
 
     Raises:
         ModelUnsupported: the tokenizer's decoder is not supported.
@@ -70,7 +71,7 @@ class Detokenizer:
         self._backend = tokenizer.backend_tokenizer
         self._tokenizer = tokenizer
         vocabulary: dict[str, int] = tokenizer.get_vocab()
-        self.vocab_size: int = max(vocab_size or 0, 1 + max(vocabulary.values()))
+        self.vocab_size: int = vocab_size or 1 + max(vocabulary.values())
         self.end_ids, self.pad_id = end_ids, pad_id
         self.special_ids = self._specials(vocabulary)
         self.end_id: int = next(
@@ -83,7 +84,7 @@ class Detokenizer:
         self._strip, raw = _pieces(json.loads(self._backend.to_str()).get("decoder"), vocabulary)
         self._bytes: list[bytes] = [b""] * self.vocab_size
         for id, piece in raw.items():
-            if id not in self.special_ids:
+            if id < self.vocab_size and id not in self.special_ids:
                 self._bytes[id] = piece
         # Text for tokens of complete characters, bytes for parts of characters, None for hidden tokens.
         self._table: list[str | bytes | None] = [_text(piece) for piece in self._bytes]
@@ -156,6 +157,8 @@ class Detokenizer:
         count += _flush(run, parts, spans, count)
         text = "".join(parts)
         resumable = resumable and not _LABEL.startswith(text.strip())  # a thought may start here
+        if in_thought and thoughts[-1][0] > begin:  # noise may follow an opening marker instead of its label
+            resumable = resumable and len("".join(map(self._piece, ids[thoughts[-1][0] + 1 :]))) >= len(_LABEL)
         starts.extend([count] * (len(ids) - len(starts)))
         return DecodedText(text, tuple(spans), ended, tokens, tuple(starts), resumable, in_thought)
 
