@@ -104,11 +104,13 @@ class Model:
 
     def reference_output(self, *runs: Sequence) -> list[list[int]]:
         """Return the output of the reference ``generate()``. Prompts must have the same length and parameters."""
+        params = runs[0].params
+        assert isinstance(params, SamplingParams)
         found = reference_generate(
             self.model,
             [run.prompt.ids for run in runs],
             [run.seed for run in runs],
-            runs[0].params,
+            params,
             runs[0].plan.canvases,
             end=END,
         )

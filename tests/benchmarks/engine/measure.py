@@ -8,7 +8,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import torch
 from tests.benchmarks.engine.bench_model import BRANCH, BenchModel, ModelSpec
@@ -213,7 +213,7 @@ def _equal(subject: BenchModel, *, length: int, steps: int, canvases: int, batch
         for tokens, seed in zip(prompts, seeds, strict=True)
     ]
     run_until(engine, runs)
-    params: SamplingParams = runs[0].params
+    params = cast(SamplingParams, runs[0].params)
     found = reference_generate(subject.model, prompts, seeds, params, canvases, end=1)
     equal = (until_end(run.output_ids, 1) == until_end(ids, 1) for run, ids in zip(runs, found, strict=True))
     return all(equal) and all(run.steps > 1 for run in runs)

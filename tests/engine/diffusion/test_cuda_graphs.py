@@ -133,7 +133,8 @@ def test_memory_can_be_given_back_after_a_failed_capture(cuda: FakeCUDA) -> None
 def test_every_size_runs_before_it_is_captured(made: Model, cuda: FakeCUDA, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("unwritten_engine.diffusion.cuda_graphs.MIN_LENGTH_BUCKET", 32)  # buckets of 32 and 128 tokens
     loop, events = made.new_loop(batch=GPURunner), list[tuple[bool, int, int]]()
-    plain_decode = made.batch.model.decode
+    layers: Any = made.batch.model
+    plain_decode = layers.decode
 
     def decode(canvases: torch.Tensor, soft: torch.Tensor, lengths: torch.Tensor, longest: int, padded: bool) -> Any:
         events.append((cuda.capturing is not None, len(canvases), longest))

@@ -55,7 +55,8 @@ class Plain:
 
     def canvas(self) -> tuple[list[int], int]:
         """The canvas, and how many steps it took."""
-        run, dial, size, vocabulary = self.run, self.run.params, SIZE, self.made.vocabulary
+        run, size, vocabulary = self.run, SIZE, self.made.vocabulary
+        dial: Any = run.params
         opened = run.plan.init_block(0)
         pins = torch.tensor(opened.pins or [-1] * size)
         self.made.batch.masks.upload()

@@ -271,6 +271,7 @@ def test_the_probability_of_present_tokens(vocabulary: int, chunk: int | None, c
         torch.testing.assert_close(found.present_probability.double(), wanted, atol=1e-7, rtol=1e-4)
         check(found, sample(*given, constraints=held, chunk=chunk), near=0)
     allowed = limits.masks[limits.mask_ids, present]
+    assert found.present_probability is not None
     assert not allowed.all() and (found.present_probability[~allowed] == 0).all()
     assert sample(*given).present_probability is None
 

@@ -176,7 +176,7 @@ def read_licence(folder: Path) -> str:
     if card.is_file():
         head = card.read_text(encoding="utf-8", errors="replace")[:4000]
         if head.startswith("---"):
-            found = dict(re.findall(r"^(license|license_name):\s*[\"']?([\w.-]+)", head, re.MULTILINE))
+            found: dict[str, str] = dict(re.findall(r"^(license|license_name):\s*[\"']?([\w.-]+)", head, re.MULTILINE))
             licence = found.get("license", "")
             return found.get("license_name", licence) if licence == "other" else licence
     return ""

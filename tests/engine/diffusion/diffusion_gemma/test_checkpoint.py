@@ -244,7 +244,7 @@ def test_without_a_network_the_message_says_so(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(ModelNotFound, match="cannot be fetched from Hugging Face") as caught:
-        hub.fetch_checkpoint("someone/model", quiet, lambda folder: None, example=OFFICIAL)
+        hub.fetch_checkpoint("someone/model", quiet, lambda folder: "", example=OFFICIAL)
     assert "connection" in str(caught.value)
     assert "random" in str(caught.value)
 
@@ -257,7 +257,7 @@ def test_a_cached_model_needs_no_network(monkeypatch: pytest.MonkeyPatch, origin
     (repo / "refs").mkdir(parents=True)
     (repo / "refs" / "main").write_text("0" * 40)
     folder = Path(shutil.copytree(original, repo / "snapshots" / ("0" * 40)))
-    assert hub.fetch_checkpoint("someone/model", quiet, lambda folder: None, example=OFFICIAL).samefile(folder)
+    assert hub.fetch_checkpoint("someone/model", quiet, lambda folder: "", example=OFFICIAL).samefile(folder)
     _shards(folder)[0].unlink()  # a download that broke off is not taken for the model
     with pytest.raises(ModelNotFound, match="cannot be fetched"):
-        hub.fetch_checkpoint("someone/model", quiet, lambda folder: None, example=OFFICIAL)
+        hub.fetch_checkpoint("someone/model", quiet, lambda folder: "", example=OFFICIAL)

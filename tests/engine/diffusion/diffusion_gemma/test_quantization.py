@@ -10,10 +10,10 @@ from unwritten_engine.diffusion.diffusion_gemma.quantization import (
     PackedExperts,
     PackedLinear,
     can_pack,
-    pack_int8,
     pack_nf4,
     unpack_nf4,
 )
+from unwritten_engine.diffusion.int8 import pack_int8
 
 EXPERTS, HIDDEN, INNER, CHOSEN = 8, 128, 64, 3
 KINDS = {"int8": 0.02, "nf4": 0.25}

@@ -11,6 +11,7 @@ the present token, the model's distribution and the uniform one.
 from __future__ import annotations
 
 import importlib
+import math
 import os
 from collections import Counter
 from collections.abc import Iterator
@@ -105,7 +106,7 @@ class SameNoise:
 
     def _signals(self) -> tuple[float, float]:
         def signal(step: int) -> float:
-            return 1 - 0.999 * (0.001 + 0.999 * (1 - step / self.params.steps) ** self.params.rho)
+            return 1 - 0.999 * (0.001 + 0.999 * math.pow(1 - step / self.params.steps, self.params.rho))
 
         if self.step > self.params.steps:
             return min(signal(self.params.steps), 2.718281828459045**-0.7), 1.0

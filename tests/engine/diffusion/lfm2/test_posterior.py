@@ -140,8 +140,8 @@ def test_rows_may_be_at_different_steps() -> None:
         for name in ("signal", "next_signal", "sigma", "temperature"):
             assert torch.equal(getattr(together, name)[one], getattr(alone, name))
             assert getattr(alone, name).isfinite().all()
-    one = levels(torch.tensor([0]), torch.tensor([1]), *(number[:1] for number in numbers))
-    assert one.temperature == pytest.approx(0.8) and one.signal == pytest.approx(0.001)
+    single = levels(torch.tensor([0]), torch.tensor([1]), *(number[:1] for number in numbers))
+    assert single.temperature == pytest.approx(0.8) and single.signal == pytest.approx(0.001)
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ def test_a_checkpoint_folder_loads_without_remote_code(vocabulary: int, real: in
     }
     loaded = AutoTokenizer.from_pretrained(tmp_path, local_files_only=True)
     assert loaded.is_fast and len(loaded) == vocabulary
-    assert loaded.convert_ids_to_tokens(range(len(CONTROLS))) == list(CONTROLS)
+    assert loaded.convert_ids_to_tokens(list(range(len(CONTROLS)))) == list(CONTROLS)
     assert (loaded.bos_token_id, loaded.eos_token_id, loaded.pad_token_id) == (1, 7, 0)
     text = "The river is cold, and the garden is old."
     assert len(loaded(text, add_special_tokens=False)["input_ids"]) < len(text) / 2  # words are tokens
