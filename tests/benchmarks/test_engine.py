@@ -19,7 +19,6 @@ from tests.benchmarks.engine.runners import EngineRunner, ReferenceRunner, rando
 from tests.benchmarks.engine.scenarios import join, page, prefix
 from tests.support.logits import canvas_logits, compare
 
-from unwritten_engine.diffusion import sampler
 from unwritten_engine.diffusion.diffusion_gemma import step_rule
 from unwritten_engine.diffusion.diffusion_gemma.memory import weight_bytes
 from unwritten_engine.diffusion.diffusion_gemma.quantization import PackedExperts, PackedLinear
@@ -118,7 +117,7 @@ def test_every_step_of_both_sides_is_timed(subject: BenchModel) -> None:
 def test_missing_parity_is_detected(subject: BenchModel, monkeypatch: pytest.MonkeyPatch) -> None:
     assert parity(subject, Settings(SMALL, prompt=16))["parity"] is True
     # The rule of acceptance turned upside down: another algorithm.
-    accepted = sampler.accept_tokens
+    accepted = step_rule.accept_tokens
     monkeypatch.setattr(step_rule, "accept_tokens", lambda entropy, bound: ~accepted(entropy, bound))
     assert parity(subject, Settings(SMALL, prompt=16))["parity"] is False
 

@@ -1,8 +1,7 @@
 """From hidden states to tokens, entropies and self-conditioning, in one pass over the vocabulary.
 
-The published sampler (entropy-bounded unmasking, arXiv 2505.24857, as in DiffusionGemma) needs the most likely token,
-one sample, the entropy and the mean embedding of each position's distribution over 262,144 tokens. A direct
-implementation has several temporaries of [positions, vocabulary], each larger than any cache. Here the vocabulary is
+A step rule needs the most likely token, one sample, the entropy and the mean embedding of each position's distribution
+over the vocabulary, 262,144 tokens in DiffusionGemma. A direct implementation has several temporaries of [positions, vocabulary], each larger than any cache. Here the vocabulary is
 processed in chunks with running maxima, as in flash attention: the logits of a chunk are computed and reduced while
 they are in the cache.
 
@@ -194,23 +193,6 @@ def _tiled(
 def chunk_size(positions: int, device_type: str) -> int:
     """Return how many tokens of the vocabulary are processed at a time."""
     return CHUNK[device_type] if device_type in CHUNK else chunk_on_gpu(positions)
-
-
-def accept_tokens(entropy: Tensor, bound: Tensor) -> Tensor:
-    """Choose the positions that keep their sampled token.
-
-    These are the k positions of lowest entropy whose total entropy, without the largest, is within the bound.
-
-    Args:
-        entropy: [B, C] float32.
-        bound: [B] float32, in nats.
-
-    Returns:
-        [B, C] bool, at least one true per row.
-    """
-    ordered, order = torch.sort(entropy, dim=-1)
-    fits = torch.cumsum(ordered, dim=-1) - ordered <= bound[:, None]
-    return torch.zeros_like(fits).scatter(-1, order, fits)
 
 
 def _logits(hidden: Tensor, weight: Tensor, cap: float | None, scale: Tensor) -> Tensor:

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from unwritten_engine.diffusion.sampler import TILE, OutputHead, SamplerOutput, TokenConstraints, accept_tokens, sample
+from unwritten_engine.diffusion.diffusion_gemma.step_rule import accept_tokens
+from unwritten_engine.diffusion.sampler import TILE, OutputHead, SamplerOutput, TokenConstraints, sample
 
 COUNT, HIDDEN = 12, 24
 VOCABULARIES = [(1024, 128), (1000, 64), (1000, 1024), (70, 64), (63, 64), (4100, 512), (4100, None)]

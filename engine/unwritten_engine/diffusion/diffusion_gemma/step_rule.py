@@ -1,6 +1,7 @@
 """How DiffusionGemma chooses tokens after each step, and when a canvas is finished.
 
-The tokens of lowest entropy are accepted, and the others are replaced by random ones. The mean embedding of each
+This is entropy-bounded unmasking (arXiv 2505.24857): the tokens of lowest entropy are accepted, and the others are
+replaced by random ones. The mean embedding of each
 distribution conditions the next step. A canvas ends early if its draft stays the same and its mean entropy is low.
 """
 
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..random_numbers import RequestRandom
-from ..sampler import OutputHead, accept_tokens, sample
+from ..sampler import OutputHead, sample
 from ..step_rows import StepChoice, StepRows
 from .layers import DiffusionGemmaLayers
 from .sampling_params import SamplingParams
@@ -86,3 +87,20 @@ class EntropyBoundRule:
             finished=(unchanged >= self.stability[:count]) & (mean < self.confidence[:count]),
             updates=((soft, next_soft), (self.unchanged[:count], unchanged)),
         )
+
+
+def accept_tokens(entropy: Tensor, bound: Tensor) -> Tensor:
+    """Choose the positions that keep their sampled token.
+
+    These are the k positions of lowest entropy whose total entropy, without the largest, is within the bound.
+
+    Args:
+        entropy: [B, C] float32.
+        bound: [B] float32, in nats.
+
+    Returns:
+        [B, C] bool, at least one true per row.
+    """
+    ordered, order = torch.sort(entropy, dim=-1)
+    fits = torch.cumsum(ordered, dim=-1) - ordered <= bound[:, None]
+    return torch.zeros_like(fits).scatter(-1, order, fits)
