@@ -1,9 +1,9 @@
 """From hidden states to tokens, entropies and self-conditioning, in one pass over the vocabulary.
 
 A step rule needs the most likely token, one sample, the entropy and the mean embedding of each position's distribution
-over the vocabulary, 262,144 tokens in DiffusionGemma. A direct implementation has several temporaries of [positions, vocabulary], each larger than any cache. Here the vocabulary is
-processed in chunks with running maxima, as in flash attention: the logits of a chunk are computed and reduced while
-they are in the cache.
+over the vocabulary, 262,144 tokens in DiffusionGemma. A direct implementation has several temporaries of [positions,
+vocabulary], each larger than any cache. Here the vocabulary is processed in chunks with running maxima, as in flash
+attention: the logits of a chunk are computed and reduced while they are in the cache.
 
 Samples are drawn by inverting the cumulative distribution with one uniform number per position. The pass only stores
 the mass of blocks of 64 tokens; then the block of the number is found and its 64 logits are computed again. Drawing one

@@ -153,6 +153,7 @@ def fill(made: Skeleton, size: int, rng: random.Random, padding: float) -> list[
     allowed = [[id for id, may in enumerate(mask) if may] for mask in made.masks]
     pad, texts = made.detokenizer.pad_id, []
     done: list[int] = []
+    block: list[int] = []
     while len(done) <= made.length:
         slots = list(zip(made.pins, made.mask_ids, strict=True))[len(done) : len(done) + size]
         for _ in range(3):

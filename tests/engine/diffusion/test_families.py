@@ -37,7 +37,10 @@ CPU = torch.device("cpu")
 NAMES = ("DiffusionGemmaForBlockDiffusion", "google/diffusiongemma-26B-A4B-it")
 
 
-class Other(type(DIFFUSION_GEMMA)):  # type: ignore[misc]
+_Family: Any = type(DIFFUSION_GEMMA)
+
+
+class Other(_Family):  # type: ignore[misc]
     """Another family, whose checkpoints are like those of DiffusionGemma."""
 
     name = "Other"

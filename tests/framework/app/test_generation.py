@@ -330,6 +330,7 @@ def test_an_action_may_leave_a_stream_and_write(tmp_path: Path, end: str, caplog
     app, rows, steps = with_actions(tmp_path, engine)
 
     async def act() -> None:
+        latest = ""
         async for text in app.stream("A line."):
             latest = text
             rows.count()

@@ -1,8 +1,8 @@
 """How DiffusionGemma chooses tokens after each step, and when a canvas is finished.
 
 This is entropy-bounded unmasking (arXiv 2505.24857): the tokens of lowest entropy are accepted, and the others are
-replaced by random ones. The mean embedding of each
-distribution conditions the next step. A canvas ends early if its draft stays the same and its mean entropy is low.
+replaced by random ones. The mean embedding of each distribution conditions the next step. A canvas ends early if its
+draft stays the same and its mean entropy is low.
 """
 
 from __future__ import annotations

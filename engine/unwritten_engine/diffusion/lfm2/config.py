@@ -155,7 +155,7 @@ class Lfm2Config:
 
     def counts(self) -> ParameterCounts:
         """Return the number of parameters by kind."""
-        kinds = dict.fromkeys(("linears", "embeddings", "rest"), 0)
+        kinds: dict[str, int] = dict.fromkeys(("linears", "embeddings", "rest"), 0)
         for name, shape in self.tensors().items():
             kinds[_kind(name, shape)] += prod(shape)
         return ParameterCounts(**kinds)

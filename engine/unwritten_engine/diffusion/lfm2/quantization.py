@@ -45,7 +45,7 @@ class Int8Linear(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         """[..., tokens, inputs] to [..., tokens, outputs], in the dtype of the inputs."""
         codes, scales = pack_int8(inputs.flatten(end_dim=-2))
-        product: Tensor = torch._int_mm(codes, self.codes.t())
+        product = multiply_int8(codes, self.codes.t())
         outputs = product.float().mul_(scales[:, None]).mul_(self.scales)
         if self.bias is not None:
             outputs += self.bias
@@ -63,6 +63,12 @@ def use_int8(module: nn.Module) -> None:
             use_int8(child)
 
 
+def multiply_int8(first: Tensor, second: Tensor) -> Tensor:
+    """Return the product of two matrices of 8 bits, in 32 bits."""
+    product: Tensor = torch._int_mm(first, second)  # pyright: ignore[reportPrivateImportUsage]
+    return product
+
+
 def has_fast_products() -> bool:
     """Return False if torch was built without oneDNN, where ``torch._int_mm`` is a plain loop."""
     onednn: Any = torch.backends.mkldnn
@@ -73,4 +79,4 @@ def has_fast_products() -> bool:
 def multiplies_exactly() -> bool:
     """Return False if large products of 8 bits saturate on this CPU."""
     numbers = torch.full((32, 64), LARGEST, dtype=torch.int8)
-    return bool((torch._int_mm(numbers, numbers.t()) == LARGEST**2 * 64).all())
+    return bool((multiply_int8(numbers, numbers.t()) == LARGEST**2 * 64).all())

@@ -88,7 +88,7 @@ def denoise(
     dtype = model.embeddings.dtype
     given = torch.zeros(count, BLOCK, HIDDEN, dtype=dtype) if soft is None else soft
     flags = has_soft or [soft is not None] * count
-    sigmas = torch.full(blocks.shape, sigma) if isinstance(sigma, float) else sigma
+    sigmas = sigma if isinstance(sigma, Tensor) else torch.full(blocks.shape, sigma)
     return model.denoise(
         blocks,
         given,
