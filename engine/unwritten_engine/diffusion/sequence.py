@@ -172,8 +172,9 @@ class Sequence:
         if state is None:
             return None
         done = self.output_ids[: state.block * len(state.ids)]
-        unsettled = [False] * len(done) + state.unsettled
-        decoded = plan.decode([*done, *state.ids], unsettled, state.finished_text)
+        given, may_change = plan.given_after(state.block)
+        unsettled = [False] * len(done) + state.unsettled + may_change
+        decoded = plan.decode([*done, *state.ids, *given], unsettled, state.finished_text)
         if plan.skeleton is None and state.finished_text.resumable:
             self._fixed = max(self._fixed, plan.num_fixed_chars(state.finished_text))
         return Frame(decoded.text, decoded.unsettled, self._fixed, *progress)

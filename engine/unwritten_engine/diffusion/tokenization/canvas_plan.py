@@ -92,6 +92,17 @@ class CanvasPlan:
 
         return BlockInit(number, part(self.pins, -1), part(self.initial, -1), self.strength, part(self.mask_ids, 0))
 
+    def given_after(self, block: int) -> tuple[tuple[int, ...], list[bool]]:
+        """Return the tokens that a request gives for the blocks after this one, and whether each may still change.
+
+        They are the rest of an opening, or of a text to edit, so that every frame has all of it. A skeleton completes
+        its text by itself.
+        """
+        if self.skeleton is not None:
+            return (), []
+        start = (block + 1) * self.block_length
+        return (self.initial or self.pins)[start:], [id < 0 for id in _filled(self.pins, len(self.initial))[start:]]
+
     def decode(self, ids: Sequence[int], unsettled: Sequence[bool], before: DecodedText | None = None) -> DecodedText:
         """Return the text of all blocks so far. ``before`` is the text of the finished ones."""
         if self.skeleton is not None:
@@ -232,6 +243,11 @@ def plan_canvases(
         kept_span=kept,
         stop=request.stop,
     )
+
+
+def _filled(pins: tuple[int, ...], length: int) -> tuple[int, ...]:
+    """Append free positions up to a length."""
+    return (*pins, *[-1] * (length - len(pins)))
 
 
 def _ended(tokens: tuple[int, ...], detokenizer: Detokenizer, size: int, limit: int) -> tuple[int, ...]:
