@@ -96,6 +96,7 @@ class Sequence:
     waiting_since: float | None = field(default_factory=time.monotonic)
     waited_before: float = 0.0
     _fixed: int = 0
+    _furthest: tuple[int, int] = (0, 0)
 
     @property
     def finished(self) -> bool:
@@ -164,6 +165,8 @@ class Sequence:
         block, step, max_steps = max(self.block - 1, 0), 0, self.params.steps
         if state is not None:
             block, step, max_steps = state.block if usage is None else block, state.step, state.max_steps
+        # A block that is written again because it was empty does not move the progress back.
+        block, step = self._furthest = max(self._furthest, (block, step))
         canvas, index, blocks = plan.place_in_canvas(block)
         progress = (canvas, plan.canvases, index * max_steps + step, blocks * max_steps)
         if usage is not None:
