@@ -117,7 +117,7 @@ def load_model(
     local = Path(reference).expanduser()
     if local.exists() or not _is_hub(reference):
         return load(*inspect_checkpoint(local))
-    fetched = fetch_checkpoint(reference, progress, agree, example=FAMILIES[0].example)
+    fetched = fetch_checkpoint(reference, progress, agree, example=" or ".join(family.example for family in FAMILIES))
     return load(*inspect_checkpoint(fetched, name=reference))
 
 

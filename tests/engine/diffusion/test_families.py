@@ -117,8 +117,19 @@ def test_the_training_refuses_other_families(other: Path) -> None:
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("eos_token_id", value) for value in ([], "7", [1, None], 1024, -1, True, {})]
-    + [("pad_token_id", value) for value in ("x", [0], 1024, -1)],
+    [
+        ("eos_token_id", []),
+        ("eos_token_id", "7"),
+        ("eos_token_id", [1, None]),
+        ("eos_token_id", 1024),
+        ("eos_token_id", -1),
+        ("eos_token_id", True),
+        ("eos_token_id", {}),
+        ("pad_token_id", "x"),
+        ("pad_token_id", [0]),
+        ("pad_token_id", 1024),
+        ("pad_token_id", -1),
+    ],
 )
 @pytest.mark.parametrize("file", ["config.json", "generation_config.json"])
 def test_ends_and_padding_are_tokens_of_the_model(tmp_path: Path, file: str, key: str, value: Any) -> None:

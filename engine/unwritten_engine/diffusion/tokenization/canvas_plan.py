@@ -9,11 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 from ...errors import RequestRefused
 from ...frames import Draft, Request, Span
 from .detokenizer import DecodedText, Detokenizer, cut_at_stop, find_unshowable
 from .schema_skeleton import Skeleton, build_skeleton
+
+_RAISE_BUDGET: Final = "Ask for more canvases, and for more max_tokens if they are set"
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +234,7 @@ def plan_canvases(
         raise RequestRefused(f"The opening has the unsupported character {char!r}. Remove it.")
     pins = detokenizer.encode(detokenizer.protect_leading_space(opening)) if opening else ()
     if len(pins) >= limit:
-        raise RequestRefused(f"The opening has {len(pins)} tokens, and the budget is {limit}. Ask for more canvases.")
+        raise RequestRefused(f"The opening has {len(pins)} tokens, and the budget is {limit}. {_RAISE_BUDGET}.")
     kept = (0, len(pins)) if pins else None
     return CanvasPlan(
         num_blocks=num_blocks,
@@ -311,7 +314,7 @@ def init_edit(draft: Draft, detokenizer: Detokenizer, *, budget: int, end: int |
     if len(tokens) > budget:
         raise RequestRefused(
             f"The text to edit has {len(tokens)} tokens, and the budget is {budget}. "
-            "Ask for more canvases, or edit a part of the text."
+            f"{_RAISE_BUDGET}, or edit a part of the text."
         )
     return EditInit(tuple(tokens), tuple(pins), kept)
 
