@@ -163,9 +163,10 @@ class DiffusionEngine:
         needed = len(prompt.ids) + (plan.num_blocks - 1) * self._block_length
         if needed > self._about.context:
             raise PromptTooLong(
-                f"The prompt has {len(prompt.ids):,} tokens, and with {plan.canvases} canvases of "
-                f"{self._about.canvas_length} it does not fit into the context of {self._about.context:,}. Shorten "
-                f"the prompt, ask for fewer canvases, or open the engine with a larger context."
+                f"The prompt has {len(prompt.ids):,} tokens, and with a text of "
+                f"{min(plan.max_tokens, plan.num_blocks * self._block_length):,} it does not fit into the context of "
+                f"{self._about.context:,}. Shorten the prompt, ask for fewer canvases or max_tokens, or open the "
+                f"engine with a larger context."
             )
         seed = secrets.randbelow(2**32) if request.seed is None else request.seed
         return Sequence(prompt, plan, params, seed, request.priority)

@@ -27,12 +27,13 @@ def find_family(config: Mapping[str, Any], name: str) -> Family:
     Raises:
         ModelUnsupported: no family has this architecture. The message names those that are supported.
     """
-    architectures = config.get("architectures") or []
+    stated = config.get("architectures") or []
+    architectures = [str(one) for one in ([stated] if isinstance(stated, str) else stated)]
     kind = str(config.get("model_type") or "")
     for family in FAMILIES:
         if set(family.architectures) & set(architectures) or (not architectures and kind in family.model_types):
             return family
-    description = str(architectures[0]) if architectures else (f"of the type {kind!r}" if kind else "of no known type")
+    description = architectures[0] if architectures else (f"of the type {kind!r}" if kind else "of no known type")
     supported = " and ".join(f"{family.architectures[0]}, such as {family.example}" for family in FAMILIES)
     if _LEFT_TO_RIGHT.search(description):
         raise ModelUnsupported(

@@ -13,7 +13,7 @@ from typing import Any, Final
 import torch
 
 from ..engine import Progress
-from ..errors import BadOption, EngineError, ModelUnsupported
+from ..errors import BadOption, EngineError, ModelBroken, ModelUnsupported
 from .families import FAMILIES, find_family, inspect_checkpoint
 from .family import Family
 from .loading import devices
@@ -117,7 +117,7 @@ def load_model(
     local = Path(reference).expanduser()
     if local.exists() or not _is_hub(reference):
         return load(*inspect_checkpoint(local))
-    fetched = fetch_checkpoint(reference, progress, agree, example=FAMILIES[0].example)
+    fetched = fetch_checkpoint(reference, progress, agree, example=" or ".join(family.example for family in FAMILIES))
     return load(*inspect_checkpoint(fetched, name=reference))
 
 
@@ -162,22 +162,42 @@ def load_tokenizer(checkpoint: Checkpoint) -> Any:
     """Return the checkpoint's tokenizer.
 
     Raises:
-        ModelUnsupported: it has no chat template, or more tokens than the model.
+        ModelBroken: its files cannot be read.
+        ModelUnsupported: it has no chat template, one that fails, or more tokens than the model.
     """
     from transformers import CONFIG_MAPPING, AutoTokenizer, PreTrainedConfig
 
     # The file of a type that transformers does not know would only cause a warning: tokenizer_config.json has all.
     is_known = checkpoint.config.get("model_type") in CONFIG_MAPPING
-    tokenizer: Any = AutoTokenizer.from_pretrained(
-        checkpoint.folder,
-        config=None if is_known else PreTrainedConfig(),
-        local_files_only=True,
-        trust_remote_code=False,
-    )
+    try:
+        tokenizer: Any = AutoTokenizer.from_pretrained(
+            checkpoint.folder,
+            config=None if is_known else PreTrainedConfig(),
+            local_files_only=True,
+            trust_remote_code=False,
+        )
+    except Exception as error:  # tokenizers raises plain exceptions
+        raise ModelBroken(
+            f"The tokenizer of {checkpoint.name} cannot be read ({str(error) or repr(error)}). Fetch the checkpoint "
+            f"again."
+        ) from error
     if not tokenizer.is_fast or not tokenizer.chat_template:
         raise ModelUnsupported(
             f"The tokenizer of {checkpoint.name} has no chat template. Add the chat_template.jinja of the original "
             f"checkpoint to the folder."
+        )
+    try:
+        text = tokenizer.apply_chat_template(
+            [{"role": "user", "content": "A"}], add_generation_prompt=True, tokenize=False
+        )
+    except Exception as error:  # of Jinja, or raised by the template
+        text, problem = "", f"fails ({str(error) or repr(error)})"
+    else:
+        problem = "leaves the request out"
+    if "A" not in text:
+        raise ModelUnsupported(
+            f"The chat template of {checkpoint.name} {problem}. Put the chat_template.jinja of the original checkpoint "
+            f"into the folder."
         )
     if len(tokenizer) > checkpoint.vocab_size:
         raise ModelUnsupported(

@@ -96,6 +96,7 @@ class Sequence:
     waiting_since: float | None = field(default_factory=time.monotonic)
     waited_before: float = 0.0
     _fixed: int = 0
+    _furthest: tuple[int, int] = (0, 0)
 
     @property
     def finished(self) -> bool:
@@ -164,6 +165,8 @@ class Sequence:
         block, step, max_steps = max(self.block - 1, 0), 0, self.params.steps
         if state is not None:
             block, step, max_steps = state.block if usage is None else block, state.step, state.max_steps
+        # A block that is written again because it was empty does not move the progress back.
+        block, step = self._furthest = max(self._furthest, (block, step))
         canvas, index, blocks = plan.place_in_canvas(block)
         progress = (canvas, plan.canvases, index * max_steps + step, blocks * max_steps)
         if usage is not None:
@@ -172,8 +175,9 @@ class Sequence:
         if state is None:
             return None
         done = self.output_ids[: state.block * len(state.ids)]
-        unsettled = [False] * len(done) + state.unsettled
-        decoded = plan.decode([*done, *state.ids], unsettled, state.finished_text)
+        given, may_change = plan.given_after(state.block)
+        unsettled = [False] * len(done) + state.unsettled + may_change
+        decoded = plan.decode([*done, *state.ids, *given], unsettled, state.finished_text)
         if plan.skeleton is None and state.finished_text.resumable:
             self._fixed = max(self._fixed, plan.num_fixed_chars(state.finished_text))
         return Frame(decoded.text, decoded.unsettled, self._fixed, *progress)

@@ -64,6 +64,15 @@ def test_the_first_canvas_has_text(made: Model, monkeypatch: pytest.MonkeyPatch,
     assert other.finished_text.text.strip()
 
 
+def test_progress_does_not_go_back_when_a_canvas_is_written_again(made: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_only(monkeypatch, END)
+    made.new_loop()
+    run = made.run(made.prompt(20), canvases=2)
+    frames = [run.frame() for updated in made.loop.generate([run]) if run in updated]
+    steps = [frame.step for frame in frames if frame is not None]
+    assert steps == sorted(steps) and len(steps) == run.steps > steps[-1] > 1, "it was written twice"
+
+
 def test_an_edit_may_end_early_but_not_be_empty(made: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     from unwritten_engine.diffusion.tokenization.canvas_plan import plan_canvases
 

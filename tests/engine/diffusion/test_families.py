@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +18,9 @@ from unwritten_engine.diffusion.diffusion_gemma.family import DIFFUSION_GEMMA
 from unwritten_engine.diffusion.diffusion_gemma.random_model import write_checkpoint
 from unwritten_engine.diffusion.diffusion_gemma.random_tokenizer import make_tokenizer
 from unwritten_engine.diffusion.families import find_family, inspect_checkpoint
-from unwritten_engine.diffusion.loader import load_model
+from unwritten_engine.diffusion.lfm2.random_model import write_checkpoint as write_lfm2
+from unwritten_engine.diffusion.lfm2.random_tokenizer import make_tokenizer as make_lfm2_tokenizer
+from unwritten_engine.diffusion.loader import load_model, load_tokenizer
 from unwritten_engine.diffusion.loading.checkpoint import Checkpoint
 from unwritten_engine.diffusion.loop import DenoisingLoop
 from unwritten_engine.diffusion.model_runner import ModelRunner
@@ -29,7 +32,7 @@ from unwritten_engine.diffusion.token_chunk import TokenChunk
 from unwritten_engine.diffusion.tokenization.canvas_plan import CanvasPlan
 from unwritten_engine.diffusion.tokenization.detokenizer import Detokenizer
 from unwritten_engine.diffusion.tokenization.prompt_tokenizer import TokenizedPrompt
-from unwritten_engine.errors import BadOption, ModelUnsupported
+from unwritten_engine.errors import BadOption, ModelBroken, ModelUnsupported
 from unwritten_engine.frames import Priority
 from unwritten_engine.training.runs import load_trainable, read_tokenizer
 
@@ -67,6 +70,7 @@ def other(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     [
         {"architectures": ["DiffusionGemmaForBlockDiffusion"]},
         {"architectures": ["Wrapper", "DiffusionGemmaForBlockDiffusion"], "model_type": "wrapper"},
+        {"architectures": "DiffusionGemmaForBlockDiffusion"},
         {"model_type": "diffusion_gemma"},
         {"architectures": None, "model_type": "diffusion_gemma"},
     ],
@@ -80,6 +84,8 @@ def test_a_family_is_found(config: dict[str, Any]) -> None:
     [
         {},
         {"model_type": "dream"},
+        {"architectures": "Dream"},
+        {"architectures": [["DiffusionGemmaForBlockDiffusion"]]},
         {"architectures": ["DreamModel"], "model_type": "diffusion_gemma"},
         {"architectures": ["LlamaForCausalLM"]},
     ],
@@ -107,6 +113,54 @@ def test_the_training_refuses_other_families(other: Path) -> None:
     for read in (read_tokenizer, lambda folder: load_trainable(folder, "cpu")):
         with pytest.raises(ModelUnsupported, match=r"other is of the family Other; .* DiffusionGemma only"):
             read(other)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("eos_token_id", []),
+        ("eos_token_id", "7"),
+        ("eos_token_id", [1, None]),
+        ("eos_token_id", 1024),
+        ("eos_token_id", -1),
+        ("eos_token_id", True),
+        ("eos_token_id", {}),
+        ("pad_token_id", "x"),
+        ("pad_token_id", [0]),
+        ("pad_token_id", 1024),
+        ("pad_token_id", -1),
+    ],
+)
+@pytest.mark.parametrize("file", ["config.json", "generation_config.json"])
+def test_ends_and_padding_are_tokens_of_the_model(tmp_path: Path, file: str, key: str, value: Any) -> None:
+    """The model could not end, or requests would fail at a place that is not there."""
+    for write, tokenizer in ((write_checkpoint, make_tokenizer), (write_lfm2, make_lfm2_tokenizer)):
+        folder = write(tmp_path / write.__module__, layers=2)
+        tokenizer(1024).save_pretrained(folder)
+        (folder / "generation_config.json").unlink()
+        edit_config(folder, eos_token_id=None, pad_token_id=None)
+        content = json.loads((folder / file).read_text()) if (folder / file).exists() else {}
+        (folder / file).write_text(json.dumps(content | {key: value}))
+        with pytest.raises(ModelBroken) as raised:
+            inspect_checkpoint(folder)
+        assert f"has the invalid value {value!r} for {key!r}" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "error", "message"),
+    [
+        ("tokenizer.json", "{", ModelBroken, "The tokenizer of other cannot be read"),
+        ("chat_template.jinja", "{% if %}", ModelUnsupported, "The chat template of other fails"),
+        ("chat_template.jinja", "{{ raise_exception('no') }}", ModelUnsupported, r"fails \(no\)"),
+        ("chat_template.jinja", "{# nothing #}", ModelUnsupported, "leaves the request out"),
+    ],
+)
+def test_a_damaged_tokenizer_is_found_when_it_is_loaded(
+    other: Path, file: str, content: str, error: type[Exception], message: str
+) -> None:
+    (other / file).write_text(content)
+    with pytest.raises(error, match=message):
+        load_tokenizer(inspect_checkpoint(other)[1])
 
 
 class CountingCache:

@@ -59,7 +59,7 @@ def inspect(folder: Path, config: Mapping[str, Any], name: str) -> DiffusionGemm
         if key != "lm_head.weight":  # a copy of the embeddings
             kinds[tensor_kind(key)] += prod(tensor.shape)
     generation = read_optional(folder / "generation_config.json")
-    ends, pad = read_ends(generation, config, _ENDS, 0)
+    ends, pad = read_ends(generation, config, _ENDS, 0, sizes.vocab_size, name)
     return DiffusionGemmaCheckpoint(
         folder=folder,
         name=name,

@@ -54,7 +54,8 @@ def inspect(folder: Path, config: Mapping[str, Any], name: str) -> Lfm2Checkpoin
     tensors = read_tensors(folder)
     check_tensors(sizes, tensors, name)
     check_tokenizer(folder)
-    ends, pad = read_ends(read_optional(folder / "generation_config.json"), config, (_END,), _PAD)
+    generation = read_optional(folder / "generation_config.json")
+    ends, pad = read_ends(generation, config, (_END,), _PAD, sizes.real_vocab_size, name)
     return Lfm2Checkpoint(
         folder=folder,
         name=name,

@@ -97,7 +97,7 @@ def read_optional(file: Path) -> dict[str, Any]:
 
 def find_quantization(folder: Path, config: Mapping[str, Any]) -> Any:
     """Return how a checkpoint is quantized, as its files say it; a false value if it is not."""
-    text = config.get("text_config") or {}
+    text = _text_config(config)
     quantization = config.get("quantization_config") or text.get("quantization_config") or config.get("quantization")
     if not quantization and (folder / "hf_quant_config.json").is_file():  # NVIDIA's model optimizer
         quantization = read_json(folder / "hf_quant_config.json").get("quantization") or {"quant_method": "modelopt"}
@@ -161,13 +161,40 @@ def check_tokenizer(folder: Path) -> None:
 
 
 def read_ends(
-    generation: Mapping[str, Any], config: Mapping[str, Any], ends: tuple[int, ...], pad: int
+    generation: Mapping[str, Any], config: Mapping[str, Any], ends: tuple[int, ...], pad: int, tokens: int, name: str
 ) -> tuple[frozenset[int], int]:
-    """Return end tokens and padding from generation_config.json, else config.json, else these."""
-    sources = [generation, config, config.get("text_config") or {}]
-    found = next((place["eos_token_id"] for place in sources if place.get("eos_token_id") is not None), ends)
-    padding = next((place["pad_token_id"] for place in sources if place.get("pad_token_id") is not None), pad)
-    return frozenset([found] if isinstance(found, int) else found), int(padding)
+    """Return end tokens and padding from generation_config.json, else config.json, else these.
+
+    Args:
+        generation: contents of generation_config.json.
+        config: contents of config.json.
+        ends: the usual end tokens.
+        pad: the usual padding.
+        tokens: number of tokens that the model can write.
+        name: display name, for messages.
+
+    Raises:
+        ModelBroken: one of them is not a token of the model.
+    """
+
+    def find(key: str, default: Any) -> tuple[int, ...]:
+        sources = [generation, config, _text_config(config)]
+        found = next((place[key] for place in sources if place.get(key) is not None), default)
+        ids = tuple(found) if isinstance(found, list | tuple) and key == "eos_token_id" else (found,)
+        if not ids or any(isinstance(id, bool) or not isinstance(id, int) or not 0 <= id < tokens for id in ids):
+            raise ModelBroken(
+                f"{name} has the invalid value {found!r} for {key!r} in its generation_config.json or config.json: the "
+                f"model writes the tokens 0 to {tokens - 1:,}. Fetch the checkpoint again."
+            )
+        return ids
+
+    return frozenset(find("eos_token_id", ends)), find("pad_token_id", pad)[0]
+
+
+def _text_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the part of a ``config.json`` about text, which only some models have."""
+    text = config.get("text_config")
+    return text if isinstance(text, Mapping) else {}
 
 
 def read_licence(folder: Path) -> str:

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 from ...errors import RequestRefused
 from ...frames import Draft, Request, Span
 from .detokenizer import DecodedText, Detokenizer, cut_at_stop, find_unshowable
 from .schema_skeleton import Skeleton, build_skeleton
+
+_RAISE_BUDGET: Final = "Ask for more canvases, and for more max_tokens if they are set"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +94,17 @@ class CanvasPlan:
             return (*found, *[filler] * (size - len(found))) if found else ()
 
         return BlockInit(number, part(self.pins, -1), part(self.initial, -1), self.strength, part(self.mask_ids, 0))
+
+    def given_after(self, block: int) -> tuple[tuple[int, ...], list[bool]]:
+        """Return the tokens that a request gives for the blocks after this one, and whether each may still change.
+
+        They are the rest of an opening, or of a text to edit, so that every frame has all of it. A skeleton completes
+        its text by itself.
+        """
+        if self.skeleton is not None:
+            return (), []
+        start = (block + 1) * self.block_length
+        return (self.initial or self.pins)[start:], [id < 0 for id in _filled(self.pins, len(self.initial))[start:]]
 
     def decode(self, ids: Sequence[int], unsettled: Sequence[bool], before: DecodedText | None = None) -> DecodedText:
         """Return the text of all blocks so far. ``before`` is the text of the finished ones."""
@@ -220,7 +234,7 @@ def plan_canvases(
         raise RequestRefused(f"The opening has the unsupported character {char!r}. Remove it.")
     pins = detokenizer.encode(detokenizer.protect_leading_space(opening)) if opening else ()
     if len(pins) >= limit:
-        raise RequestRefused(f"The opening has {len(pins)} tokens, and the budget is {limit}. Ask for more canvases.")
+        raise RequestRefused(f"The opening has {len(pins)} tokens, and the budget is {limit}. {_RAISE_BUDGET}.")
     kept = (0, len(pins)) if pins else None
     return CanvasPlan(
         num_blocks=num_blocks,
@@ -232,6 +246,11 @@ def plan_canvases(
         kept_span=kept,
         stop=request.stop,
     )
+
+
+def _filled(pins: tuple[int, ...], length: int) -> tuple[int, ...]:
+    """Append free positions up to a length."""
+    return (*pins, *[-1] * (length - len(pins)))
 
 
 def _ended(tokens: tuple[int, ...], detokenizer: Detokenizer, size: int, limit: int) -> tuple[int, ...]:
@@ -295,7 +314,7 @@ def init_edit(draft: Draft, detokenizer: Detokenizer, *, budget: int, end: int |
     if len(tokens) > budget:
         raise RequestRefused(
             f"The text to edit has {len(tokens)} tokens, and the budget is {budget}. "
-            "Ask for more canvases, or edit a part of the text."
+            f"{_RAISE_BUDGET}, or edit a part of the text."
         )
     return EditInit(tuple(tokens), tuple(pins), kept)
 

@@ -224,6 +224,12 @@ async def test_a_cancelled_request_frees_its_row_within_a_step(narrow: Engine) -
     [
         (Request(Prompt("river " * 2000)), PromptTooLong, "does not fit into the context of 512"),
         (Request(PROMPT, canvases=3), PromptTooLong, "ask for fewer canvases"),
+        (Request(Prompt("river " * 450), max_tokens=70), PromptTooLong, "with a text of 70 it does not fit"),
+        (
+            Request(replace(PROMPT, opening="river " * 9), max_tokens=5),
+            RequestRefused,
+            "more max_tokens if they are set",
+        ),
         (Request(Prompt("x", images=(b"x",))), RequestRefused, "small cannot see images. Leave them out"),
         (Request(PROMPT, options={"entropy_bound": 0.1}), BadOption, "'entropy_bound' only applies to DiffusionGemma"),
     ],
