@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 import click
 
 from unwritten_engine.named_models import (
@@ -43,12 +45,12 @@ def models() -> None:
             f"{memory_needed(model) / 1e9:.1f} GB",
             f"{speed:.0f}" if speed else "",
             model.licence.partition(",")[0].partition(":")[0],
-            f"{verdict.kind}: {verdict.reason}" if verdict.kind == "no" else verdict.reason,
+            f"no: {verdict.reason}" if verdict.kind == "no" else verdict.reason.partition(":")[0],
         )
         click.echo(click.style(row, dim=verdict.kind == "no"))
     click.echo()
-    for licence in sorted({model.licence for model in MODELS.values() if "http" in model.licence}):
-        click.echo(licence)
+    for line in (*sorted({model.licence for model in MODELS.values() if "http" in model.licence}), *experimental()):
+        click.echo(textwrap.fill(line, 120, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False))
     click.echo(f"\n{best_model(machine)}")
 
 

@@ -247,6 +247,8 @@ def test_models_are_listed_with_licences_and_the_best_fit(monkeypatch: pytest.Mo
     assert " 12 " in rows["gemma-3-1b"]
     assert rows["mistral-small-24b"].endswith("no: this machine has 16 GB")
     assert "Qwen Research License: not for commercial use, https://" in result.output
+    assert rows["lfm2.5-350m-diffusion"].endswith("experimental")
+    assert "never run with its real weights" in " ".join(result.output.split())
     best = "Best fit for this machine: --engine smollm2-1.7b (SmolLM2 1.7B Instruct, 1.1 GB to download, Apache 2.0)."
     assert result.output.splitlines()[-1] == best
     assert max(map(len, result.output.splitlines())) <= 120
