@@ -340,8 +340,8 @@ class DenoisingLoop:
             return TokenChunk(row, start, ids)
         if seq not in self._image_inputs:
             self._image_inputs[seq] = self._model.embed_images(images)
-        embeddings, blocks = self._image_inputs[seq]
-        return TokenChunk(row, start, ids, embeddings[start:end], blocks[start:end])
+        embeddings, image_indices = self._image_inputs[seq]
+        return TokenChunk(row, start, ids, embeddings[start:end], image_indices[start:end])
 
     @staticmethod
     def _end_of_image(images: ImagePatches, start: int, end: int) -> int:

@@ -19,16 +19,16 @@ class Snapshot:
 
     Attributes:
         tokens: their keys; for images, keys depend on the content (see ``prompt_tokenizer.py``).
-        layers: keys and values of each layer, [2, heads, places, head_dim].
+        tensors: what the family's cache keeps of them.
     """
 
     tokens: tuple[Hashable, ...]
-    layers: tuple[Tensor, ...]
+    tensors: tuple[Tensor, ...]
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all layers."""
-        return sum(layer.nbytes for layer in self.layers)
+        """Bytes of all tensors."""
+        return sum(tensor.nbytes for tensor in self.tensors)
 
 
 class PrefixCache:

@@ -19,7 +19,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from .loading.memory_plan import BLOCK, DRAW_TILE, chunk_on_gpu
+from .loading.memory_plan import DRAW_TILE, VOCAB_BLOCK, chunk_on_gpu
 
 CHUNK: Final = {"cpu": 2048}
 """Tokens of the vocabulary at a time, by device type. On a CPU, 256 positions are 2 MB, which fit in the cache."""
@@ -106,7 +106,7 @@ def sample(
         present: [N] int64, tokens whose probability is wanted; it is 0 for tokens that are not allowed.
         constraints: allowed tokens; None allows all.
         top_k: use only the k most likely tokens for the mean embedding, with renormalized probabilities.
-        chunk: tokens of the vocabulary at a time, a multiple of ``BLOCK``; None chooses by device and positions.
+        chunk: tokens of the vocabulary at a time, a multiple of ``VOCAB_BLOCK``; None chooses by device and positions.
     """
     if hidden.device.type == "cpu" and hidden.shape[0] > TILE:
         rows = (temperature, uniform) if present is None else (temperature, uniform, present)
@@ -114,7 +114,7 @@ def sample(
     count, vocabulary = hidden.shape[0], head.vocabulary
     size = chunk or chunk_size(count, hidden.device.type)
     starts = range(0, vocabulary, size)
-    per_chunk = size // BLOCK
+    per_chunk = size // VOCAB_BLOCK
     scale = ((1.0 if head.cap is None else head.cap) / temperature)[:, None]
 
     top = hidden.new_full((count,), _NEGATIVE, dtype=torch.float32)  # the largest logit so far
@@ -230,10 +230,10 @@ def _update_best(logits: Tensor, top: Tensor, best: Tensor, start: int) -> Tenso
 
 def _block_sums(shares: Tensor) -> Tensor:
     """Return sums over blocks of tokens, [N, blocks]; the last block is zero-padded."""
-    missing = -shares.shape[1] % BLOCK
+    missing = -shares.shape[1] % VOCAB_BLOCK
     if missing:
         shares = torch.nn.functional.pad(shares, (0, missing))
-    return shares.view(shares.shape[0], -1, BLOCK).sum(-1)
+    return shares.view(shares.shape[0], -1, VOCAB_BLOCK).sum(-1)
 
 
 def _moment(shares: Tensor, logits: Tensor) -> Tensor:
@@ -256,10 +256,10 @@ def _draw(
     shrink = torch.exp(tops[here] - top[here, None])
     sums = (block_sums[here].view(*shrink.shape, -1) * shrink[:, :, None]).flatten(1)
     block, left = _search_cumulative(sums, uniform[here] * sums.sum(-1))
-    token_ids = (block * BLOCK)[:, None] + torch.arange(BLOCK, device=hidden.device)
+    token_ids = (block * VOCAB_BLOCK)[:, None] + torch.arange(VOCAB_BLOCK, device=hidden.device)
     real = token_ids < head.vocabulary
     token_ids = token_ids.clamp_(max=head.vocabulary - 1)
-    rows = head.weight[token_ids.view(-1)].view(len(block), BLOCK, -1)
+    rows = head.weight[token_ids.view(-1)].view(len(block), VOCAB_BLOCK, -1)
     logits = _capped(_product(torch.bmm, rows, hidden[here, :, None]).squeeze(-1), head.cap, scale[here])
     if constraints is not None:
         real &= constraints.masks[constraints.mask_ids[here, None], token_ids]

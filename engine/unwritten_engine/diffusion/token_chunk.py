@@ -18,15 +18,15 @@ class TokenChunk:
         start: number of tokens that the row already holds.
         ids: [n] int64 tokens.
         embeddings: [n, hidden] in place of the token embeddings, if the chunk has images; else None.
-        blocks: [n] int64, image index of each token or -1. Tokens of one image attend to each other. None without
-            images.
+        image_indices: [n] int64, image index of each token or -1. Tokens of one image attend to each other. None
+            without images.
     """
 
     row: int
     start: int
     ids: Tensor
     embeddings: Tensor | None = None
-    blocks: Tensor | None = None
+    image_indices: Tensor | None = None
 
 
 def to_tensor(ids: Sequence[int], device: torch.device) -> Tensor:

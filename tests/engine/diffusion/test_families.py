@@ -181,7 +181,7 @@ class CountingCache:
         return Snapshot(tuple(tokens), (self.sums[row].clone(),))
 
     def load(self, row: int, snapshot: Snapshot) -> None:
-        self.sums[row] = snapshot.layers[0]
+        self.sums[row] = snapshot.tensors[0]
 
     def move(self, source: int, target: int, length: int) -> None:
         assert self.sums[source, 1] == length

@@ -128,12 +128,12 @@ def test_picture_positions_equal_transformers(loaded: LoadedModel) -> None:
     )
     with torch.inference_mode():
         encoder(input_ids=seen.input_ids, pixel_values=seen.pixel_values, image_position_ids=seen.image_position_ids)
-        embeddings, blocks = DiffusionGemmaLayers(loaded.model, kv).embed_images(seen)
+        embeddings, image_indices = DiffusionGemmaLayers(loaded.model, kv).embed_images(seen)
     hook.remove()
     torch.testing.assert_close(embeddings, given["embeddings"][0])
     number: Any = theirs.get_block_sequence_ids_for_mask
-    assert torch.equal(blocks, number(seen.mm_token_type_ids, torch.device("cpu"))[0])
-    assert blocks.max() == 1
+    assert torch.equal(image_indices, number(seen.mm_token_type_ids, torch.device("cpu"))[0])
+    assert image_indices.max() == 1
 
 
 @pytest.mark.parametrize(("at_once", "kept"), [(512, 10**8), (7, 10**8), (7, 0)])

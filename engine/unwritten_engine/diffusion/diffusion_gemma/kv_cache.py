@@ -84,7 +84,7 @@ class KVCache:
 
     def load(self, row: int, snapshot: Snapshot) -> None:
         """Fill a row with the tokens of a snapshot."""
-        for layer, tensors in enumerate(snapshot.layers):
+        for layer, tensors in enumerate(snapshot.tensors):
             place = slice(self.block_length, self.block_length + tensors.shape[2])
             self.keys[layer][row, :, place] = tensors[0]
             self.values[layer][row, :, place] = tensors[1]

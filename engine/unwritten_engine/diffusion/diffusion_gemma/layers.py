@@ -62,10 +62,10 @@ class DiffusionGemmaLayers:
         embeddings = embeddings.masked_scatter(is_image[..., None], features.to(embeddings.dtype))
         flags = is_image[0].long()
         starts = flags - torch.cat([flags.new_zeros(1), flags[:-1]]) == 1
-        blocks = torch.where(is_image[0], starts.cumsum(0) - 1, -1)
+        image_indices = torch.where(is_image[0], starts.cumsum(0) - 1, -1)
         if self._model.config.text_config.use_bidirectional_attention != "vision":
-            blocks = torch.full_like(blocks, -1)
-        return embeddings[0], blocks
+            image_indices = torch.full_like(image_indices, -1)
+        return embeddings[0], image_indices
 
     def encode(self, *chunks: TokenChunk) -> None:
         """Prefill tokens into rows, all in one pass; each token attends to those before it in its row."""
@@ -172,8 +172,8 @@ class DiffusionGemmaLayers:
         mask = keys <= new if self._causal else keys < new + reach
         if self.cache.sliding[layer]:
             mask &= keys > new - reach
-        if chunk.blocks is not None:
-            mask[:, -count:] |= (chunk.blocks[:, None] == chunk.blocks) & (chunk.blocks >= 0)
+        if chunk.image_indices is not None:
+            mask[:, -count:] |= (chunk.image_indices[:, None] == chunk.image_indices) & (chunk.image_indices >= 0)
         return mask
 
 

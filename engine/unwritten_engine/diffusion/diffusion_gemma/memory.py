@@ -10,7 +10,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Final
 
-from ..loading.memory_plan import BLOCK, DRAW_TILE, KINDS, PREFILL_CHUNK, MemoryNeeds, chunk_on_gpu
+from ..loading.memory_plan import DRAW_TILE, KINDS, PREFILL_CHUNK, VOCAB_BLOCK, MemoryNeeds, chunk_on_gpu
 from .model_config import ModelConfig
 
 _SCALE: Final = 64  # weights that share one 16-bit scale in nf4
@@ -105,11 +105,11 @@ def step_bytes(config: ModelConfig, rows: int, kind: str) -> int:
     number = 4 if kind == "float32" else 2
     positions, hidden = rows * config.canvas_length, config.hidden_size
     chunk = min(config.vocab_size, chunk_on_gpu(positions))
-    masses = positions * config.vocab_size // BLOCK * 4
+    masses = positions * config.vocab_size // VOCAB_BLOCK * 4
     copies = 0 if kind == "float32" else number  # of the shares, to multiply them in 16 bits
     logits = positions * chunk * (2 * 4 + copies) + masses + positions * hidden * (2 * 4 + number)
     tile = min(DRAW_TILE, positions)
-    weights = tile * (BLOCK * hidden * number + config.vocab_size // BLOCK * 4)
+    weights = tile * (VOCAB_BLOCK * hidden * number + config.vocab_size // VOCAB_BLOCK * 4)
     return max(
         _experts_bytes(config, positions, kind),
         _attention_bytes(config, positions, number),

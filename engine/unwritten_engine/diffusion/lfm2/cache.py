@@ -95,7 +95,7 @@ class Lfm2Cache:
 
     def load(self, row: int, snapshot: Snapshot) -> None:
         """Fill a row with the tokens of a snapshot."""
-        keys_values, conv_inputs = snapshot.layers
+        keys_values, conv_inputs = snapshot.tensors
         length = len(snapshot.tokens)
         self.keys_values[:, :, row, :, self.block_length : self.block_length + length] = keys_values
         self.finish(row, length, conv_inputs)

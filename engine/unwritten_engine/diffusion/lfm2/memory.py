@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Final
 
-from ..loading.memory_plan import BLOCK, DRAW_TILE, PREFILL_CHUNK, MemoryNeeds, chunk_on_gpu
+from ..loading.memory_plan import DRAW_TILE, PREFILL_CHUNK, VOCAB_BLOCK, MemoryNeeds, chunk_on_gpu
 from .config import Lfm2Config
 
 KINDS: Final = ("bf16", "int8")
@@ -64,6 +64,8 @@ def _layer_bytes(config: Lfm2Config, positions: int, context: int, number: int) 
 def _sampler_bytes(config: Lfm2Config, positions: int, number: int) -> int:
     """Return the peak bytes of the sampler: logits of a part of the vocabulary, masses, and a tile of the draw."""
     chunk = min(config.vocab_size, chunk_on_gpu(positions))
-    masses = positions * config.vocab_size // BLOCK * 4
-    tile = min(DRAW_TILE, positions) * (BLOCK * config.hidden_size * number + config.vocab_size // BLOCK * 4)
+    masses = positions * config.vocab_size // VOCAB_BLOCK * 4
+    tile = min(DRAW_TILE, positions) * (
+        VOCAB_BLOCK * config.hidden_size * number + config.vocab_size // VOCAB_BLOCK * 4
+    )
     return masses + max(positions * chunk * (2 * 4 + number), tile) + positions * config.hidden_size * (2 * 4 + number)

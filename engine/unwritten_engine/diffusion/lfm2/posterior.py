@@ -77,8 +77,8 @@ def first_step(strength: float, steps: int, rho: float) -> int:
     return steps
 
 
-def shares(probability: Tensor, signal: Tensor, next_signal: Tensor, vocabulary: int) -> tuple[Tensor, Tensor]:
-    """Return with which probability the present token is kept, and a token of the model's distribution is taken.
+def mixture_weights(probability: Tensor, signal: Tensor, next_signal: Tensor, vocabulary: int) -> tuple[Tensor, Tensor]:
+    """Return the probabilities of keeping the present token, and of taking one of the model's distribution.
 
     Otherwise a uniformly random token is taken. Each of the three may be the present token.
 
@@ -107,5 +107,5 @@ def choose(
     """
     present, sampled, random = tokens
     wide = at.signal.dtype
-    keep, take = shares(probability.to(wide), at.signal[:, None], at.next_signal[:, None], vocabulary)
+    keep, take = mixture_weights(probability.to(wide), at.signal[:, None], at.next_signal[:, None], vocabulary)
     return torch.where(chance < keep, present, torch.where(chance < keep + take, sampled, random))

@@ -69,8 +69,8 @@ def multiply_int8(first: Tensor, second: Tensor) -> Tensor:
     return product
 
 
-def has_fast_products() -> bool:
-    """Return False if torch was built without oneDNN, where ``torch._int_mm`` is a plain loop."""
+def has_onednn() -> bool:
+    """True if torch was built with oneDNN. Without it, ``torch._int_mm`` is a plain loop."""
     onednn: Any = torch.backends.mkldnn
     return bool(onednn.is_available())
 

@@ -17,7 +17,7 @@ from ..loading.safetensors_index import TensorInfo
 from .config import EMBEDDINGS, HEAD, Lfm2Config, check_tensors
 from .layers import Lfm2Model
 from .memory import KINDS
-from .quantization import Int8Linear, has_fast_products, use_int8
+from .quantization import Int8Linear, has_onednn, use_int8
 
 _ROWS: Final = 4096
 """Rows of the embeddings that are compared at a time."""
@@ -82,7 +82,7 @@ def _check_kind(kind: str, device: torch.device) -> None:
             f"LFM2 diffusion has int8 layers for a CPU, not for the device {device.type!r}. Give quantize='none', "
             f"which needs less than a gigabyte in bfloat16, or device='cpu'."
         )
-    if kind == "int8" and not has_fast_products():
+    if kind == "int8" and not has_onednn():
         raise BadOption("The int8 layers of LFM2 diffusion need a torch with oneDNN, as on x86. Give quantize='none'.")
 
 

@@ -17,7 +17,7 @@ KINDS: Final = ("bf16", "int8", "nf4")
 KIND_LABELS: Final = {"float32": "32 bits", "bf16": "bf16", "int8": "8 bits", "nf4": "4 bits"}
 RESERVE: Final = 700_000_000
 """Bytes of the driver, its libraries and allocator fragmentation on a GPU."""
-BLOCK: Final = 64
+VOCAB_BLOCK: Final = 64
 """Tokens per block, the unit in which the sampler stores masses."""
 DRAW_TILE: Final = 256
 """Positions at a time while tokens are drawn: each needs the weights of a whole block."""
@@ -29,7 +29,7 @@ _LOGITS: Final = 2**24  # logits at one time, which limits the chunk with many p
 
 def chunk_on_gpu(positions: int) -> int:
     """Return how many tokens of the vocabulary the sampler processes at a time on a GPU."""
-    return max(BLOCK, min(_CHUNK, _LOGITS // positions // BLOCK * BLOCK))
+    return max(VOCAB_BLOCK, min(_CHUNK, _LOGITS // positions // VOCAB_BLOCK * VOCAB_BLOCK))
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,7 +47,7 @@ def equal(found: Tensor, wanted: Tensor) -> None:
 
 def state(model: Lfm2DiffusionModel, row: int, length: int) -> tuple[Tensor, Tensor]:
     """Copies of what a row holds."""
-    keys_values, conv_inputs = model.cache.save(row, range(length)).layers
+    keys_values, conv_inputs = model.cache.save(row, range(length)).tensors
     return keys_values, conv_inputs
 
 

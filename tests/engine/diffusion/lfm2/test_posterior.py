@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from unwritten_engine.diffusion.lfm2.posterior import Levels, choose, first_step, levels, shares
+from unwritten_engine.diffusion.lfm2.posterior import Levels, choose, first_step, levels, mixture_weights
 from unwritten_engine.diffusion.lfm2.sampling_params import PRESETS, SamplingParams
 
 VOCABULARY = 40
@@ -42,7 +42,7 @@ def posterior(belief: Tensor, present: Tensor, signal: Tensor, next_signal: Tens
 def mixture(belief: Tensor, present: Tensor, signal: Tensor, next_signal: Tensor) -> Tensor:
     """Return the distribution of what is chosen of the three tokens, [N, vocabulary]."""
     probability = belief.gather(1, present[:, None])[:, 0]
-    keep, take = shares(probability, signal, next_signal, VOCABULARY)
+    keep, take = mixture_weights(probability, signal, next_signal, VOCABULARY)
     assert (keep >= 0).all() and (take >= 0).all() and (1 - keep - take >= -1e-12).all()
     one_hot = torch.eye(VOCABULARY, dtype=torch.float64)[present]
     return keep[:, None] * one_hot + take[:, None] * belief + (1 - keep - take)[:, None] / VOCABULARY
@@ -83,7 +83,7 @@ def test_any_two_levels_have_this_mixture() -> None:
 def test_the_readout_leaves_no_noise() -> None:
     at = grid(SamplingParams())
     assert at.next_signal[-1] == 1
-    keep, take = shares(torch.tensor([0.0, 0.5, 1.0]).double(), at.signal[-1:], at.next_signal[-1:], 64_400)
+    keep, take = mixture_weights(torch.tensor([0.0, 0.5, 1.0]).double(), at.signal[-1:], at.next_signal[-1:], 64_400)
     torch.testing.assert_close(keep + take, torch.ones(3, dtype=torch.float64), atol=1e-15, rtol=0)
     assert keep[0] == 0 and take[0] == 1 and keep[1] > 0.999
 

@@ -22,7 +22,7 @@ from unwritten_engine.diffusion.lfm2.config import read_config
 from unwritten_engine.diffusion.lfm2.family import LFM2_DIFFUSION
 from unwritten_engine.diffusion.lfm2.layers import Lfm2DiffusionModel, Lfm2Model
 from unwritten_engine.diffusion.lfm2.memory import weight_bytes
-from unwritten_engine.diffusion.lfm2.quantization import Int8Linear, has_fast_products, multiplies_exactly, use_int8
+from unwritten_engine.diffusion.lfm2.quantization import Int8Linear, has_onednn, multiplies_exactly, use_int8
 from unwritten_engine.diffusion.lfm2.random_model import write_checkpoint
 from unwritten_engine.diffusion.lfm2.random_tokenizer import write_tokenizer
 from unwritten_engine.diffusion.lfm2.weights import load_weights
@@ -31,7 +31,7 @@ from unwritten_engine.diffusion.loading.safetensors_index import read_json, read
 from unwritten_engine.errors import BadOption
 from unwritten_engine.frames import Prompt, Request
 
-pytestmark = pytest.mark.skipif(not has_fast_products(), reason="needs a torch with oneDNN")
+pytestmark = pytest.mark.skipif(not has_onednn(), reason="needs a torch with oneDNN")
 BOTH = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
 
 
@@ -171,7 +171,7 @@ def test_other_devices_and_formats_are_refused(folder: Path, monkeypatch: pytest
         load(folder, "int8", device=torch.device("cuda"))
     with pytest.raises(BadOption, match="no weights in nf4"):
         load(folder, "nf4")
-    monkeypatch.setattr(weights, "has_fast_products", lambda: False)
+    monkeypatch.setattr(weights, "has_onednn", lambda: False)
     with pytest.raises(BadOption, match="need a torch with oneDNN"):
         load(folder, "int8")
 
