@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
-from unwritten_engine.diffusion.diffusion_gemma import grouped_experts, layers, quantization
+from unwritten_engine.diffusion.diffusion_gemma import grouped_experts, quantization
 from unwritten_engine.diffusion.diffusion_gemma.family import DIFFUSION_GEMMA
 from unwritten_engine.diffusion.diffusion_gemma.quantization import PackedExperts, PackedLinear
 from unwritten_engine.diffusion.loading.memory_plan import PREFILL_CHUNK
@@ -92,7 +92,7 @@ def without_numbers() -> Iterator[None]:
         return codes, torch.empty(weight.numel() // 64, dtype=torch.bfloat16, device=META)
 
     with (
-        mock.patch.object(layers, "scaled_dot_product_attention", attention),
+        mock.patch("unwritten_engine.diffusion.attention.scaled_dot_product_attention", attention),
         mock.patch.object(quantization, "unpack_nf4", unpack),
         mock.patch.object(quantization, "pack_nf4", pack),
         mock.patch.object(quantization, "is_available", lambda: True),

@@ -16,8 +16,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import rms_norm, scaled_dot_product_attention
+from torch.nn.functional import rms_norm
 
+from ..attention import grouped_query_attention
 from ..token_chunk import TokenChunk
 from ..tokenization.image_processor import ImagePatches
 from .kv_cache import KVCache
@@ -101,10 +102,14 @@ class DiffusionGemmaLayers:
         if end <= cache.places[layer]:  # in the order of tokens: attention reads them where they are
             cache.write(layer, chunk.row, chunk.start, keys, values)
             keys, values = cache.past(layer, chunk.row, end)
-            return _attend(query, keys[None], values[None], mask)
+            return grouped_query_attention(query, keys[None], values[None], mask, scale=1.0)
         old_keys, old_values = cache.past(layer, chunk.row, chunk.start)
-        heads = _attend(
-            query, torch.cat([old_keys, keys], dim=1)[None], torch.cat([old_values, values], dim=1)[None], mask
+        heads = grouped_query_attention(
+            query,
+            torch.cat([old_keys, keys], dim=1)[None],
+            torch.cat([old_values, values], dim=1)[None],
+            mask,
+            scale=1.0,
         )
         cache.write(layer, chunk.row, chunk.start, keys, values)
         return heads
@@ -141,8 +146,12 @@ class DiffusionGemmaLayers:
             all_keys, all_values = self.cache.keys[number], self.cache.values[number]
             all_keys[:count, :, :size] = keys
             all_values[:count, :, :size] = values
-            heads = _attend(
-                query, all_keys[:count, :, :num_keys], all_values[:count, :, :num_keys], masks[self._types[number]]
+            heads = grouped_query_attention(
+                query,
+                all_keys[:count, :, :num_keys],
+                all_values[:count, :, :num_keys],
+                masks[self._types[number]],
+                scale=1.0,
             )
             del query, keys, values  # the experts need memory
             heads = attention.o_proj(heads.flatten(2))
@@ -201,27 +210,6 @@ def _rotated(heads: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
     cos, sin = (part[:, :, None] for part in rotary)
     first, second = heads.chunk(2, dim=-1)
     return (heads * cos).add_(torch.cat((-second, first), dim=-1).mul_(sin))
-
-
-def _attend(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
-    """Compute attention, [B, n, heads, head_dim].
-
-    Args:
-        query: [B, heads, n, head_dim].
-        keys: [B, key heads, places, head_dim].
-        values: like the keys.
-        mask: [B, 1, 1, places] for all queries, or [n, places] for a single row; None for no limits.
-    """
-    batch, heads, count, width = query.shape
-    key_heads = keys.shape[1]
-    if mask is not None and mask.dim() == 2:  # query heads that share keys are a dimension, so that the mask is small
-        shared = (keys[0][:, None], values[0][:, None])
-        keys, values = (part.expand(-1, heads // key_heads, -1, -1) for part in shared)
-        folded = query.reshape(key_heads, heads // key_heads, count, width)
-    else:
-        folded = query.reshape(batch, key_heads, -1, width)
-    output = scaled_dot_product_attention(folded, keys, values, attn_mask=mask, scale=1.0)
-    return output.reshape(batch, heads, count, width).transpose(1, 2)
 
 
 def _run_experts(experts: Any, flat: Tensor, chosen: Tensor, weights: Tensor) -> Tensor:

@@ -16,8 +16,9 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention, silu
+from torch.nn.functional import silu
 
+from ..attention import grouped_query_attention
 from ..token_chunk import TokenChunk
 from ..tokenization.image_processor import ImagePatches
 from .cache import Lfm2Cache
@@ -177,7 +178,7 @@ class Lfm2DiffusionModel:
                 own_keys, own_values = self.cache.write(
                     number, chunk.row, chunk.start, keys[0, :, part], values[0, :, part]
                 )
-                heads.append(_attend(query[:, :, part], own_keys[None], own_values[None], mask))
+                heads.append(grouped_query_attention(query[:, :, part], own_keys[None], own_values[None], mask))
             return torch.cat(heads, dim=1)
 
         def convolve(number: int, conv: ShortConv, inputs: Tensor) -> Tensor:
@@ -230,7 +231,7 @@ class Lfm2DiffusionModel:
             all_keys, all_values = blocks[number]
             all_keys[:, :, :size] = keys
             all_values[:, :, :size] = values
-            return _attend(query, all_keys, all_values, mask)
+            return grouped_query_attention(query, all_keys, all_values, mask)
 
         def convolve(number: int, conv: ShortConv, inputs: Tensor) -> Tensor:
             return conv.convolve(torch.cat([earlier[number], inputs], dim=1))
@@ -304,23 +305,3 @@ def _rotated(heads: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
     """Apply rotary position embeddings to [B, n, heads, head_dim]."""
     first, second = heads.chunk(2, dim=-1)
     return heads * rotary[0] + torch.cat((-second, first), dim=-1) * rotary[1]
-
-
-def _attend(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
-    """Compute attention, [B, n, heads, head_dim].
-
-    Args:
-        query: [B, heads, n, head_dim].
-        keys: [B, key heads, places, head_dim].
-        values: like the keys.
-        mask: [B, 1, 1, places] for all queries, or [n, places] for a single row; None for no limits.
-    """
-    batch, heads, count, width = query.shape
-    key_heads = keys.shape[1]
-    if mask is not None and mask.dim() == 2:  # query heads that share keys are a dimension, so that the mask is small
-        keys, values = (part[0][:, None].expand(-1, heads // key_heads, -1, -1) for part in (keys, values))
-        folded = query.reshape(key_heads, heads // key_heads, count, width)
-    else:  # they are further queries
-        folded = query.reshape(batch, key_heads, -1, width)
-    output = scaled_dot_product_attention(folded, keys, values, attn_mask=mask)
-    return output.reshape(batch, heads, count, width).transpose(1, 2)
