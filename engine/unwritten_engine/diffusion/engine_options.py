@@ -39,3 +39,13 @@ def engine_options(options: Mapping[str, Any]) -> dict[str, Any]:
             f"{OWNER}: the option 'image_tokens' is {checked['image_tokens']}; give 70, 140, 280, 560 or 1120."
         )
     return checked
+
+
+def check_temperatures(t_max: float, t_min: float) -> None:
+    """Check the temperatures of a request's first and last step.
+
+    Raises:
+        BadOption: they would rise.
+    """
+    if t_max < t_min:
+        raise BadOption(f"{OWNER}: t_max={t_max:g} is below t_min={t_min:g}; give a t_max of at least {t_min:g}.")

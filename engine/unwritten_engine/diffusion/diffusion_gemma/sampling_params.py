@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ...errors import BadOption
 from ...options import Option, check_options
-from ..engine_options import OWNER
+from ..engine_options import OWNER, check_temperatures
 
 SAMPLING: Final = (
     Option("quality", 1.0, "number", "share of the steps: 0 for a quarter, 1 for all", 0, 1),
@@ -58,9 +57,5 @@ def sampling_params(options: Mapping[str, Any], base: SamplingParams) -> Samplin
     if checked["steps"] is None:
         checked["steps"] = max(1, round(base.steps * (0.25 + 0.75 * quality)))
     values = {name: getattr(base, name) if value is None else value for name, value in checked.items()}
-    if values["t_max"] < values["t_min"]:
-        raise BadOption(
-            f"{OWNER}: t_max={values['t_max']:g} is below t_min={values['t_min']:g}; give a t_max of at least "
-            f"{values['t_min']:g}."
-        )
+    check_temperatures(values["t_max"], values["t_min"])
     return SamplingParams(**values)

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from ...errors import BadOption
 from ...options import Option, check_options
-from ..engine_options import OWNER
+from ..engine_options import OWNER, check_temperatures
 
 SAMPLING: Final = (
     Option("quality", None, "number", "0 for 4 steps per block of text, 0.5 for 8, 1 for 32; default: 8", 0, 1),
@@ -68,9 +68,5 @@ def sampling_params(options: Mapping[str, Any], base: SamplingParams) -> Samplin
     elif "steps" in values and values["steps"] <= PRESETS[0].steps:
         preset = PRESETS[0]
     params = replace(preset, **values)
-    if params.t_max < params.t_min:
-        raise BadOption(
-            f"{OWNER}: t_max={params.t_max:g} is below t_min={params.t_min:g}; give a t_max of at least "
-            f"{params.t_min:g}."
-        )
+    check_temperatures(params.t_max, params.t_min)
     return params
