@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 from pydantic import BaseModel, Field
+from tests.support.engine_frames import frames, text
 
 from unwritten_engine import Engine, open_engine
 from unwritten_engine.diffusion.diffusion_gemma.random_model import write_checkpoint
@@ -63,20 +64,6 @@ async def narrow(anyio_backend: str, folder: Path) -> AsyncIterator[Engine]:
     )
     yield made
     await made.close()
-
-
-async def frames(engine: Engine, request: Request) -> list[Frame]:
-    found = [frame async for frame in engine.generate(request)]
-    assert [frame.done for frame in found] == [False] * (len(found) - 1) + [True]
-    for number, frame in enumerate(found):
-        assert all(0 <= start < end <= len(frame.text) for start, end in frame.unsettled)
-        for later in found[number:]:
-            assert later.fixed >= frame.fixed and later.text[: frame.fixed] == frame.text[: frame.fixed]
-    return found
-
-
-async def text(engine: Engine, request: Request) -> str:
-    return (await frames(engine, request))[-1].text
 
 
 async def ends(engine: Engine) -> None:
