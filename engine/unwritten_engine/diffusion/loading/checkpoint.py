@@ -180,7 +180,7 @@ def read_ends(
     def find(key: str, default: Any) -> tuple[int, ...]:
         sources = [generation, config, _text_config(config)]
         found = next((place[key] for place in sources if place.get(key) is not None), default)
-        ids = tuple(found) if isinstance(found, list | tuple) and key == "eos_token_id" else (found,)
+        ids: tuple[Any, ...] = tuple(found) if isinstance(found, list | tuple) and key == "eos_token_id" else (found,)
         if not ids or any(isinstance(id, bool) or not isinstance(id, int) or not 0 <= id < tokens for id in ids):
             raise ModelBroken(
                 f"{name} has the invalid value {found!r} for {key!r} in its generation_config.json or config.json: the "
